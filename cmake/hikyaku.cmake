@@ -1,0 +1,47 @@
+# hk_library(NAME SOURCES a.c b.c LINK other libraries): one folder, one static library.
+function(hk_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(hk_${name} STATIC ${ARG_SOURCES})
+  target_include_directories(hk_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_link_libraries(hk_${name} PUBLIC ${ARG_LINK})
+endfunction()
+
+# hk_program(NAME SOURCES a.c LINK libraries): an executable, on jemalloc unless a sanitizer brings its own allocator.
+function(hk_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/include ${CMAKE_CURRENT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK})
+  if(NOT HK_SANITIZE)
+    target_link_libraries(${name} PRIVATE PkgConfig::JEMALLOC)
+  endif()
+endfunction()
+
+# hk_unit_test(FOLDER MODULE libraries...): tests/unit/FOLDER/test_MODULE.c as the test unit.FOLDER.MODULE.
+# It may include the private headers of its folder.
+function(hk_unit_test folder module)
+  set(target test_${folder}_${module})
+  add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/unit/${folder}/test_${module}.c)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/${folder})
+  target_link_libraries(${target} PRIVATE ${ARGN} PkgConfig::CMOCKA)
+  add_test(NAME unit.${folder}.${module} COMMAND ${target} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(unit.${folder}.${module} PROPERTIES TIMEOUT 120)
+endfunction()
+
+# hk_fuzz(NAME file libraries...): a libFuzzer target with its seeds in tests/fuzz/seeds/NAME.
+function(hk_fuzz name file)
+  if(HK_FUZZ)
+    add_executable(fuzz_${name} ${PROJECT_SOURCE_DIR}/tests/fuzz/${file})
+    target_include_directories(fuzz_${name} PRIVATE ${PROJECT_SOURCE_DIR}/include)
+    target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    target_link_libraries(fuzz_${name} PRIVATE ${ARGN})
+  endif()
+endfunction()
+
+# hk_integration_test(NAME seconds): tests/integration/NAME.py against real servers, judged at the receiver.
+function(hk_integration_test name seconds)
+  add_test(NAME integration.${name}
+           COMMAND /usr/bin/python3 ${PROJECT_SOURCE_DIR}/tests/integration/${name}.py ${CMAKE_BINARY_DIR})
+  set_tests_properties(integration.${name} PROPERTIES TIMEOUT ${seconds})
+endfunction()

@@ -1,0 +1,114 @@
+/* base.h - what every folder stands on: error codes, words for a person, clocks, small tools.
+ *
+ * Three things never mix (style): a call of ours failed -> a negative HK_E*; a server answered -> an outcome
+ * (flight.h), never an error; we are wrong -> HK_BUG_ON, which stops the process and leaves the flight table
+ * to tell.
+ */
+#ifndef HIKYAKU_BASE_H
+#define HIKYAKU_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HK_MUST_USE     __attribute__((warn_unused_result))
+#define HK_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define HK_UNUSED       __attribute__((unused))
+
+/* One row per error: the code, and the words for it. */
+#define HK_ERRORS(X)                                 \
+    X(HK_EINVAL, -1, "bad input")                    \
+    X(HK_ENOMEM, -2, "out of memory")                \
+    X(HK_EIO, -3, "input or output failed")          \
+    X(HK_ENOENT, -4, "not found")                    \
+    X(HK_EEXIST, -5, "exists already")               \
+    X(HK_ETOOBIG, -6, "too large")                   \
+    X(HK_EPROTO, -7, "not what the protocol allows") \
+    X(HK_EBUSY, -8, "in use by another process")     \
+    X(HK_ECHANGED, -9, "not the same as before")     \
+    X(HK_EDOWN, -10, "not to be reached")            \
+    X(HK_EFULL, -11, "no room left")
+
+enum hk_error {
+    HK_OK = 0,
+#define HK_ERROR_ENUM(name, value, words) name = value,
+    HK_ERRORS(HK_ERROR_ENUM)
+#undef HK_ERROR_ENUM
+};
+
+const char *hk_strerror(int error);
+
+/* Why a call failed, in words for the person who typed the command: one line, no newline at its end. Input
+ * errors begin with "FILE:LINE: " and say what to write instead. Filled by the callee that first knows; cut
+ * at its end. */
+struct hk_why {
+    char text[512];
+};
+
+/* Format into why (which may be NULL) and return `error`, so that a failing call can end with `return
+ * why_set(...)`. */
+int why_set(struct hk_why *why, int error, const char *format, ...) HK_PRINTF(3, 4);
+
+/* A broken invariant of ours. Prints file, line and condition to standard error and aborts. */
+_Noreturn void hk_bug(const char *file, int line, const char *what);
+#define HK_BUG_ON(condition)                        \
+    do {                                            \
+        if (__builtin_expect(!!(condition), 0))     \
+            hk_bug(__FILE__, __LINE__, #condition); \
+    } while (0)
+
+/* Memory for start-up and for configuration, where there is nothing to go on with: abort with a word when
+ * there is none. Everything sized by outside input uses malloc and returns HK_ENOMEM. */
+void *hk_xcalloc(size_t count, size_t size);
+void *hk_xrealloc(void *old, size_t count, size_t size);
+char *hk_xstrdup(const char *text);
+char *hk_xasprintf(const char *format, ...) HK_PRINTF(1, 2);
+
+/* Clocks. CLOCK_BOOTTIME for intervals (it counts sleep, and no operator can set it), wall clock for what
+ * people read. */
+uint64_t clock_now_ms(void);
+uint64_t clock_now_us(void);
+uint64_t clock_wall_us(void);
+/* "2026-11-24T09:00:00.123456Z" of microseconds since 1970; `out` holds at least CLOCK_RFC3339_SIZE bytes. */
+#define CLOCK_RFC3339_SIZE 32
+void clock_rfc3339(uint64_t wall_us, char *out);
+
+/* Write all of `length` bytes to fd, through short writes and EINTR. 0 or HK_EIO (errno says why). */
+int hk_write_all(int fd, const void *bytes, size_t length) HK_MUST_USE;
+/* Write `length` bytes to `path` through a temporary file beside it and rename, with mode and fsync. 0 or
+ * HK_EIO. */
+int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t length,
+                  struct hk_why *why) HK_MUST_USE;
+/* Read a whole file into malloc'd memory (a NUL is added behind it). Refuses more than max_bytes
+ * (HK_ETOOBIG), directories and what is not there. The caller frees *out. */
+int hk_read_file(const char *path, size_t max_bytes, char **out, size_t *length,
+                 struct hk_why *why) HK_MUST_USE;
+
+/* SHA-256 as 64 lower-case hex digits and a NUL. */
+#define HK_SHA256_HEX 65
+void hk_sha256_hex(const void *bytes, size_t length, char out[HK_SHA256_HEX]);
+int hk_sha256_file(const char *path, char out[HK_SHA256_HEX], struct hk_why *why) HK_MUST_USE;
+
+/* Make text from outside safe for a log line or a terminal: control bytes and invalid UTF-8 become '?'.
+ * Writes at most size - 1 bytes and a NUL, never splits a UTF-8 sequence; returns the length written. */
+size_t hk_clean_text(char *out, size_t size, const char *text, size_t length);
+
+/* The diagnostic log, for people: one line each on standard error ("2026-... level process: text"), from any
+ * process of ours. Nothing is formatted when the level is off. */
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+void log_setup(enum log_level level, const char *process);
+extern enum log_level log_threshold;
+void log_write(enum log_level level, const char *format, ...) HK_PRINTF(2, 3);
+#define log_at(level, ...)                   \
+    do {                                     \
+        if ((level) <= log_threshold)        \
+            log_write((level), __VA_ARGS__); \
+    } while (0)
+#define log_error(...)   log_at(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_at(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...)    log_at(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   log_at(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,45 @@
+/* classify.h - what a reply means for the recipient: class and disposition (one library, used in the session
+ * and later).
+ *
+ * Suppressing wrongly is the worst error, missing one the next: where the evidence is thin the answer is the
+ * mild one.
+ */
+#ifndef HIKYAKU_CLASSIFY_H
+#define HIKYAKU_CLASSIFY_H
+
+#include "hikyaku/base.h"
+#include "hikyaku/region.h"
+
+#define REPLY_CLASSES(X)                                                                                    \
+    X(NONE, "")                                                                                             \
+    X(MAILBOX_UNKNOWN, "mailbox-unknown")                                                                   \
+    X(RECIPIENT_REFUSED, "recipient-refused") X(MAILBOX_INACTIVE, "mailbox-inactive")                       \
+        X(MAILBOX_FULL, "mailbox-full") X(DOMAIN_INVALID, "domain-invalid")                                 \
+            X(CONTENT_POLICY, "content-policy") X(SENDER_BLOCKED, "sender-blocked")                         \
+                X(AUTH_SECURITY, "auth-security") X(RATE_LIMITED, "rate-limited") X(TOO_LARGE, "too-large") \
+                    X(NETWORK, "network") X(SYSTEM, "system") X(UNKNOWN, "unknown")                         \
+                        X(COMPLAINT, "complaint") X(AUTOREPLY, "autoreply") X(DELIVERED, "delivered")       \
+                            X(PROVIDER_SUPPRESSED, "provider-suppressed")
+enum reply_class {
+#define REPLY_CLASS_ENUM(name, words) CLASS_##name,
+    REPLY_CLASSES(REPLY_CLASS_ENUM)
+#undef REPLY_CLASS_ENUM
+        CLASSES
+};
+const char *reply_class_name(enum reply_class c);
+
+enum disposition { DISPOSITION_NONE, DISPOSITION_COUNT, DISPOSITION_BLOCK, DISPOSITION_SUPPRESS };
+const char *disposition_name(enum disposition d);
+
+struct verdict {
+    enum reply_class reply_class;
+    enum disposition disposition;
+};
+
+/* Classify a 4xx or 5xx reply (or code 0: no reply, our words) given in `phase`. The enhanced code is a hint,
+ * the text is the evidence, the phase decides what a text can mean: "Unknown user" after the final dot is no
+ * unknown user. */
+struct verdict reply_classify(enum log_phase phase, uint16_t code, const uint8_t enhanced[3],
+                              const char *text, size_t length);
+
+#endif

@@ -1,0 +1,182 @@
+/* config.h - the configuration in force (design 13): read once at start, then read-only in every process.
+ *
+ * One directive table in base/config.c is the source of the reader, the checks, `config check` and the
+ * manual. All strings and lists belong to the struct; times are milliseconds, sizes bytes.
+ */
+#ifndef HIKYAKU_CONFIG_H
+#define HIKYAKU_CONFIG_H
+
+#include <sys/socket.h>
+
+#include "hikyaku/base.h"
+
+struct cfg_rate {
+    uint32_t count; /* 0: no limit */
+    uint32_t per_ms;
+};
+
+struct cfg_list {
+    char **item;
+    size_t count;
+};
+
+struct cfg_address { /* host:port; a literal address is parsed, a name is kept for whoever connects */
+    char *host;
+    uint16_t port;
+};
+
+enum tls_policy { TLS_NONE, TLS_OPPORTUNISTIC, TLS_REQUIRED, TLS_VERIFIED };
+const char *tls_policy_name(enum tls_policy policy);
+
+struct cfg_source {
+    char *name;           /* "" for the system's choice, which stands where no source section does */
+    char *address;        /* literal to bind to, NULL for the system's choice */
+    char *public_address; /* may be NULL */
+    char *hostname;       /* what EHLO says; never NULL */
+};
+
+struct cfg_pool {
+    char *name;
+    uint32_t *source; /* indexes into config.source */
+    uint32_t *weight;
+    size_t count;
+};
+
+struct cfg_dkim {
+    char *selector;
+    char *domain;
+    char *key_file; /* absolute */
+};
+
+struct cfg_route {
+    char *domain; /* or "*" */
+    struct cfg_address relay;
+    bool implicit_tls;
+    enum tls_policy tls;
+    char *user;          /* NULL: no AUTH */
+    char *password_file; /* absolute; NULL with user NULL */
+};
+
+/* A row of the provider table after own sections were laid over built-in rows: every key has its figure. */
+struct cfg_provider {
+    char *name;
+    struct cfg_list domains;
+    struct cfg_list mx; /* patterns for domain_matches() */
+    uint32_t max_connections;
+    struct cfg_rate max_connection_rate;
+    struct cfg_rate rate;
+    uint32_t burst;
+    uint32_t messages_per_connection;
+    enum tls_policy tls;
+    bool legacy_local_part;
+    bool own; /* written in the file: matched before built-in rows */
+};
+
+struct cfg_limit {
+    char *name; /* "dkim:example.com" */
+    char *scope;
+    struct cfg_rate rate;
+    uint32_t burst;
+};
+
+enum redis_mode { REDIS_EMBEDDED, REDIS_EXTERNAL };
+
+struct config {
+    char *file; /* as given, for messages */
+    char *hostname;
+    char *state_dir;  /* absolute */
+    uint32_t workers; /* "auto" is resolved to the number of usable processors */
+    char *log_level;
+
+    struct {
+        enum redis_mode mode;
+        char *host, *socket, *user, *password_file;
+        uint16_t port;
+    } redis;
+
+    struct cfg_source *source; /* at least one: the system's choice */
+    size_t source_count;
+    struct cfg_pool *pool;
+    size_t pool_count;
+
+    struct {
+        char *from_domain, *return_path, *secret_file, *unsubscribe_url, *list_id; /* NULL where not given */
+    } sender;
+
+    struct cfg_dkim *dkim;
+    size_t dkim_count;
+
+    struct {
+        struct cfg_address *server; /* none: own recursion */
+        size_t server_count;
+        char *trust_anchor_file;
+    } resolver;
+
+    struct {
+        uint16_t port;
+        uint32_t connections; /* of the whole node */
+        uint32_t connect_ms, banner_ms, ehlo_ms, starttls_ms, auth_ms, mail_ms, rcpt_ms, data_ms, block_ms,
+            dot_ms, quit_ms, idle_ms;
+    } smtp;
+
+    struct {
+        enum tls_policy policy;
+        char *ca_file; /* NULL: the system's */
+    } tls;
+
+    struct cfg_route *route;
+    size_t route_count;
+    struct cfg_provider *provider; /* own rows first, "default" last */
+    size_t provider_count;
+    struct cfg_limit *limit;
+    size_t limit_count;
+
+    struct {
+        uint32_t *schedule_s;
+        size_t schedule_count;
+        uint32_t give_up_s;
+    } retry;
+
+    struct {
+        bool resend_unknown;
+    } campaign;
+
+    struct {
+        char *name;
+        uint32_t lease_ms, drain_ms, orphan_ms;
+    } node;
+
+    struct {
+        char *file; /* absolute */
+        uint64_t rotate_bytes;
+    } events;
+};
+
+/* Read and check a file. 0 and *out (the caller frees it with config_free), or HK_EINVAL / HK_ENOENT and one
+ * line in why: "FILE:LINE: what is wrong, what to write instead". Does not read key files and opens no
+ * socket. */
+int config_load(const char *path, struct config **out, struct hk_why *why) HK_MUST_USE;
+void config_free(struct config *config);
+
+/* What is in force, as a file that config_load would read: every key with its value, defaults marked by a
+ * comment. */
+void config_print(const struct config *config, FILE *out);
+
+/* The route for a recipient domain, or NULL: an exact title before "*". */
+const struct cfg_route *config_route(const struct config *config, const char *domain);
+
+/* The provider row for a domain and its MX hosts (may be none): own rows before built-in ones, a domain match
+ * before an MX match, the longest pattern first; the row "default" where nothing matches. Never NULL. */
+const struct cfg_provider *config_provider(const struct config *config, const char *domain,
+                                           const char *const *mx, size_t mx_count);
+
+/* A path below state_dir, printed into out: config_path(c, out, size, "campaigns/%s", id). HK_ETOOBIG if it
+ * is cut. */
+int config_path(const struct config *config, char *out, size_t size, const char *format, ...)
+    HK_PRINTF(4, 5) HK_MUST_USE;
+
+/* Is text a campaign ID: [A-Za-z0-9][A-Za-z0-9._-]{0,63} (design 12). */
+#define CAMPAIGN_ID_MAX 64
+bool campaign_id_is_valid(const char *text);
+
+#endif

@@ -1,0 +1,83 @@
+/* message.h - a campaign's message: compiled once from an RFC 5322 file, rendered and signed for each
+ * recipient.
+ *
+ * Compiling refuses in words whatever could go wrong later, so that rendering can only fail for lack of
+ * memory or size. Rendering copies no static text: a copy is an iovec of static runs and rendered pieces,
+ * ready for the wire (CRLF, dot-stuffed, ending in CRLF, without the final dot). All parts are 7-bit on the
+ * wire (quoted-printable or base64), so 8BITMIME is never needed for them.
+ */
+#ifndef HIKYAKU_MESSAGE_H
+#define HIKYAKU_MESSAGE_H
+
+#include <sys/uio.h>
+
+#include "hikyaku/base.h"
+#include "hikyaku/config.h"
+#include "hikyaku/segment.h"
+
+#define MESSAGE_TEMPLATE_MAX (40u * 1024 * 1024) /* bytes of a template file */
+#define MESSAGE_COPY_MAX     (50u * 1024 * 1024) /* bytes of one rendered copy */
+
+/* What signs and marks every copy: DKIM keys parsed once (parsing costs more than signing), the VERP secret.
+ */
+struct signer;
+/* Reads the files the configuration names. Refuses keys that are missing, unreadable, shorter than 1024 bits,
+ * or of a domain that does not align with sender.from_domain (same organisational tree: equal, or one is a
+ * parent of the other). A key file that others can read is a warning in the log. No dkim section: unsigned,
+ * with a warning. */
+int signer_load(const struct config *config, struct signer **out, struct hk_why *why) HK_MUST_USE;
+void signer_free(struct signer *signer);
+
+/* VERP (RFC 3696 safe characters only): "b-" campaign/recipient token and HMAC "@" return_path. The token
+ * carries the campaign id, segment, index, a key id and a truncated HMAC-SHA256, in at most 64 octets of
+ * local part (a long campaign id goes in as a hash). `out` holds ADDRESS_MAX + 1 bytes. */
+void verp_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
+               char *out);
+struct verp_token {
+    char campaign[CAMPAIGN_ID_MAX + 1]; /* or the hash of it where it was too long */
+    uint16_t segment;
+    uint32_t index;
+};
+/* Take a token apart and check its HMAC. 0, HK_EINVAL not a token, HK_EPROTO a wrong HMAC or an unknown key
+ * id. */
+int verp_parse(const struct signer *signer, const char *address, size_t length,
+               struct verp_token *out) HK_MUST_USE;
+
+struct message;
+
+/* Compile template bytes (`path` is for the words in why: "PATH:LINE: ..."). Tags are the columns and the
+ * built-in email, campaign, unsubscribe_url, message_id; one without a column is an error. Headers the sender
+ * makes itself (Message-ID, Date, Bcc, DKIM-Signature, Return-Path) are dropped, each with a word in the log
+ * at info level. The signer and the configuration have to outlive the message. */
+int message_compile(const char *path, const char *bytes, size_t length, const struct config *config,
+                    const struct signer *signer, const char *campaign, const char *const *column,
+                    uint32_t column_count, struct message **out, struct hk_why *why) HK_MUST_USE;
+void message_free(struct message *message);
+
+/* One copy: memory that is used again from copy to copy, one for each session that holds a copy. */
+struct copy {
+    /* set by message_render */
+    struct iovec *iov; /* the whole message for the wire, dot-stuffed, without the final ".\r\n" */
+    size_t iov_count;
+    size_t bytes;        /* sum of iov */
+    char mail_from[321]; /* the VERP return path, without angle brackets */
+    /* owned by message/ */
+    struct copy_arena *arena;
+};
+
+/* Render and sign record `record` of segment `segment` at list index `index`. `wall_us` is the time for Date
+ * and t=. 0, HK_ENOMEM, or HK_ETOOBIG (more than MESSAGE_COPY_MAX). The iovec is good until the next render
+ * into the same copy or copy_free; static runs in it until message_free. */
+int message_render(const struct message *message, const struct segment_record *record, uint16_t segment,
+                   uint32_t index, uint64_t wall_us, struct copy *copy) HK_MUST_USE;
+void copy_free(struct copy *copy); /* a zeroed struct copy is a valid empty one */
+
+/* keygen: write a new key (file mode 0600, never over an existing file). `record_out` (malloc'd, the caller
+ * frees) gets the DNS record to publish: owner name, TXT, the value in quoted strings of at most 255 octets.
+ */
+enum dkim_key_type { DKIM_RSA2048, DKIM_ED25519 };
+int keygen_dkim(enum dkim_key_type type, const char *domain, const char *selector, const char *path,
+                char **record_out, struct hk_why *why) HK_MUST_USE;
+int keygen_verp(const char *path, struct hk_why *why) HK_MUST_USE;
+
+#endif

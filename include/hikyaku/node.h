@@ -1,0 +1,68 @@
+/* node.h - the node as cli/ sees it: run it, ask a running one, or borrow its place for a short command
+ * (design 3, 12). */
+#ifndef HIKYAKU_NODE_H
+#define HIKYAKU_NODE_H
+
+#include "hikyaku/base.h"
+#include "hikyaku/config.h"
+#include "hikyaku/process.h"
+#include "hikyaku/state.h"
+
+/* Exit statuses of every command (design 12). */
+enum hk_exit { EXIT_SETTLED = 0, EXIT_STOPPED = 1, EXIT_USAGE = 2, EXIT_NEEDED = 3 };
+
+/* The files of a campaign, all below state_dir/campaigns/ID/, put in place by `send` before the node is told.
+ */
+#define CAMPAIGN_SEGMENT_FILE  "segment-0.seg"
+#define CAMPAIGN_MESSAGE_FILE  "message.eml"
+#define CAMPAIGN_REJECTED_FILE "rejected.csv"
+
+struct node_progress {
+    const char *campaign;
+    uint64_t recipients;
+    uint64_t counts[LEDGER_STATES_COUNT];
+    uint64_t attempts;
+    double rate; /* recipients settled in a second, over the last few */
+    bool paused, draining, redis_down;
+    uint64_t elapsed_ms;  /* since this run began */
+    uint64_t next_due_ms; /* until the next retry, when nothing else is left to do; 0: busy */
+};
+
+struct node_options {
+    const struct process_table *processes;
+    /* The campaign to run until it is settled, already in Redis and on disk; NULL: `serve`, until told to
+     * stop. */
+    const char *campaign;
+    /* Called about twice a second with the campaign's figures, and once at the end; may be NULL. */
+    void (*progress)(void *context, const struct node_progress *progress);
+    void *context;
+};
+
+/* The lock on state_dir, and Redis answering. Made by node_enter, for a node or for a short command without
+ * one. */
+struct node_place {
+    int lock_fd;
+    pid_t redis_pid;
+    bool redis_started; /* by us: node_leave ends it */
+};
+
+/* Is a node running on this state_dir (control socket answers)? */
+bool node_is_running(const struct config *config);
+/* Make state_dir if missing (0700), take its lock, see that Redis answers. Another holder is waited for up to
+ * wait_ms, then HK_EBUSY. */
+int node_enter(const struct config *config, uint64_t wait_ms, struct node_place *out,
+               struct hk_why *why) HK_MUST_USE;
+void node_leave(const struct config *config, struct node_place *place);
+
+/* Be the node, in this process: settle what a dead one left, fork resolver and workers, run, drain on SIGINT
+ * or SIGTERM (a second one stops at once). Returns an exit status; errors were said on standard error. */
+int node_run(const struct config *config, struct node_place *place, const struct node_options *options);
+
+/* One request to the running node over state_dir/control.sock: one JSON object a line each way. *reply is
+ * malloc'd JSON text: {"ok":true,...} or {"ok":false,"error":"...","exit":2}. Requests: {"command":"status"},
+ * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk). HK_EDOWN when no node
+ * answers within timeout_ms. */
+int node_ask(const struct config *config, const char *request, uint64_t timeout_ms, char **reply,
+             struct hk_why *why) HK_MUST_USE;
+
+#endif

@@ -1,0 +1,58 @@
+/* resolve.h - what the master and the resolver process say to each other: finished destinations, never raw
+ * DNS.
+ *
+ * A SOCK_SEQPACKET socket pair; one struct a packet, both ends of the same build. The resolver parses what
+ * strangers send, so it holds nothing: no key, no list, no Redis, no file of ours but the configuration's
+ * [resolver] section.
+ */
+#ifndef HIKYAKU_RESOLVE_H
+#define HIKYAKU_RESOLVE_H
+
+#include "hikyaku/address.h"
+#include "hikyaku/base.h"
+#include "hikyaku/config.h"
+
+#define RESOLVE_HOSTS_MAX     16u
+#define RESOLVE_ADDRESSES_MAX 16u
+#define RESOLVE_INFLIGHT_MAX  4096u /* questions the master may have open at once */
+
+struct resolve_question {
+    uint64_t id;  /* the asker's own */
+    uint8_t mx;   /* 1: MX of the name (A fallback, RFC 5321 5.1); 0: only its addresses (a relay host) */
+    uint8_t ipv6; /* AAAA as well */
+    char name[DOMAIN_MAX + 1];
+};
+
+enum resolve_status {
+    RESOLVE_OK = 0,
+    RESOLVE_NXDOMAIN,   /* the domain does not exist */
+    RESOLVE_NULL_MX,    /* RFC 7505 */
+    RESOLVE_NO_ADDRESS, /* MX hosts without an address, or neither MX nor A: deferred until give_up */
+    RESOLVE_TEMPORARY,  /* SERVFAIL, time-out, a server that does not answer, bogus DNSSEC */
+};
+
+struct resolve_answer {
+    uint64_t id;
+    uint8_t status; /* enum resolve_status */
+    uint8_t host_count;
+    uint8_t address_count;
+    uint8_t secure;  /* DNSSEC validated the MX set and every address */
+    uint32_t ttl_s;  /* how long this may be kept; also for negative answers; bounded to 30 .. 86400 by the
+                        resolver */
+    char words[128]; /* for the event log: "MX mx1.x.test has no address", "SERVFAIL", ... */
+    struct {
+        uint16_t preference;
+        char name[DOMAIN_MAX + 1]; /* lower case */
+    } host[RESOLVE_HOSTS_MAX];     /* the usable MX hosts by preference; equal preference in random order */
+    struct {
+        uint8_t family; /* AF_INET or AF_INET6 */
+        uint8_t host;   /* whose */
+        uint8_t ip[16];
+    } address[RESOLVE_ADDRESSES_MAX]; /* in the order to be tried */
+};
+
+/* The resolver process's whole life: answers questions from fd until it is closed. Returns the exit status.
+ */
+int resolver_main(const struct config *config, int fd);
+
+#endif

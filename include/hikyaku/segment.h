@@ -1,0 +1,116 @@
+/* segment.h - a list compiled into one immutable file: validated, deduplicated, grouped by destination
+ * domain.
+ *
+ * The importer writes it, everybody else maps it read-only. The same input gives the same bytes on every
+ * node. Order of records: domains with SPAN_MAX / 4 or more recipients first, then the small ones, both in
+ * order of first appearance; inside a domain in input order. A span is up to SPAN_MAX consecutive records:
+ * big domains have spans of their own, small ones are packed together (a domain never crosses a packed span's
+ * end).
+ */
+#ifndef HIKYAKU_SEGMENT_H
+#define HIKYAKU_SEGMENT_H
+
+#include "hikyaku/base.h"
+
+#define SPAN_MAX            4096u
+#define SEGMENT_COLUMNS_MAX 256u
+#define IMPORT_FIELD_MAX    65536u    /* bytes of one field; a longer one rejects its row */
+#define IMPORT_ROWS_MAX     16000000u /* rows this importer takes */
+
+struct import_options {
+    const char *list_path;     /* CSV with a header row */
+    const char *segment_path;  /* written through a temporary file beside it; fsynced; mode 0600 */
+    const char *rejected_path; /* CSV: row, reason, text; NULL: not kept. Written even when empty of rows */
+    /* May this provider's domain have a legacy local part (".."; trailing dot)? NULL: never. */
+    bool (*legacy_allowed)(void *context, const char *domain);
+    void *context;
+    /* Called now and then with rows read so far; may be NULL. */
+    void (*progress)(void *context, uint64_t rows);
+};
+
+struct import_result {
+    uint64_t rows;       /* data rows read */
+    uint64_t recipients; /* records written */
+    uint64_t duplicates;
+    uint64_t rejected;
+    uint32_t domains;
+    char segment_sha256[HK_SHA256_HEX];
+};
+
+/* Read a list and write its segment, in this process and in memory. 0, or HK_E* with "FILE:LINE: ..." in why.
+ * No partial segment is ever left at segment_path. */
+int list_import(const struct import_options *options, struct import_result *out,
+                struct hk_why *why) HK_MUST_USE;
+
+/* The same in a child process of its own, so that no loop of the caller waits on parsing. The caller waits
+ * for the child (pid in *child) and reads its result with list_import_finish(). */
+struct import_child {
+    int pid;
+    int pipe; /* readable when progress or the result came; see list_import_poll */
+    struct import_result result;
+    struct hk_why why;
+    uint64_t rows; /* progress */
+    int status;    /* once done: 0 or HK_E* */
+    bool done;
+};
+int list_import_start(const struct import_options *options, struct import_child *out,
+                      struct hk_why *why) HK_MUST_USE;
+/* Read what has come without blocking; sets done, status, result and why when the child has ended (and reaps
+ * it). A child killed by a signal is HK_EIO in words. */
+void list_import_poll(struct import_child *child);
+
+struct segment; /* an open, mapped segment */
+
+struct segment_domain {
+    const char *name; /* lower-case A-labels, NUL-terminated, in the mapping */
+    uint32_t first;   /* index of its first record in this segment */
+    uint32_t count;
+};
+
+struct segment_span {
+    uint32_t first;
+    uint32_t count;
+    uint32_t domain_first; /* the domains it touches: domain_first .. domain_first + domain_count - 1 */
+    uint32_t domain_count;
+};
+
+struct segment_field {
+    const char *text; /* not NUL-terminated; valid UTF-8 without NUL */
+    uint32_t length;
+};
+
+struct segment_record {
+    const char *email; /* as written in the list, not NUL-terminated: what the report shows */
+    const char *wire;  /* local part as written, '@', domain as A-labels: what goes behind RCPT TO; NOT
+                          NUL-terminated */
+    uint32_t email_length, wire_length;
+    uint32_t wire_local_length; /* octets of `wire` before '@' */
+    uint32_t domain;            /* index of its domain */
+    uint32_t row;               /* line of data in the input, the first data row being 1 */
+    bool smtputf8;
+    struct segment_field field[SEGMENT_COLUMNS_MAX]; /* one for each column, `email` included */
+};
+
+/* Map a segment and check magic, version, size and every offset that later reads rely on (the file may be
+ * damaged: no read of ours may leave the mapping). `verify` also compares the SHA-256 of the content. */
+int segment_open(const char *path, bool verify, struct segment **out, struct hk_why *why) HK_MUST_USE;
+void segment_close(struct segment *segment);
+
+uint32_t segment_count(const struct segment *segment);
+uint32_t segment_domain_count(const struct segment *segment);
+uint32_t segment_span_count(const struct segment *segment);
+uint32_t segment_column_count(const struct segment *segment);
+const char *segment_column(const struct segment *segment,
+                           uint32_t column);               /* trimmed, as in the header row */
+const char *segment_sha256(const struct segment *segment); /* 64 hex digits, from the trailer */
+struct segment_domain segment_domain(const struct segment *segment, uint32_t domain);
+struct segment_span segment_span(const struct segment *segment, uint32_t span);
+uint32_t segment_span_of(const struct segment *segment,
+                         uint32_t index); /* the span that holds record `index` */
+uint32_t segment_domain_of(const struct segment *segment, uint32_t index); /* the domain of record `index` */
+
+/* Decode record `index` (< segment_count) into out; pointers into the mapping. 0, or HK_EPROTO on a damaged
+ * record. */
+int segment_record(const struct segment *segment, uint32_t index, struct segment_record *out) HK_MUST_USE;
+
+#endif

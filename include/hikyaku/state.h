@@ -1,0 +1,191 @@
+/* state.h - what Redis holds (design 7): the ledger of every campaign, its manifest, and the epoch of the
+ * node.
+ *
+ * Two faces. `struct store`: synchronous, for start-up, reports and short commands. `struct ledger`:
+ * asynchronous on the caller's libev loop, for the master, with group commit: what is pushed while a call is
+ * in flight goes into the next one. Every change of a recipient's word is one compare-and-set script
+ * (state/ledger.lua), idempotent, so a call whose answer was lost is simply sent again.
+ *
+ * Keys of a campaign carry the hash tag {campaign}:
+ *   {c}:m            hash: the manifest (struct manifest) and `state` running | paused | cancelled
+ *   {c}:own          hash: "segment.span" -> epoch that took it
+ *   {c}:s:SEG.SPAN   string: 4 bytes a recipient, ledger_word, little-endian
+ *   {c}:d:SEG.SPAN   string: due time, 4 bytes a recipient, seconds since the campaign's start; only where
+ * needed {c}:f:SEG.SPAN   string: first attempt, the same way {c}:due          sorted set: "segment.span" ->
+ * its earliest due time {c}:n            hash: state name -> recipients in it (pending is not kept:
+ * recipients minus the rest), attempts {c}:site         hash: "segment.domain" -> site, as last resolved
+ *   {c}:dom:SEG      string: 4 bytes a domain: index of its first recipient (so that a report needs no
+ * segment) and without tag: hikyaku:campaigns (set of ids), hikyaku:epoch (counter).
+ */
+#ifndef HIKYAKU_STATE_H
+#define HIKYAKU_STATE_H
+
+#include <ev.h>
+
+#include "hikyaku/base.h"
+#include "hikyaku/classify.h"
+#include "hikyaku/config.h"
+
+#define LEDGER_STATES(X)                                                                \
+    X(PENDING, "pending")                                                               \
+    X(SENDING, "sending")                                                               \
+    X(SENT, "sent") X(DEFERRED, "deferred") X(BOUNCED, "bounced") X(EXPIRED, "expired") \
+        X(SUPPRESSED, "suppressed") X(UNKNOWN, "unknown") X(CANCELLED, "cancelled")
+enum ledger_state {
+#define LEDGER_STATE_ENUM(name, words) LEDGER_##name,
+    LEDGER_STATES(LEDGER_STATE_ENUM)
+#undef LEDGER_STATE_ENUM
+        LEDGER_STATES_COUNT
+};
+const char *ledger_state_name(enum ledger_state state);
+
+/* A recipient's four bytes, from the low end: state 4 bits, marks 3 (bounced, complained, unsubscribed),
+ * class 5, attempts 8 (saturating), reply code 10, 2 spare. */
+struct ledger_word {
+    uint8_t state, marks, reply_class, attempts;
+    uint16_t code;
+};
+uint32_t ledger_pack(struct ledger_word word);
+struct ledger_word ledger_unpack(uint32_t packed);
+
+/* The embedded server: a private redis-server on state_dir/redis.sock, AOF in state_dir/redis/. A surviving
+ * one is adopted through its socket; one is started only after a connection to the socket was refused or the
+ * socket is absent. The caller holds the state_dir lock. Waits until PING is answered (loading included).
+ * *pid: of the server (from INFO). External mode: does nothing, *pid = 0. */
+int redis_server_ensure(const struct config *config, pid_t *pid, bool *started,
+                        struct hk_why *why) HK_MUST_USE;
+/* Tell the embedded server to end (SHUTDOWN, it writes what it has), wait, and after 10 s kill it. */
+void redis_server_stop(const struct config *config, pid_t pid);
+
+struct manifest {
+    char campaign[CAMPAIGN_ID_MAX + 1];
+    char state[16];                     /* running, paused, cancelled */
+    char list_sha256[HK_SHA256_HEX];    /* of the segment's content */
+    char input_sha256[HK_SHA256_HEX];   /* of the list file as given */
+    char message_sha256[HK_SHA256_HEX]; /* of the template */
+    char sender_sha256[HK_SHA256_HEX];  /* of sender section and DKIM domains */
+    uint64_t recipients, rejected, duplicates;
+    uint32_t segments; /* 1 for now; struct and keys take more */
+    uint32_t spans, domains;
+    uint64_t created_us;                            /* wall clock; due times count from here */
+    uint64_t started_us, first_pass_us, settled_us; /* 0: not yet */
+};
+
+struct store;
+int store_open(const struct config *config, struct store **out, struct hk_why *why) HK_MUST_USE;
+void store_close(struct store *store);
+int store_epoch_next(struct store *store, uint64_t *epoch, struct hk_why *why) HK_MUST_USE;
+/* HK_EEXIST when there is one of that name. domain_first[]: index of the first recipient of each domain. */
+int store_campaign_create(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
+                          struct hk_why *why) HK_MUST_USE;
+int store_campaign_get(struct store *store, const char *campaign, struct manifest *out,
+                       struct hk_why *why) HK_MUST_USE;
+/* Names, malloc'd, sorted; the caller frees each and the array. */
+int store_campaign_list(struct store *store, char ***out, size_t *count, struct hk_why *why) HK_MUST_USE;
+/* Quick counts, kept by the script. counts[] by enum ledger_state, pending included. */
+int store_counts(struct store *store, const struct manifest *manifest, uint64_t counts[LEDGER_STATES_COUNT],
+                 uint64_t *attempts, struct hk_why *why) HK_MUST_USE;
+/* Walk the whole ledger in index order: fn(context, segment, index, word) for every recipient, absent spans
+ * as pending. Memory: one span at a time. Needs each span's first index and count: `spans` in order (from the
+ * segment, or from {c}:span:SEG which store_campaign_create wrote). fn returning non-zero stops the walk with
+ * that value. */
+int store_ledger_walk(struct store *store, const struct manifest *manifest,
+                      int (*fn)(void *context, uint32_t segment, uint32_t index, uint32_t word),
+                      void *context, struct hk_why *why) HK_MUST_USE;
+/* Site of every domain that has one: fn(context, segment, domain, site). And the domain table itself. */
+int store_sites(struct store *store, const struct manifest *manifest,
+                void (*fn)(void *context, uint32_t segment, uint32_t domain, const char *site), void *context,
+                struct hk_why *why) HK_MUST_USE;
+int store_domain_first(struct store *store, const struct manifest *manifest, uint32_t segment, uint32_t **out,
+                       uint32_t *count, struct hk_why *why) HK_MUST_USE; /* malloc'd */
+
+/* ---- the asynchronous face ---- */
+
+enum ledger_op_kind {
+    OP_COMMIT =
+        1,      /* pending | deferred -> sending, as `attempt`. Granted again to the same epoch and attempt */
+    OP_OUTCOME, /* -> word (sent, deferred, bounced, unknown, expired); attempts in word; due_s/first_s if
+                   deferred */
+    OP_RELEASE, /* sending as `attempt` by this or a dead epoch, dot never left -> pending or deferred, due
+                   now */
+    OP_PUT_BACK, /* `count` recipients from index, those pending or deferred -> deferred (host not to be
+                    reached): class and code from word, attempts + 1, due_s, first_s where there is none */
+    OP_SETTLE, /* `count` recipients from index, those pending or deferred -> word's state (expired, bounced,
+                  suppressed, cancelled) with its class and code; attempts kept, + 1 if word.attempts is not 0
+                */
+};
+
+struct ledger_op {
+    uint8_t kind;
+    uint8_t attempt;
+    uint16_t segment;
+    uint32_t span;
+    uint32_t index;      /* in its segment; the script works with its offset in the span */
+    uint32_t span_first; /* segment_span().first of `span` */
+    uint32_t count;      /* PUT_BACK, SETTLE */
+    uint32_t word;
+    uint32_t due_s, first_s;
+    uint64_t cookie; /* the caller's own */
+};
+
+enum ledger_verdict {
+    VERDICT_DONE = 0, /* granted, applied, or applied before */
+    VERDICT_SETTLED,  /* the recipient is in a final state, or another attempt is ahead: nothing changed */
+    VERDICT_PAUSED,
+    VERDICT_CANCELLED,
+    VERDICT_NOT_OURS, /* the span belongs to another epoch */
+    VERDICT_LOST,     /* the span was taken once and its key is gone */
+};
+
+struct ledger;
+struct ledger_callbacks {
+    void *context;
+    void (*up)(void *context); /* connected (again); what was in flight has been sent again */
+    void (*down)(void *context,
+                 const char *why); /* connection lost; tried again by itself, with pauses up to 1 s */
+    /* One call for each op pushed, in order of pushing within a campaign. */
+    void (*verdict)(void *context, const char *campaign, const struct ledger_op *op,
+                    enum ledger_verdict verdict);
+    /* A call went wrong in a way that no retry mends (script error, OOM, READONLY ...): the words, and the
+     * master freezes. */
+    void (*broken)(void *context, const char *why);
+};
+int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoch,
+                const struct ledger_callbacks *callbacks, struct ledger **out,
+                struct hk_why *why) HK_MUST_USE;
+void ledger_close(struct ledger *ledger);
+
+/* Queue an op. Never blocks, copies *op; memory is bounded by the flights of the node (the caller has at most
+ * one COMMIT or OUTCOME per flight slot). HK_ENOMEM when there is none. */
+int ledger_push(struct ledger *ledger, const char *campaign, const struct ledger_op *op) HK_MUST_USE;
+/* Send what is queued unless a call of that campaign is in flight (then it goes with the next one). At most
+ * 1,000 recipients a call. The master calls this once a turn, after the event log was written. */
+void ledger_flush(struct ledger *ledger);
+/* Ops pushed whose verdict has not come. */
+size_t ledger_pending(const struct ledger *ledger);
+
+/* Take a span for this epoch (also to read it again when its time has come): what stands in it. `sending`
+ * left by another epoch has become unknown by then. words: count values; due and first: count values or NULL
+ * where there are none. Valid during the call only. verdict: DONE, CANCELLED, LOST. earliest_s: earliest due
+ * of what is deferred, UINT32_MAX none. Take callbacks keep order with earlier ops of the campaign. */
+typedef void (*ledger_take_fn)(void *context, uint64_t cookie, enum ledger_verdict verdict,
+                               const uint32_t *words, const uint32_t *due, const uint32_t *first,
+                               uint32_t count);
+int ledger_take(struct ledger *ledger, const char *campaign, uint16_t segment, uint32_t span, uint32_t count,
+                ledger_take_fn fn, void *context, uint64_t cookie) HK_MUST_USE;
+/* What {c}:due and {c}:own hold, for a start: fn(context, segment, span, earliest) for each span with
+ * something due, then for each span ever taken with taken = true. Synchronous, on a store. */
+int store_spans(struct store *store, const char *campaign,
+                void (*fn)(void *context, uint32_t segment, uint32_t span, bool taken,
+                           uint32_t earliest_due_s),
+                void *context, struct hk_why *why) HK_MUST_USE;
+
+/* The site of a domain, as last resolved; written with the next flush. */
+int ledger_site(struct ledger *ledger, const char *campaign, uint16_t segment, uint32_t domain,
+                const char *site) HK_MUST_USE;
+/* Change one field of the manifest (state, started_us, first_pass_us, settled_us): value in decimal or words.
+ */
+int ledger_manifest_set(struct ledger *ledger, const char *campaign, const char *field,
+                        const char *value) HK_MUST_USE;
+
+#endif
