@@ -31,11 +31,11 @@
 #define REGION_REPLY_TEXT    1024u
 
 /* SMTP phases as the event log names them (design 14). */
-#define SMTP_LOG_PHASES(X)                                                                                  \
-    X(CONNECT, "connect")                                                                                   \
-    X(BANNER, "banner")                                                                                     \
-    X(EHLO, "ehlo") X(STARTTLS, "starttls") X(AUTH, "auth") X(MAIL, "mail") X(RCPT, "rcpt") X(DATA, "data") \
-        X(DOT, "dot")
+#define SMTP_LOG_PHASES(X) \
+    X(CONNECT, "connect")  \
+    X(BANNER, "banner")    \
+    X(EHLO, "ehlo")        \
+    X(STARTTLS, "starttls") X(AUTH, "auth") X(MAIL, "mail") X(RCPT, "rcpt") X(DATA, "data") X(DOT, "dot")
 enum log_phase {
 #define LOG_PHASE_ENUM(name, words) LOG_PHASE_##name,
     SMTP_LOG_PHASES(LOG_PHASE_ENUM)

@@ -26,11 +26,12 @@
 #include "hikyaku/classify.h"
 #include "hikyaku/config.h"
 
-#define LEDGER_STATES(X)                                                                \
-    X(PENDING, "pending")                                                               \
-    X(SENDING, "sending")                                                               \
-    X(SENT, "sent") X(DEFERRED, "deferred") X(BOUNCED, "bounced") X(EXPIRED, "expired") \
-        X(SUPPRESSED, "suppressed") X(UNKNOWN, "unknown") X(CANCELLED, "cancelled")
+#define LEDGER_STATES(X)                                                                            \
+    X(PENDING, "pending")                                                                           \
+    X(SENDING, "sending")                                                                           \
+    X(SENT, "sent")                                                                                 \
+    X(DEFERRED, "deferred") X(BOUNCED, "bounced") X(EXPIRED, "expired") X(SUPPRESSED, "suppressed") \
+        X(UNKNOWN, "unknown") X(CANCELLED, "cancelled")
 enum ledger_state {
 #define LEDGER_STATE_ENUM(name, words) LEDGER_##name,
     LEDGER_STATES(LEDGER_STATE_ENUM)
@@ -75,9 +76,10 @@ struct store;
 int store_open(const struct config *config, struct store **out, struct hk_why *why) HK_MUST_USE;
 void store_close(struct store *store);
 int store_epoch_next(struct store *store, uint64_t *epoch, struct hk_why *why) HK_MUST_USE;
-/* HK_EEXIST when there is one of that name. domain_first[]: index of the first recipient of each domain. */
+/* HK_EEXIST when there is one of that name. domain_first[] and span_first[]: index of the first recipient of
+ * each domain and span (manifest->domains and ->spans of them). */
 int store_campaign_create(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
-                          struct hk_why *why) HK_MUST_USE;
+                          const uint32_t *span_first, struct hk_why *why) HK_MUST_USE;
 int store_campaign_get(struct store *store, const char *campaign, struct manifest *out,
                        struct hk_why *why) HK_MUST_USE;
 /* Names, malloc'd, sorted; the caller frees each and the array. */
@@ -86,9 +88,7 @@ int store_campaign_list(struct store *store, char ***out, size_t *count, struct 
 int store_counts(struct store *store, const struct manifest *manifest, uint64_t counts[LEDGER_STATES_COUNT],
                  uint64_t *attempts, struct hk_why *why) HK_MUST_USE;
 /* Walk the whole ledger in index order: fn(context, segment, index, word) for every recipient, absent spans
- * as pending. Memory: one span at a time. Needs each span's first index and count: `spans` in order (from the
- * segment, or from {c}:span:SEG which store_campaign_create wrote). fn returning non-zero stops the walk with
- * that value. */
+ * as pending. Memory: one span at a time. fn returning non-zero stops the walk with that value. */
 int store_ledger_walk(struct store *store, const struct manifest *manifest,
                       int (*fn)(void *context, uint32_t segment, uint32_t index, uint32_t word),
                       void *context, struct hk_why *why) HK_MUST_USE;
