@@ -1,21 +1,22 @@
-/* state.h - what Redis holds (design 7): the ledger of every campaign, its manifest, and the epoch of the
- * node.
+/* state.h - what Redis holds (design 7): the ledger of every campaign, its manifest, and the epoch of the node.
  *
- * Two faces. `struct store`: synchronous, for start-up, reports and short commands. `struct ledger`:
- * asynchronous on the caller's libev loop, for the master, with group commit: what is pushed while a call is
- * in flight goes into the next one. Every change of a recipient's word is one compare-and-set script
- * (state/ledger.lua), idempotent, so a call whose answer was lost is simply sent again.
+ * Two faces. `struct store`: synchronous, for start-up, reports and short commands. `struct ledger`: asynchronous
+ * on the caller's libev loop, for the master, with group commit: what is pushed while a call is in flight goes into
+ * the next one. Every change of a recipient's word is one compare-and-set script (state/ledger.lua), idempotent, so
+ * a call whose answer was lost is simply sent again.
  *
  * Keys of a campaign carry the hash tag {campaign}:
  *   {c}:m            hash: the manifest (struct manifest) and `state` running | paused | cancelled
  *   {c}:own          hash: "segment.span" -> epoch that took it
  *   {c}:s:SEG.SPAN   string: 4 bytes a recipient, ledger_word, little-endian
- *   {c}:d:SEG.SPAN   string: due time, 4 bytes a recipient, seconds since the campaign's start; only where
- * needed {c}:f:SEG.SPAN   string: first attempt, the same way {c}:due          sorted set: "segment.span" ->
- * its earliest due time {c}:n            hash: state name -> recipients in it (pending is not kept:
- * recipients minus the rest), attempts {c}:site         hash: "segment.domain" -> site, as last resolved
- *   {c}:dom:SEG      string: 4 bytes a domain: index of its first recipient (so that a report needs no
- * segment) and without tag: hikyaku:campaigns (set of ids), hikyaku:epoch (counter).
+ *   {c}:d:SEG.SPAN   string: due time, 4 bytes a recipient, seconds since the campaign's start; only where needed
+ *   {c}:f:SEG.SPAN   string: first attempt, the same way
+ *   {c}:due          sorted set: "segment.span" -> its earliest due time
+ *   {c}:n            hash: state name -> recipients in it (pending is not kept: recipients minus the rest), attempts
+ *   {c}:site         hash: "segment.domain" -> site, as last resolved
+ *   {c}:dom:SEG      string: 4 bytes a domain: index of its first recipient (so that a report needs no segment)
+ *   {c}:span:SEG     string: 4 bytes a span: index of its first recipient
+ * and without tag: hikyaku:campaigns (set of ids), hikyaku:epoch (counter).
  */
 #ifndef HIKYAKU_STATE_H
 #define HIKYAKU_STATE_H
@@ -26,12 +27,13 @@
 #include "hikyaku/classify.h"
 #include "hikyaku/config.h"
 
-#define LEDGER_STATES(X)                                                                            \
-    X(PENDING, "pending")                                                                           \
-    X(SENDING, "sending")                                                                           \
-    X(SENT, "sent")                                                                                 \
-    X(DEFERRED, "deferred") X(BOUNCED, "bounced") X(EXPIRED, "expired") X(SUPPRESSED, "suppressed") \
-        X(UNKNOWN, "unknown") X(CANCELLED, "cancelled")
+#define LEDGER_STATES(X)                                                                          \
+    X(PENDING, "pending")                                                                         \
+    X(SENDING, "sending")                                                                         \
+    X(SENT, "sent")                                                                               \
+    X(DEFERRED, "deferred")                                                                       \
+    X(BOUNCED, "bounced") X(EXPIRED, "expired") X(SUPPRESSED, "suppressed") X(UNKNOWN, "unknown") \
+        X(CANCELLED, "cancelled")
 enum ledger_state {
 #define LEDGER_STATE_ENUM(name, words) LEDGER_##name,
     LEDGER_STATES(LEDGER_STATE_ENUM)
