@@ -27,13 +27,13 @@
 #include "hikyaku/classify.h"
 #include "hikyaku/config.h"
 
-#define LEDGER_STATES(X)                                                                          \
-    X(PENDING, "pending")                                                                         \
-    X(SENDING, "sending")                                                                         \
-    X(SENT, "sent")                                                                               \
-    X(DEFERRED, "deferred")                                                                       \
-    X(BOUNCED, "bounced") X(EXPIRED, "expired") X(SUPPRESSED, "suppressed") X(UNKNOWN, "unknown") \
-        X(CANCELLED, "cancelled")
+#define LEDGER_STATES(X)    \
+    X(PENDING, "pending")   \
+    X(SENDING, "sending")   \
+    X(SENT, "sent")         \
+    X(DEFERRED, "deferred") \
+    X(BOUNCED, "bounced")   \
+    X(EXPIRED, "expired") X(SUPPRESSED, "suppressed") X(UNKNOWN, "unknown") X(CANCELLED, "cancelled")
 enum ledger_state {
 #define LEDGER_STATE_ENUM(name, words) LEDGER_##name,
     LEDGER_STATES(LEDGER_STATE_ENUM)

@@ -1,0 +1,92 @@
+/* process.c - what every child of the master does first, and the names that ps shows. */
+#include <errno.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "hikyaku/base.h"
+
+extern char **environ;
+
+static char *title_at;
+static size_t title_size;
+
+/* The kernel shows /proc/PID/cmdline from the memory where the arguments were laid; arguments and environment lie there
+ * one behind another, so the environment is copied away to make room. */
+void process_title_init(int argc, char **argv)
+{
+    char *end = argv[0] + strlen(argv[0]) + 1;
+    size_t count = 0;
+    char **copy;
+
+    for (int i = 1; i < argc && argv[i] == end; i++)
+        end = argv[i] + strlen(argv[i]) + 1;
+    while (environ[count] != NULL)
+        count++;
+    copy = hk_xcalloc(count + 1, sizeof *copy);
+    for (size_t i = 0; i < count; i++) {
+        if (environ[i] == end)
+            end = environ[i] + strlen(environ[i]) + 1;
+        copy[i] = hk_xstrdup(environ[i]);
+    }
+    environ = copy;
+    title_at = argv[0];
+    title_size = (size_t)(end - argv[0]);
+}
+
+void process_title_set(const char *title)
+{
+    if (title_at == NULL || title_size < 2)
+        return;
+    memset(title_at, 0, title_size);
+    snprintf(title_at, title_size, "%s", title);
+    prctl(PR_SET_NAME, title, 0, 0, 0);
+}
+
+static int compare_fd(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void close_all_but(const int *keep, size_t keep_count)
+{
+    int sorted[16];
+    unsigned from = 3;
+
+    HK_BUG_ON(keep_count > sizeof sorted / sizeof sorted[0]);
+    memcpy(sorted, keep, keep_count * sizeof *keep);
+    qsort(sorted, keep_count, sizeof *sorted, compare_fd);
+    for (size_t i = 0; i < keep_count; i++) {
+        if (sorted[i] < (int)from)
+            continue;
+        if ((unsigned)sorted[i] > from)
+            close_range(from, (unsigned)sorted[i] - 1, 0);
+        from = (unsigned)sorted[i] + 1;
+    }
+    close_range(from, ~0u, 0);
+}
+
+void process_child_setup(const char *title, int parent_pid, int signal_number, const int *keep,
+                         size_t keep_count)
+{
+    static const int defaulted[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGUSR1, SIGUSR2};
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    setsid();
+    for (size_t i = 0; i < sizeof defaulted / sizeof defaulted[0]; i++)
+        sigaction(defaulted[i], &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    prctl(PR_SET_PDEATHSIG, signal_number);
+    if (getppid() != parent_pid)
+        _exit(0); /* the parent died before it could be watched */
+    close_all_but(keep, keep_count);
+    process_title_set(title);
+}
