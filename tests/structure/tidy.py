@@ -1,0 +1,39 @@
+#!/usr/bin/python3
+"""clang's warnings and clang-tidy's checks over every source of a build. Usage: tidy.py SOURCE_DIR BUILD_DIR
+
+Reads BUILD_DIR/compile_commands.json, so the flags (-Wall -Wextra -Wshadow -Wconversion) are those of the
+build. clang-tidy carries clang's own warnings as clang-diagnostic-*, so one pass does for both. One process
+for each processor; the largest files first, so that none runs alone at the end.
+"""
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+
+
+def check(build, path):
+    done = subprocess.run(["clang-tidy", "--quiet", "--checks=clang-diagnostic-*", "-p", build, path],
+                          capture_output=True, text=True, check=False)
+    return path, done.returncode, done.stdout, done.stderr
+
+
+def main():
+    root, build = (os.path.realpath(p) for p in sys.argv[1:3])
+    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as f:
+        files = {os.path.realpath(os.path.join(e["directory"], e["file"])) for e in json.load(f)}
+    # The tests' sources are held to the compilers' warnings by the builds; the checks are for what ships.
+    files = [p for p in files if p.startswith(root + "/") and not p.startswith((root + "/tests/", build))]
+    files.sort(key=os.path.getsize, reverse=True)
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for path, status, out, err in pool.map(lambda p: check(build, p), files):
+            if status or "warning:" in out:
+                failed += 1
+                print(f"{os.path.relpath(path, root)}:\n{out}{err}")
+    print(f"tidy: {len(files)} files, {failed} with findings")
+    return 1 if failed or not files else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
