@@ -2,10 +2,13 @@
  *
  * Takes pieces of any size, gives whole replies in order. No socket, clock, log or allocation in here, so
  * that tests and the fuzzer drive it directly. reply_next() returns 1 and a reply, 0 for "need more", or
- *   HK_EPROTO   not a reply (also: a multi-line reply whose codes differ in their first digit): out of step,
- * end the session HK_ETOOBIG  longer than REPLY_MAX code is checked; text is as the server sent it, lines
- * joined by '\n', without codes: clean it before it reaches a log. The reply points into the reader and is
- * good until the next call. A bare LF ends a line as CRLF does.
+ *   HK_EPROTO   not a reply (also: a multi-line reply whose codes differ in their first digit), said as soon
+ *               as the first wrong byte is there: out of step, end the session
+ *   HK_ETOOBIG  longer than REPLY_MAX, line ends included
+ * An error stays: the bytes are not taken. code is checked; text is as the server sent it, enhanced code
+ * included, lines joined by '\n', without the three digits; a NUL became '?'. Clean it before it reaches a
+ * log. The reply points into the reader and is good until the next call of reply_next(). A bare LF ends a
+ * line as CRLF does.
  */
 #ifndef HIKYAKU_REPLY_H
 #define HIKYAKU_REPLY_H
@@ -15,10 +18,10 @@
 #define REPLY_MAX 8192u
 
 struct reply {
-    uint16_t code; /* 200..599; of differing codes in one reply, the last line's */
-    uint8_t
-        enhanced[3];  /* class, subject, detail; all 0 where the reply has none or it does not fit the code */
-    const char *text; /* NUL-terminated */
+    uint16_t code;       /* 200..599; of differing codes in one reply, the last line's */
+    uint8_t enhanced[3]; /* class, subject, detail, of the first line that has one; all 0 where none has, or
+                            its class is not the code's first digit */
+    const char *text;    /* NUL-terminated */
     size_t length;
 };
 
@@ -47,8 +50,10 @@ struct ehlo_offer {
 };
 void ehlo_offer_parse(const struct reply *reply, struct ehlo_offer *out);
 
-/* The server's side of the grammar, for the sink and the bounce receiver: one command line without its CRLF.
- */
+/* The server's side of the grammar (RFC 5321 4.1.1), for the sink and the bounce receiver: one command line
+ * without its CRLF. Everything in the result points into the line; a source route in a path is left out. Milder
+ * than the RFC in two places: blanks behind "FROM:" and "TO:", and dots anywhere in a local part (some carriers
+ * have such mailboxes). Knows nothing of the order of commands. */
 enum smtp_verb {
     VERB_UNKNOWN,
     VERB_HELO,
@@ -70,7 +75,7 @@ struct smtp_command {
     size_t argument_length;
     const char *parameters; /* behind the path: "SIZE=100 BODY=8BITMIME" */
     size_t parameters_length;
-    bool bad_syntax; /* the verb is known, its argument is not what the RFC says */
+    bool bad_syntax; /* the verb is known, what stands behind it is not what the RFC says */
 };
 void smtp_command_parse(const char *line, size_t length, struct smtp_command *out);
 
