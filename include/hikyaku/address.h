@@ -1,7 +1,7 @@
 /* address.h - mailbox addresses as they stand in lists and on the wire (RFC 5321 4.1.2, RFC 6531, RFC 5891).
  *
- * Pure: no DNS, no log, no allocation. Used by the import, and by everything that takes an address from a
- * person.
+ * Pure: no DNS, no log; memory is asked for only inside libidn2, for names that are not ASCII, and is returned
+ * before the call ends. Used by the import, and by everything that takes an address from a person.
  */
 #ifndef HIKYAKU_ADDRESS_H
 #define HIKYAKU_ADDRESS_H
@@ -34,5 +34,10 @@ int domain_to_ascii(const char *text, size_t length, char *out, struct hk_why *w
 /* Does `name` match `pattern`: the same name, or "*.example.com" for any name below it. Case does not count.
  */
 bool domain_matches(const char *pattern, const char *name);
+
+/* Is it UTF-8 (RFC 3629)? */
+bool utf8_is_valid(const char *text, size_t length);
+/* How many of the first bytes are ASCII. */
+size_t utf8_ascii_length(const char *text, size_t length);
 
 #endif
