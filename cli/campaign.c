@@ -1,0 +1,452 @@
+/* campaign.c - make a campaign out of what `send` was given, or hold it against the one there is.
+ *
+ * Order of making: segment and message are renamed into place, then Redis is told: from then on the campaign
+ * exists. The import runs in a process of its own; a signal ends it and this command.
+ */
+#include "campaign.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "format.h"
+
+#define PATH_BYTES      4096
+#define IMPORT_WAIT_MS  200
+#define INCOMING_PREFIX "incoming-" /* a list that is only looked at, beside the one in force */
+
+static int campaign_path(const struct campaign_source *source, const char *name, char out[PATH_BYTES],
+                         struct hk_why *why)
+{
+    if (config_path(source->config, out, PATH_BYTES, "campaigns/%s/%s", source->id, name) < 0)
+        return why_set(why, HK_ETOOBIG, "%s: state_dir: the path is too long; write a shorter one",
+                       source->config->file);
+    return 0;
+}
+
+static int make_directory(const char *path, struct hk_why *why)
+{
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return why_set(why, HK_EIO, "%s: cannot be made: %s", path, strerror(errno));
+    return 0;
+}
+
+/* state_dir is there: reach_open made it or a node has. */
+static int lock_directory(struct campaign_source *source, struct hk_why *why)
+{
+    char path[PATH_BYTES];
+    int error;
+
+    if (config_path(source->config, path, sizeof path, "campaigns") < 0)
+        return why_set(why, HK_ETOOBIG, "%s: state_dir: the path is too long", source->config->file);
+    error = make_directory(path, why);
+    if (error == 0)
+        error = campaign_path(source, "", path, why);
+    if (error == 0)
+        error = make_directory(path, why);
+    if (error < 0)
+        return error;
+    source->lock_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (source->lock_fd < 0)
+        return why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
+    if (flock(source->lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return why_set(why, HK_EBUSY, "hikyaku: another command is preparing campaign '%s'; wait for it",
+                       source->id);
+    return 0;
+}
+
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void campaign_sender_sha256(const struct config *config, char out[HK_SHA256_HEX])
+{
+    const char *field[] = {config->sender.from_domain, config->sender.return_path,
+                           config->sender.unsubscribe_url, config->sender.list_id};
+    char **domain = hk_xcalloc(config->dkim_count + 1, sizeof *domain);
+    char *text = hk_xstrdup("");
+    size_t fields = sizeof field / sizeof field[0];
+
+    for (size_t i = 0; i < config->dkim_count; i++)
+        domain[i] = config->dkim[i].domain;
+    qsort(domain, config->dkim_count, sizeof *domain, compare_text);
+    for (size_t i = 0; i < fields + config->dkim_count; i++) {
+        const char *piece = i < fields ? field[i] : domain[i - fields];
+        char *longer = hk_xasprintf("%s%s\n", text, piece ? piece : "");
+        free(text);
+        text = longer;
+    }
+    hk_sha256_hex(text, strlen(text), out);
+    free(text);
+    free(domain);
+}
+
+int campaign_source_open(const struct config *config, const char *id, const char *list_path,
+                         const char *message_path, struct campaign_source *out, struct hk_why *why)
+{
+    int error;
+    *out = (struct campaign_source){
+        .config = config, .id = id, .list_path = list_path, .message_path = message_path, .lock_fd = -1};
+    error = signer_load(config, &out->signer, why);
+    if (error == 0)
+        error = hk_read_file(message_path, MESSAGE_TEMPLATE_MAX, &out->message, &out->message_length, why);
+    if (error == 0)
+        error = hk_sha256_file(list_path, out->input_sha256, why);
+    /* What the user named and is not there is his to mend. */
+    if (error == HK_EIO)
+        error = HK_EINVAL;
+    if (error == 0)
+        error = lock_directory(out, why);
+    if (error < 0)
+        return error;
+    hk_sha256_hex(out->message, out->message_length, out->message_sha256);
+    campaign_sender_sha256(config, out->sender_sha256);
+    return 0;
+}
+
+void campaign_source_close(struct campaign_source *source)
+{
+    if (source->signer != NULL)
+        signer_free(source->signer);
+    free(source->message);
+    if (source->lock_fd >= 0)
+        close(source->lock_fd);
+    *source = (struct campaign_source){.lock_fd = -1};
+}
+
+static bool legacy_allowed(void *context, const char *domain)
+{
+    return config_provider(context, domain, NULL, 0)->legacy_local_part;
+}
+
+static void show_rows(const char *path, uint64_t rows)
+{
+    char count[FORMAT_SIZE];
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[Kreading %s: %s rows", path, format_count(rows, count));
+}
+
+static void clear_rows(void)
+{
+    if (isatty(STDERR_FILENO))
+        fputs("\r\033[K", stderr);
+}
+
+/* Import through the child; a signal to us ends it. */
+static int import_list(const struct campaign_source *source, const char *segment_path,
+                       const char *rejected_path, struct import_result *result, struct hk_why *why)
+{
+    struct import_options options = {.list_path = source->list_path,
+                                     .segment_path = segment_path,
+                                     .rejected_path = rejected_path,
+                                     .legacy_allowed = legacy_allowed,
+                                     .context = (void *)(uintptr_t)source->config};
+    struct import_child child;
+    bool stopped = false;
+    int error = list_import_start(&options, &child, why);
+
+    if (error < 0)
+        return error;
+    while (!child.done) {
+        struct pollfd ready = {.fd = child.pipe, .events = POLLIN};
+        (void)poll(&ready, 1, IMPORT_WAIT_MS);
+        list_import_poll(&child);
+        show_rows(source->list_path, child.rows);
+        if (cli_interrupted() && !child.done && !stopped) {
+            kill(child.pid, SIGTERM);
+            stopped = true;
+        }
+    }
+    clear_rows();
+    if (cli_interrupted())
+        return why_set(why, HK_EBUSY, "hikyaku: interrupted while the list was read; nothing was sent");
+    if (child.status < 0) {
+        *why = child.why;
+        return child.status;
+    }
+    *result = child.result;
+    return 0;
+}
+
+static void say_imported(const struct campaign_source *source, const struct import_result *result,
+                         const char *rejected_path)
+{
+    char count[FORMAT_SIZE], domains[FORMAT_SIZE], duplicates[FORMAT_SIZE];
+    fprintf(stderr, "%s: %s recipients at %s domains, %s duplicates left out\n", source->list_path,
+            format_count(result->recipients, count), format_count(result->domains, domains),
+            format_count(result->duplicates, duplicates));
+    if (result->rejected > 0)
+        fprintf(stderr, "%s: %s rows rejected; which and why: %s\n", source->list_path,
+                format_count(result->rejected, count), rejected_path);
+}
+
+/* Would every recipient get a copy: the template against the list's columns. */
+static int check_message(const struct campaign_source *source, const struct segment *segment,
+                         struct hk_why *why)
+{
+    const char *column[SEGMENT_COLUMNS_MAX];
+    uint32_t columns = segment_column_count(segment);
+    struct message *message;
+    int error;
+
+    for (uint32_t i = 0; i < columns && i < SEGMENT_COLUMNS_MAX; i++)
+        column[i] = segment_column(segment, i);
+    error = message_compile(source->message_path, source->message, source->message_length, source->config,
+                            source->signer, source->id, column, columns, &message, why);
+    if (error == 0)
+        message_free(message);
+    return error;
+}
+
+static int place_message(const struct campaign_source *source, struct hk_why *why)
+{
+    char path[PATH_BYTES];
+    int error = campaign_path(source, CAMPAIGN_MESSAGE_FILE, path, why);
+    return error < 0 ? error : hk_write_file(path, 0600, source->message, source->message_length, why);
+}
+
+/* Write the campaign into Redis: from here on it exists. */
+static int register_campaign(const struct campaign_source *source, struct store *store,
+                             const struct segment *segment, const struct import_result *result,
+                             struct manifest *out, struct hk_why *why)
+{
+    uint32_t domains = segment_domain_count(segment), spans = segment_span_count(segment);
+    uint32_t *domain_first = calloc((size_t)domains + 1, sizeof *domain_first);
+    uint32_t *span_first = calloc((size_t)spans + 1, sizeof *span_first);
+    int error = HK_ENOMEM;
+
+    if (domain_first == NULL || span_first == NULL) {
+        (void)why_set(why, HK_ENOMEM, "hikyaku: not enough memory for %u domains", domains);
+        goto done;
+    }
+    for (uint32_t i = 0; i < domains; i++)
+        domain_first[i] = segment_domain(segment, i).first;
+    for (uint32_t i = 0; i < spans; i++)
+        span_first[i] = segment_span(segment, i).first;
+    *out = (struct manifest){.recipients = result->recipients,
+                             .rejected = result->rejected,
+                             .duplicates = result->duplicates,
+                             .segments = 1,
+                             .spans = spans,
+                             .domains = domains,
+                             .created_us = clock_wall_us()};
+    snprintf(out->campaign, sizeof out->campaign, "%s", source->id);
+    snprintf(out->state, sizeof out->state, "running");
+    snprintf(out->list_sha256, sizeof out->list_sha256, "%s", segment_sha256(segment));
+    memcpy(out->input_sha256, source->input_sha256, sizeof out->input_sha256);
+    memcpy(out->message_sha256, source->message_sha256, sizeof out->message_sha256);
+    memcpy(out->sender_sha256, source->sender_sha256, sizeof out->sender_sha256);
+    error = store_campaign_create(store, out, domain_first, span_first, why);
+done:
+    free(domain_first);
+    free(span_first);
+    return error;
+}
+
+int campaign_create(const struct campaign_source *source, struct store *store, struct manifest *out,
+                    struct hk_why *why)
+{
+    char segment_path[PATH_BYTES], rejected_path[PATH_BYTES];
+    struct import_result result;
+    struct segment *segment;
+    int error = campaign_path(source, CAMPAIGN_SEGMENT_FILE, segment_path, why);
+
+    if (error == 0)
+        error = campaign_path(source, CAMPAIGN_REJECTED_FILE, rejected_path, why);
+    if (error == 0)
+        error = import_list(source, segment_path, rejected_path, &result, why);
+    if (error < 0)
+        return error;
+    say_imported(source, &result, rejected_path);
+    if (result.recipients == 0)
+        return why_set(why, HK_EINVAL, "%s: no row can be sent to; look at %s", source->list_path,
+                       rejected_path);
+    error = segment_open(segment_path, false, &segment, why);
+    if (error < 0)
+        return error;
+    error = check_message(source, segment, why);
+    if (error == 0)
+        error = place_message(source, why);
+    if (error == 0)
+        error = register_campaign(source, store, segment, &result, out, why);
+    segment_close(segment);
+    return error;
+}
+
+/* FNV-1a of the address, its local part in lower case: only ever compared within one run of this command. */
+static uint64_t address_hash(const struct segment_record *record)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (uint32_t i = 0; i < record->wire_length; i++) {
+        hash ^= (uint64_t)(unsigned char)tolower((unsigned char)record->wire[i]);
+        hash *= 0x100000001b3u;
+    }
+    return hash;
+}
+
+static int compare_hash(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int sorted_hashes(const struct segment *segment, uint64_t **out)
+{
+    uint32_t count = segment_count(segment);
+    struct segment_record record;
+    uint64_t *hash = malloc(((size_t)count + 1) * sizeof *hash);
+    if (hash == NULL)
+        return HK_ENOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        int error = segment_record(segment, i, &record);
+        if (error < 0) {
+            free(hash);
+            return error;
+        }
+        hash[i] = address_hash(&record);
+    }
+    qsort(hash, count, sizeof *hash, compare_hash);
+    *out = hash;
+    return 0;
+}
+
+int campaign_segments_compare(const struct segment *before, const struct segment *after,
+                              struct campaign_difference *out)
+{
+    uint64_t *old_hash = NULL, *new_hash = NULL;
+    uint32_t old_count = segment_count(before), new_count = segment_count(after), i = 0, j = 0;
+    int error = sorted_hashes(before, &old_hash);
+
+    *out = (struct campaign_difference){0};
+    if (error == 0)
+        error = sorted_hashes(after, &new_hash);
+    while (error == 0 && (i < old_count || j < new_count)) {
+        if (j == new_count || (i < old_count && old_hash[i] < new_hash[j])) {
+            out->gone++;
+            i++;
+        } else if (i == old_count || new_hash[j] < old_hash[i]) {
+            out->added++;
+            j++;
+        } else {
+            i++;
+            j++;
+        }
+    }
+    free(old_hash);
+    free(new_hash);
+    return error;
+}
+
+static int refuse_list(const struct campaign_source *source, const struct segment *before,
+                       const struct segment *after, struct hk_why *why)
+{
+    struct campaign_difference difference;
+    char added[FORMAT_SIZE], gone[FORMAT_SIZE];
+    int error = campaign_segments_compare(before, after, &difference);
+
+    if (error < 0)
+        return why_set(why, error, "hikyaku: the two lists cannot be compared: %s", hk_strerror(error));
+    return why_set(
+        why, HK_ECHANGED,
+        "%s: not the list that campaign '%s' was made of: %s new addresses, %s gone%s; a campaign's "
+        "list is fixed and --extend is not in this version: use another --campaign",
+        source->list_path, source->id, format_count(difference.added, added),
+        format_count(difference.gone, gone),
+        difference.added + difference.gone == 0 ? " (their fields or their order differ)" : "");
+}
+
+/* The list reads otherwise than the one in force: compile it beside that one, and say how they differ. What
+ * compiles to the same segment (other blanks, other line ends) is the same list. */
+static int compare_list(const struct campaign_source *source, const struct manifest *manifest,
+                        const char *segment_path, struct hk_why *why)
+{
+    char incoming[PATH_BYTES];
+    struct segment *before = NULL, *after = NULL;
+    struct import_result result;
+    int error = campaign_path(source, INCOMING_PREFIX CAMPAIGN_SEGMENT_FILE, incoming, why);
+
+    if (error == 0)
+        error = import_list(source, incoming, NULL, &result, why);
+    if (error < 0)
+        return error;
+    if (strcmp(result.segment_sha256, manifest->list_sha256) != 0) {
+        error = segment_open(segment_path, false, &before, why);
+        if (error == 0)
+            error = segment_open(incoming, false, &after, why);
+        if (error == 0)
+            error = refuse_list(source, before, after, why);
+        if (before != NULL)
+            segment_close(before);
+        if (after != NULL)
+            segment_close(after);
+    }
+    unlink(incoming);
+    return error;
+}
+
+/* Is the segment of this campaign here, whole? */
+static bool segment_is_in_place(const char *path, const struct manifest *manifest)
+{
+    struct segment *segment;
+    struct hk_why ignored;
+    bool same;
+    if (segment_open(path, true, &segment, &ignored) < 0)
+        return false;
+    same = strcmp(segment_sha256(segment), manifest->list_sha256) == 0;
+    segment_close(segment);
+    return same;
+}
+
+static int restore_segment(const struct campaign_source *source, const struct manifest *manifest,
+                           const char *segment_path, struct hk_why *why)
+{
+    char rejected_path[PATH_BYTES];
+    struct import_result result;
+    int error = campaign_path(source, CAMPAIGN_REJECTED_FILE, rejected_path, why);
+    if (error == 0)
+        error = import_list(source, segment_path, rejected_path, &result, why);
+    if (error < 0)
+        return error;
+    if (strcmp(result.segment_sha256, manifest->list_sha256) != 0) {
+        unlink(segment_path);
+        return why_set(
+            why, HK_ECHANGED,
+            "%s: not the list that campaign '%s' was made of, and the compiled list is no longer in "
+            "state_dir; give the first list again",
+            source->list_path, source->id);
+    }
+    return 0;
+}
+
+int campaign_compare(const struct campaign_source *source, const struct manifest *manifest,
+                     struct hk_why *why)
+{
+    char segment_path[PATH_BYTES];
+    int error = campaign_path(source, CAMPAIGN_SEGMENT_FILE, segment_path, why);
+
+    if (error < 0)
+        return error;
+    if (strcmp(source->message_sha256, manifest->message_sha256) != 0)
+        return why_set(why, HK_ECHANGED,
+                       "%s: not the message that campaign '%s' was made of; give the first one again, or use "
+                       "another --campaign",
+                       source->message_path, source->id);
+    if (strcmp(source->sender_sha256, manifest->sender_sha256) != 0)
+        return why_set(why, HK_ECHANGED,
+                       "%s: the sender section or the DKIM domains are not those that campaign '%s' was made "
+                       "with; put them back, or use another --campaign",
+                       source->config->file, source->id);
+    if (!segment_is_in_place(segment_path, manifest))
+        error = restore_segment(source, manifest, segment_path, why);
+    else if (strcmp(source->input_sha256, manifest->input_sha256) != 0)
+        error = compare_list(source, manifest, segment_path, why);
+    /* Written anew each time: it is small, and a damaged copy would be refused later by every node. */
+    return error < 0 ? error : place_message(source, why);
+}

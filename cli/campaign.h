@@ -1,0 +1,49 @@
+/* campaign.h - make a campaign out of what `send` was given, or hold what was given against the one there is.
+ *
+ * The files of a campaign are put in place by rename, and Redis is told last: a kill at any moment leaves either
+ * no campaign (and files that the next `send` writes over) or a whole one. A lock on the campaign's directory
+ * keeps two commands from preparing the same one.
+ */
+#ifndef CLI_CAMPAIGN_H
+#define CLI_CAMPAIGN_H
+
+#include "cli.h"
+#include "hikyaku/message.h"
+#include "hikyaku/segment.h"
+
+struct campaign_source {
+    const struct config *config;
+    const char *id, *list_path, *message_path;
+    char *message; /* the template as read */
+    size_t message_length;
+    struct signer *signer;
+    int lock_fd;
+    char input_sha256[HK_SHA256_HEX], message_sha256[HK_SHA256_HEX], sender_sha256[HK_SHA256_HEX];
+};
+
+/* Read and hash what was given, make and lock the campaign's directory. campaign_source_close in either case. */
+int campaign_source_open(const struct config *config, const char *id, const char *list_path,
+                         const char *message_path, struct campaign_source *out,
+                         struct hk_why *why) HK_MUST_USE;
+void campaign_source_close(struct campaign_source *source);
+
+/* There is no such campaign yet: import, check the message against the columns, create. */
+int campaign_create(const struct campaign_source *source, struct store *store, struct manifest *out,
+                    struct hk_why *why) HK_MUST_USE;
+
+/* There is one: is it the same list, message and sender? HK_ECHANGED says in numbers what differs. Puts back
+ * files of this campaign that are missing on this machine. */
+int campaign_compare(const struct campaign_source *source, const struct manifest *manifest,
+                     struct hk_why *why) HK_MUST_USE;
+
+/* The hash that fixes who sends: the sender section and the domains that sign. */
+void campaign_sender_sha256(const struct config *config, char out[HK_SHA256_HEX]);
+
+/* How two lists differ in addresses; a local part counts without case, as the import counts duplicates. */
+struct campaign_difference {
+    uint64_t added, gone;
+};
+int campaign_segments_compare(const struct segment *before, const struct segment *after,
+                              struct campaign_difference *out) HK_MUST_USE;
+
+#endif

@@ -1,0 +1,128 @@
+/* cli.c - what the commands share: configuration, failures, signals, the way to the state. */
+#include "cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+void cli_signals_catch(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool cli_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+static void set_log_level(const char *name)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    for (size_t i = 0; name != NULL && i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            log_threshold = (enum log_level)i;
+}
+
+struct config *cli_config_load(const char *path)
+{
+    struct config *config;
+    struct hk_why why;
+    if (config_load(path, &config, &why) < 0) {
+        fprintf(stderr, "%s\n", why.text);
+        return NULL;
+    }
+    set_log_level(config->log_level);
+    return config;
+}
+
+int cli_fail(int error, const struct hk_why *why)
+{
+    fprintf(stderr, "%s\n", why->text);
+    switch (error) {
+    case HK_EINVAL:
+    case HK_ENOENT:
+    case HK_EEXIST:
+    case HK_ETOOBIG:
+    case HK_EPROTO:
+    case HK_ECHANGED:
+        return EXIT_USAGE;
+    default:
+        return EXIT_NEEDED;
+    }
+}
+
+bool cli_campaign_id_check(const char *text)
+{
+    char clean[CAMPAIGN_ID_MAX + 16];
+    if (campaign_id_is_valid(text))
+        return true;
+    hk_clean_text(clean, sizeof clean, text, strlen(text));
+    fprintf(
+        stderr,
+        "hikyaku: '%s' is no campaign ID: write 1 to 64 letters, digits, '.', '_' or '-', beginning with a "
+        "letter or digit\n",
+        clean);
+    return false;
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* A node that is just starting holds the lock before it answers, and one that ends holds it a little longer
+ * than it answers: so both ways are tried in turn. */
+int reach_open(const struct config *config, struct reach *out, struct hk_why *why)
+{
+    uint64_t until_ms = clock_now_ms() + CLI_PLACE_WAIT_MS;
+    int error;
+
+    *out = (struct reach){.config = config};
+    for (;;) {
+        out->node_runs = node_is_running(config);
+        if (out->node_runs)
+            break;
+        error = node_enter(config, 500, &out->place, why);
+        if (error == 0)
+            break;
+        if (error != HK_EBUSY || clock_now_ms() >= until_ms || cli_interrupted())
+            return error;
+        pause_ms(100);
+    }
+    error = store_open(config, &out->store, why);
+    if (error < 0)
+        reach_close(out);
+    return error;
+}
+
+void reach_close(struct reach *reach)
+{
+    if (reach->store != NULL)
+        store_close(reach->store);
+    reach->store = NULL;
+    if (!reach->node_runs)
+        node_leave(reach->config, &reach->place);
+}
+
+int reach_campaign(const struct reach *reach, const char *campaign, struct manifest *out, struct hk_why *why)
+{
+    int error = store_campaign_get(reach->store, campaign, out, why);
+    if (error == HK_ENOENT)
+        return why_set(why, HK_ENOENT,
+                       "hikyaku: there is no campaign '%s'; 'hikyaku status --config %s' lists what there is",
+                       campaign, reach->config->file);
+    return error;
+}

@@ -1,0 +1,40 @@
+/* cli.h - what the commands share: the configuration, words and status of a failure, and the way to the state.
+ *
+ * Errors go to standard error in one line each. Nothing here exits.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "hikyaku/node.h"
+
+#define CLI_PLACE_WAIT_MS 30000u /* how long a command waits for another one to be done (design 3) */
+
+/* Read the configuration and set the log's level from it; NULL after the reason was printed. */
+struct config *cli_config_load(const char *path);
+
+/* Print why on standard error; the exit status that goes with the error: what the user can mend in his input
+ * is EXIT_USAGE, what the machine refuses is EXIT_NEEDED. */
+int cli_fail(int error, const struct hk_why *why);
+
+/* Is `text` a campaign ID? Prints what is wrong where it is not. */
+bool cli_campaign_id_check(const char *text);
+
+/* SIGINT and SIGTERM from now on only set a flag, until node_run takes them over. */
+void cli_signals_catch(void);
+bool cli_interrupted(void);
+
+/* Redis, either beside a running node or in its place. A place is held until reach_close: no node can start
+ * meanwhile. */
+struct reach {
+    const struct config *config;
+    struct store *store;
+    struct node_place place;
+    bool node_runs; /* the place is a running node's, not ours */
+};
+int reach_open(const struct config *config, struct reach *out, struct hk_why *why) HK_MUST_USE;
+void reach_close(struct reach *reach);
+/* The manifest of a campaign; HK_ENOENT with words for the user when there is none. */
+int reach_campaign(const struct reach *reach, const char *campaign, struct manifest *out,
+                   struct hk_why *why) HK_MUST_USE;
+
+#endif

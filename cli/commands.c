@@ -1,0 +1,287 @@
+/* commands.c - the command table, and everything that is driven by it: parsing, help, usage errors.
+ *
+ * Touches no file and no socket. A new command is a row here and a file with its function.
+ */
+#include "commands.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#include "hikyaku/node.h"
+
+static const struct command command_table[] = {
+    {
+        .name = "send",
+        .summary = "send a campaign, and follow it until every recipient is settled",
+        .help =
+            "Reads the list, checks the message against its columns, and sends each recipient one copy.\n"
+            "The same command again goes on where a campaign stopped, after Ctrl-C as after a crash; when\n"
+            "everyone is settled it says so and does nothing. A campaign's list and message are fixed: a\n"
+            "changed one is refused. Where a node runs on this state_dir the campaign is given to it;\n"
+            "else this command is the node.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN) | OPTION_BIT(LIST) | OPTION_BIT(MESSAGE),
+        .optional = OPTION_BIT(JSON),
+        .run = cmd_send,
+    },
+    {
+        .name = "serve",
+        .summary = "run the node until told to stop; it sends every campaign it is given",
+        .help = "SIGTERM or Ctrl-C: messages under way are finished, nothing new is begun, then it ends.\n",
+        .required = OPTION_BIT(CONFIG),
+        .run = cmd_serve,
+    },
+    {
+        .name = "status",
+        .summary = "what the node is doing now",
+        .help = "Works without a running node too: then it shows what is stored.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(CAMPAIGN) | OPTION_BIT(JSON),
+        .run = cmd_status,
+    },
+    {
+        .name = "report",
+        .summary = "what became of a campaign's recipients",
+        .help = "With --recipients: one JSON object a line for every recipient, in the order of sending.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN),
+        .optional = OPTION_BIT(JSON) | OPTION_BIT(RECIPIENTS),
+        .run = cmd_report,
+    },
+    {
+        .name = "config check",
+        .summary = "check a configuration and print what is in force",
+        .help = "What is printed can be used as a configuration file.\n",
+        .required = OPTION_BIT(CONFIG),
+        .run = cmd_config_check,
+    },
+    {
+        .name = "keygen dkim",
+        .summary = "make a DKIM key and print its DNS record",
+        .help = "The file is readable for its owner only. Publish the record before sending.\n",
+        .required = OPTION_BIT(DOMAIN) | OPTION_BIT(SELECTOR) | OPTION_BIT(OUT),
+        .optional = OPTION_BIT(TYPE),
+        .run = cmd_keygen_dkim,
+    },
+    {
+        .name = "keygen verp",
+        .summary = "make the secret that protects bounce addresses",
+        .help = "Name the file as sender.secret_file in the configuration, and keep it.\n",
+        .required = OPTION_BIT(OUT),
+        .run = cmd_keygen_verp,
+    },
+};
+#define COMMANDS (sizeof command_table / sizeof command_table[0])
+
+struct option_row {
+    const char *name, *value, *help;
+    size_t offset;
+};
+
+static const struct option_row option_table[CLI_OPTIONS_COUNT] = {
+#define CLI_OPTION_ROW(id, name, value, field, help) {name, value, help, offsetof(struct cli_options, field)},
+    CLI_OPTIONS(CLI_OPTION_ROW)
+#undef CLI_OPTION_ROW
+};
+
+static char **option_field(struct cli_options *options, size_t id)
+{
+    return (char **)(void *)((char *)options + option_table[id].offset);
+}
+
+void cli_options_free(struct cli_options *options)
+{
+    for (size_t id = 0; id < CLI_OPTIONS_COUNT; id++)
+        free(*option_field(options, id));
+    memset(options, 0, sizeof *options);
+}
+
+void commands_usage_line(const struct command *command, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "hikyaku %s", command->name);
+    for (size_t id = 0; id < CLI_OPTIONS_COUNT && used < size; id++) {
+        const struct option_row *row = &option_table[id];
+        bool required = command->required & (1u << id);
+        if (!required && !(command->optional & (1u << id)))
+            continue;
+        used += (size_t)snprintf(out + used, size - used, " %s--%s%s%s%s", required ? "" : "[", row->name,
+                                 row->value ? " " : "", row->value ? row->value : "", required ? "" : "]");
+    }
+}
+
+static int usage_error(const struct command *command, struct hk_why *why, const char *what,
+                       const char *subject)
+{
+    char usage[256];
+    commands_usage_line(command, usage, sizeof usage);
+    return why_set(why, HK_EINVAL, "hikyaku %s: %s%s; write: %s", command->name, what, subject, usage);
+}
+
+/* How many leading words of argv are the words of `name`; 0 unless all of them are there. */
+static int words_matched(const char *name, int argc, char **argv)
+{
+    const char *rest = name;
+    int words = 0;
+    while (words < argc) {
+        size_t length = strcspn(rest, " ");
+        if (strlen(argv[words]) != length || memcmp(argv[words], rest, length) != 0)
+            return 0;
+        words++;
+        if (rest[length] == '\0')
+            return words;
+        rest += length + 1;
+    }
+    return 0;
+}
+
+/* "hikyaku keygen" and "hikyaku config chek": name the commands that begin with the first word. */
+static void why_unknown(int argc, char **argv, struct hk_why *why)
+{
+    char clean[64], known[256] = "";
+    size_t first_length = strlen(argv[0]), used = 0;
+    hk_clean_text(clean, sizeof clean, argv[0], first_length);
+    for (size_t i = 0; i < COMMANDS && used < sizeof known; i++) {
+        const char *name = command_table[i].name;
+        if (strncmp(name, argv[0], first_length) == 0 && name[first_length] == ' ')
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s'hikyaku %s'", used ? " or " : "",
+                                     name);
+    }
+    if (used > 0)
+        (void)why_set(why, HK_EINVAL, "hikyaku %s: %s; write %s", clean,
+                      argc > 1 ? "there is no such command" : "a word is missing", known);
+    else
+        (void)why_set(why, HK_EINVAL,
+                      "hikyaku: there is no command '%s'; 'hikyaku --help' lists what there is", clean);
+}
+
+const struct command *commands_find(int argc, char **argv, int *words, struct hk_why *why)
+{
+    for (size_t i = 0; i < COMMANDS; i++) {
+        *words = words_matched(command_table[i].name, argc, argv);
+        if (*words > 0)
+            return &command_table[i];
+    }
+    why_unknown(argc, argv, why);
+    return NULL;
+}
+
+/* The rows of `command` in the shape getopt_long wants, and --help; val is the option's id. */
+static void options_for_getopt(const struct command *command, struct option out[CLI_OPTIONS_COUNT + 2])
+{
+    size_t n = 0;
+    for (size_t id = 0; id < CLI_OPTIONS_COUNT; id++) {
+        if (!((command->required | command->optional) & (1u << id)))
+            continue;
+        out[n++] = (struct option){.name = option_table[id].name,
+                                   .has_arg = option_table[id].value ? required_argument : no_argument,
+                                   .val = (int)id};
+    }
+    out[n++] = (struct option){.name = "help", .has_arg = no_argument, .val = 'h'};
+    out[n] = (struct option){0};
+}
+
+static int check_complete(const struct command *command, int argc, char **argv, struct cli_options *options,
+                          struct hk_why *why)
+{
+    char clean[64];
+    for (size_t id = 0; id < CLI_OPTIONS_COUNT; id++)
+        if ((command->required & (1u << id)) && *option_field(options, id) == NULL)
+            return usage_error(command, why, "missing: --", option_table[id].name);
+    if (optind < argc) {
+        hk_clean_text(clean, sizeof clean, argv[optind], strlen(argv[optind]));
+        return usage_error(command, why, "one argument too many: ", clean);
+    }
+    return 0;
+}
+
+int commands_parse(const struct command *command, int argc, char **argv, struct cli_options *out, bool *help,
+                   struct hk_why *why)
+{
+    struct option known[CLI_OPTIONS_COUNT + 2];
+    char clean[64];
+    int id;
+
+    memset(out, 0, sizeof *out);
+    *help = false;
+    options_for_getopt(command, known);
+    opterr = 0;
+    optind = 0; /* GNU: begin anew */
+    while ((id = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
+        if (id == 'h') {
+            *help = true;
+            return 0;
+        }
+        if (id == '?' || id == ':') {
+            const char *word = argv[optind > 0 ? optind - 1 : 0];
+            hk_clean_text(clean, sizeof clean, word, strlen(word));
+            return usage_error(command, why,
+                               id == ':' ? "a value is missing behind " : "unknown option: ", clean);
+        }
+        if (*option_field(out, (size_t)id) != NULL)
+            return usage_error(command, why, "given twice: --", option_table[id].name);
+        *option_field(out, (size_t)id) = hk_xstrdup(optarg ? optarg : "");
+    }
+    return check_complete(command, argc, argv, out, why);
+}
+
+static void print_help(FILE *out)
+{
+    fputs("hikyaku sends one campaign to many people, each exactly once.\n\n", out);
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(out, "  hikyaku %-14s %s\n", command_table[i].name, command_table[i].summary);
+    fputs("\n'hikyaku COMMAND --help' tells the options of a command.\n"
+          "Exit status: 0 all settled; 1 stopped with recipients left; 2 bad usage, configuration or input;\n"
+          "3 something that is needed (Redis, a lock, an address) is not to be had.\n",
+          out);
+}
+
+static void print_command_help(const struct command *command)
+{
+    char usage[256];
+    commands_usage_line(command, usage, sizeof usage);
+    printf("%s\n\n%s.\n\n", usage, command->summary);
+    for (size_t id = 0; id < CLI_OPTIONS_COUNT; id++) {
+        char left[64];
+        if (!((command->required | command->optional) & (1u << id)))
+            continue;
+        snprintf(left, sizeof left, "--%s %s", option_table[id].name,
+                 option_table[id].value ? option_table[id].value : "");
+        printf("  %-20s %s\n", left, option_table[id].help);
+    }
+    printf("\n%s", command->help);
+}
+
+int commands_main(int argc, char **argv)
+{
+    struct cli_options options;
+    struct hk_why why;
+    bool help;
+    int words, status;
+
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return EXIT_SETTLED;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("hikyaku %s\n", HK_VERSION);
+        return EXIT_SETTLED;
+    }
+    const struct command *command = commands_find(argc - 1, argv + 1, &words, &why);
+    if (command == NULL) {
+        fprintf(stderr, "%s\n", why.text);
+        return EXIT_USAGE;
+    }
+    if (commands_parse(command, argc - words, argv + words, &options, &help, &why) < 0) {
+        fprintf(stderr, "%s\n", why.text);
+        status = EXIT_USAGE;
+    } else if (help) {
+        print_command_help(command);
+        status = EXIT_SETTLED;
+    } else {
+        status = command->run(&options);
+    }
+    cli_options_free(&options);
+    return status;
+}

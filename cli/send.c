@@ -1,0 +1,227 @@
+/* send.c - hikyaku send: make the campaign, see it through, tell what became of it.
+ *
+ * Where a node runs on this state_dir the campaign is handed to it and followed; else this process becomes the
+ * node. Ctrl-C of a follower leaves the campaign running; Ctrl-C of the node drains it.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "ask.h"
+#include "campaign.h"
+#include "commands.h"
+#include "format.h"
+#include "hikyaku/resolve.h"
+#include "progress.h"
+#include "report.h"
+
+#define FOLLOW_EVERY_MS 500
+
+struct sending {
+    const struct cli_options *options;
+    struct config *config;
+    struct reach reach;
+    struct manifest manifest;
+    struct hk_why why;
+};
+
+/* Create the campaign, or see that it is the one that was begun. */
+static int prepare(struct sending *s)
+{
+    struct campaign_source source;
+    int error = campaign_source_open(s->config, s->options->campaign, s->options->list, s->options->message,
+                                     &source, &s->why);
+    if (error == 0) {
+        error = store_campaign_get(s->reach.store, s->options->campaign, &s->manifest, &s->why);
+        if (error == HK_ENOENT)
+            error = campaign_create(&source, s->reach.store, &s->manifest, &s->why);
+        else if (error == 0)
+            error = campaign_compare(&source, &s->manifest, &s->why);
+    }
+    campaign_source_close(&source);
+    return error;
+}
+
+/* The report at the end; a document where --json was given. */
+static int print_report(struct sending *s, int status)
+{
+    char rejected[4096];
+    struct report report;
+    int error = reach_campaign(&s->reach, s->options->campaign, &s->manifest, &s->why);
+
+    if (error == 0)
+        error = report_read(s->reach.store, &s->manifest, &report, &s->why);
+    if (error < 0)
+        return cli_fail(error, &s->why);
+    if (s->options->json) {
+        if (report_json_print(&report, stdout) < 0) {
+            fprintf(stderr, "hikyaku: the report cannot be written to standard output\n");
+            status = EXIT_NEEDED;
+        }
+    } else {
+        bool named = config_path(s->config, rejected, sizeof rejected, "campaigns/%s/%s",
+                                 s->options->campaign, CAMPAIGN_REJECTED_FILE) == 0;
+        report_text_print(&report, s->config->file, named ? rejected : NULL, stdout);
+    }
+    report_free(&report);
+    return status;
+}
+
+static int say_stopped(struct sending *s, const char *how_to_go_on)
+{
+    uint64_t counts[LEDGER_STATES_COUNT], attempts;
+    char left[FORMAT_SIZE], whole[FORMAT_SIZE];
+    int error = store_counts(s->reach.store, &s->manifest, counts, &attempts, &s->why);
+
+    if (error < 0)
+        return cli_fail(error, &s->why);
+    fprintf(stderr, "stopped: %s of %s left; %s\n", format_count(report_open_count(counts), left),
+            format_count(s->manifest.recipients, whole), how_to_go_on);
+    return s->options->json ? print_report(s, EXIT_STOPPED) : EXIT_STOPPED;
+}
+
+/* This process becomes the node, in the place that it holds already. */
+static int run_here(struct sending *s)
+{
+    struct process_table processes = {.worker = worker_main, .resolver = resolver_main};
+    struct progress progress;
+    struct node_options node = {.processes = &processes,
+                                .campaign = s->options->campaign,
+                                .progress = progress_show,
+                                .context = &progress};
+    int status, error;
+
+    store_close(s->reach.store);
+    s->reach.store = NULL;
+    progress_init(&progress, stderr);
+    status = node_run(s->config, &s->reach.place, &node);
+    progress_end(&progress);
+    if (status != EXIT_SETTLED && status != EXIT_STOPPED)
+        return status;
+    error = store_open(s->config, &s->reach.store, &s->why);
+    if (error < 0)
+        return cli_fail(error, &s->why);
+    if (status == EXIT_STOPPED)
+        return say_stopped(s, "run the same command again to go on");
+    return print_report(s, status);
+}
+
+/* One look at the campaign; *settled once nobody is left. HK_EDOWN: the node is gone. */
+static int follow_once(struct sending *s, uint64_t since_ms, struct progress *progress, bool *settled,
+                       int *status)
+{
+    struct node_progress now;
+    json_t *reply;
+    int error = ask_node(s->config, json_pack("{s:s}", "command", "status"), &reply, status, &s->why);
+
+    if (error < 0)
+        return error;
+    const json_t *campaign = ask_campaign(reply, s->options->campaign);
+    if (campaign != NULL) {
+        ask_progress(campaign, &now);
+        now.elapsed_ms = clock_now_ms() - since_ms;
+        progress_show(progress, &now);
+        *settled = report_open_count(now.counts) == 0;
+    } else {
+        error = reach_campaign(&s->reach, s->options->campaign, &s->manifest, &s->why);
+        *settled = error == 0 && s->manifest.settled_us != 0;
+    }
+    json_decref(reply);
+    return error;
+}
+
+/* The node that was followed ended: look at what it left, from its place. */
+static int after_the_node(struct sending *s)
+{
+    reach_close(&s->reach);
+    int error = reach_open(s->config, &s->reach, &s->why);
+    if (error == 0)
+        error = reach_campaign(&s->reach, s->options->campaign, &s->manifest, &s->why);
+    if (error < 0)
+        return cli_fail(error, &s->why);
+    if (s->manifest.settled_us != 0)
+        return print_report(s, EXIT_SETTLED);
+    return say_stopped(s, "the node that sent it has ended: run the same command again to go on");
+}
+
+static int follow(struct sending *s)
+{
+    struct timespec pause = {.tv_nsec = FOLLOW_EVERY_MS * 1000000L};
+    uint64_t since_ms = clock_now_ms();
+    struct progress progress;
+    json_t *reply, *request = json_pack("{s:s, s:s}", "command", "run", "campaign", s->options->campaign);
+    bool settled = false;
+    int status, error = ask_node(s->config, request, &reply, &status, &s->why);
+
+    if (error < 0) {
+        fprintf(stderr, "%s\n", s->why.text);
+        return status;
+    }
+    json_decref(reply);
+    fprintf(stderr, "hikyaku: a node runs on %s and has the campaign now\n", s->config->state_dir);
+    progress_init(&progress, stderr);
+    while (error == 0 && !settled && !cli_interrupted()) {
+        error = follow_once(s, since_ms, &progress, &settled, &status);
+        if (error == 0 && !settled)
+            nanosleep(&pause, NULL);
+    }
+    progress_end(&progress);
+    if (settled)
+        return print_report(s, EXIT_SETTLED);
+    if (cli_interrupted()) {
+        fprintf(stderr, "hikyaku: no longer following; the node goes on with campaign '%s'\n",
+                s->options->campaign);
+        return EXIT_STOPPED;
+    }
+    if (error == HK_EDOWN)
+        return after_the_node(s);
+    fprintf(stderr, "%s\n", s->why.text);
+    return status;
+}
+
+static int send_campaign(struct sending *s)
+{
+    int status, error = reach_open(s->config, &s->reach, &s->why);
+
+    if (error < 0)
+        return cli_fail(error, &s->why);
+    error = prepare(s);
+    if (error < 0) {
+        status = cli_fail(error, &s->why);
+        if (cli_interrupted())
+            status = EXIT_STOPPED;
+    } else if (s->manifest.settled_us != 0) {
+        fprintf(
+            s->options->json ? stderr : stdout,
+            "campaign %s: everyone is settled, there is nothing to do; 'hikyaku report' tells what became of "
+            "it\n",
+            s->options->campaign);
+        status = s->options->json ? print_report(s, EXIT_SETTLED) : EXIT_SETTLED;
+    } else if (cli_interrupted()) {
+        status = say_stopped(s, "run the same command again to go on");
+    } else {
+        status = s->reach.node_runs ? follow(s) : run_here(s);
+    }
+    reach_close(&s->reach);
+    return status;
+}
+
+int cmd_send(const struct cli_options *options)
+{
+    struct sending sending = {.options = options};
+    int status;
+
+    if (!cli_campaign_id_check(options->campaign))
+        return EXIT_USAGE;
+    if (strcmp(options->list, "-") == 0) {
+        fprintf(stderr,
+                "hikyaku send: standard input cannot be the list in this version; write --list FILE\n");
+        return EXIT_USAGE;
+    }
+    sending.config = cli_config_load(options->config);
+    if (sending.config == NULL)
+        return EXIT_USAGE;
+    cli_signals_catch();
+    status = send_campaign(&sending);
+    config_free(sending.config);
+    return status;
+}

@@ -1,0 +1,26 @@
+/* serve.c - hikyaku serve: be the node until told to stop. */
+#include "cli.h"
+#include "commands.h"
+#include "hikyaku/resolve.h"
+
+int cmd_serve(const struct cli_options *options)
+{
+    struct process_table processes = {.worker = worker_main, .resolver = resolver_main};
+    struct node_options node = {.processes = &processes};
+    struct config *config = cli_config_load(options->config);
+    struct node_place place;
+    struct hk_why why;
+    int status;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    int error = node_enter(config, CLI_PLACE_WAIT_MS, &place, &why);
+    if (error < 0) {
+        status = cli_fail(error, &why);
+    } else {
+        status = node_run(config, &place, &node);
+        node_leave(config, &place);
+    }
+    config_free(config);
+    return status;
+}
