@@ -1,0 +1,290 @@
+/* question.c - the rules by which look-ups become an answer (RFC 5321 5.1, RFC 7505). See question.h. */
+#include "question.h"
+
+#include <arpa/inet.h>
+#include <stdarg.h>
+#include <string.h>
+
+static const char *type_name(enum packet_type type)
+{
+    if (type == PACKET_MX)
+        return "MX";
+    return type == PACKET_A ? "A" : "AAAA";
+}
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static void answer_settle(struct question *q, enum resolve_status status, uint32_t ttl_s)
+{
+    q->stage = QUESTION_ANSWERED;
+    q->answer.status = (uint8_t)status;
+    q->answer.ttl_s = ttl_s < QUESTION_TTL_MIN_S ? QUESTION_TTL_MIN_S : smaller(ttl_s, QUESTION_TTL_MAX_S);
+}
+
+static void HK_PRINTF(2, 3) answer_words(struct question *q, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(q->answer.words, sizeof q->answer.words, format, args);
+    va_end(args);
+}
+
+/* Make room for `count` hosts to be looked up. */
+static bool hosts_make(struct question *q, uint32_t count)
+{
+    q->host = calloc(count, sizeof *q->host);
+    if (!q->host)
+        return false;
+    q->host_count = count;
+    for (uint32_t h = 0; h < count; h++)
+        q->positive_ttl_s[h] = UINT32_MAX;
+    return true;
+}
+
+static void host_name_set(struct choice_host *host, const char *name, uint16_t preference)
+{
+    memcpy(host->name, name, strnlen(name, DOMAIN_MAX));
+    host->preference = preference;
+}
+
+static bool answer_no_memory(struct question *q)
+{
+    answer_words(q, "the resolver has no memory for %.64s", q->asked.name);
+    answer_settle(q, RESOLVE_TEMPORARY, QUESTION_TTL_FAILED_S);
+    return true;
+}
+
+/* The name itself is the only host: no MX record, or never asked for one. */
+static bool host_implicit(struct question *q)
+{
+    if (!hosts_make(q, 1))
+        return answer_no_memory(q);
+    host_name_set(&q->host[0], q->asked.name, 0);
+    q->implicit = true;
+    q->stage = QUESTION_HOSTS;
+    return false;
+}
+
+/* A relay given as an address needs no DNS. */
+static bool answer_literal(struct question *q)
+{
+    struct choice_host host = {.preference = 0};
+    uint8_t ip[16] = {0};
+    enum choice_family family = CHOICE_IPV4;
+
+    if (inet_pton(AF_INET, q->asked.name, ip) != 1) {
+        family = CHOICE_IPV6;
+        if (inet_pton(AF_INET6, q->asked.name, ip) != 1)
+            return false;
+    }
+    host_name_set(&host, q->asked.name, 0);
+    host.of[family].count = 1;
+    memcpy(host.of[family].ip[0], ip, sizeof ip);
+    choice_fill(&host, 1, NULL, &q->answer);
+    answer_settle(q, RESOLVE_OK, QUESTION_TTL_MAX_S);
+    return true;
+}
+
+static void name_lower(char *name)
+{
+    for (; *name; name++)
+        if (*name >= 'A' && *name <= 'Z')
+            *name = (char)(*name | 0x20);
+}
+
+bool question_begin(struct question *q, const struct resolve_question *asked)
+{
+    memset(q, 0, sizeof *q);
+    q->asked = *asked;
+    q->answer.id = asked->id;
+    q->all_secure = true;
+    q->ttl_s = UINT32_MAX;
+    q->negative_ttl_s = UINT32_MAX;
+    if (!asked->mx && answer_literal(q))
+        return true;
+    if (!packet_name_is_host(asked->name)) {
+        char clean[64];
+
+        hk_clean_text(clean, sizeof clean, asked->name, strlen(asked->name));
+        answer_words(q, "\"%s\" is no domain name", clean);
+        answer_settle(q, RESOLVE_NXDOMAIN, QUESTION_TTL_MAX_S);
+        return true;
+    }
+    name_lower(q->asked.name);
+    q->stage = QUESTION_MX;
+    return asked->mx ? false : host_implicit(q);
+}
+
+void question_end(struct question *q)
+{
+    free(q->host);
+    q->host = NULL;
+}
+
+uint32_t question_lookups(const struct question *q, struct question_lookup *out)
+{
+    uint32_t count = 0;
+
+    if (q->stage == QUESTION_MX) {
+        out[0] = (struct question_lookup){PACKET_MX, 0, q->asked.name};
+        return 1;
+    }
+    for (uint32_t h = 0; h < q->host_count; h++) {
+        out[count++] = (struct question_lookup){PACKET_A, h, q->host[h].name};
+        if (q->asked.ipv6)
+            out[count++] = (struct question_lookup){PACKET_AAAA, h, q->host[h].name};
+    }
+    return count;
+}
+
+void question_take_failure(struct question *q, const struct question_lookup *lookup, const char *words)
+{
+    q->all_secure = false;
+    if (q->hosts_failed++ == 0)
+        snprintf(q->failed, sizeof q->failed, "%.60s for %s of %.50s", words, type_name(lookup->type),
+                 lookup->name);
+    if (q->stage == QUESTION_MX)
+        q->mx.verdict = READING_FAILED;
+}
+
+void question_give_up(struct question *q, const char *words)
+{
+    struct question_lookup lookup[QUESTION_LOOKUPS_MAX];
+    uint32_t count = question_lookups(q, lookup);
+
+    for (uint32_t i = 0; i < count; i++)
+        question_take_failure(q, &lookup[i], words);
+}
+
+static void take_mx(struct question *q, const struct question_lookup *lookup, const void *bytes,
+                    size_t length, choice_draw_fn draw)
+{
+    struct choice_list list;
+
+    reading_mx(bytes, length, draw, &list, &q->mx);
+    q->ttl_s = q->mx.ttl_s;
+    if (q->mx.verdict == READING_FAILED) {
+        question_take_failure(q, lookup, q->mx.words);
+        return;
+    }
+    if (q->mx.unfit && !q->mx.null_mx)
+        log_info("MX of %s: %u unusable host name%s, the first is \"%.64s\"", q->asked.name, q->mx.unfit,
+                 q->mx.unfit == 1 ? "" : "s", q->mx.unfit_name);
+    if (list.count == 0)
+        return;
+    if (!hosts_make(q, list.count)) {
+        question_take_failure(q, lookup, "no memory");
+        return;
+    }
+    for (uint32_t h = 0; h < list.count; h++)
+        host_name_set(&q->host[h], list.mx[h].name, list.mx[h].preference);
+}
+
+static void take_addresses(struct question *q, const struct question_lookup *lookup, const void *bytes,
+                           size_t length)
+{
+    enum choice_family family = lookup->type == PACKET_A ? CHOICE_IPV4 : CHOICE_IPV6;
+    struct reading reading;
+
+    HK_BUG_ON(lookup->host >= q->host_count);
+    reading_addresses(bytes, length, family, &q->host[lookup->host].of[family], &reading);
+    if (reading.verdict == READING_FAILED)
+        question_take_failure(q, lookup, reading.words);
+    else if (reading.verdict == READING_FOUND)
+        q->positive_ttl_s[lookup->host] = smaller(q->positive_ttl_s[lookup->host], reading.ttl_s);
+    else
+        q->negative_ttl_s = smaller(q->negative_ttl_s, reading.ttl_s);
+    if (reading.verdict == READING_NXDOMAIN)
+        q->host_nxdomain = true;
+}
+
+void question_take(struct question *q, const struct question_lookup *lookup, const void *bytes, size_t length,
+                   bool secure, choice_draw_fn draw)
+{
+    q->all_secure &= secure;
+    if (lookup->type == PACKET_MX)
+        take_mx(q, lookup, bytes, length, draw);
+    else
+        take_addresses(q, lookup, bytes, length);
+}
+
+static bool step_from_mx(struct question *q)
+{
+    if (q->mx.verdict == READING_FAILED) {
+        answer_words(q, "%s", q->failed);
+        answer_settle(q, RESOLVE_TEMPORARY, QUESTION_TTL_FAILED_S);
+        return true;
+    }
+    if (q->mx.verdict == READING_NXDOMAIN) {
+        answer_words(q, "%.100s does not exist (NXDOMAIN)", q->asked.name);
+        answer_settle(q, RESOLVE_NXDOMAIN, q->ttl_s);
+        return true;
+    }
+    if (q->mx.verdict == READING_NONE)
+        return host_implicit(q);
+    if (q->mx.null_mx) {
+        answer_words(q, "%.90s accepts no mail (null MX)", q->asked.name);
+        answer_settle(q, RESOLVE_NULL_MX, q->ttl_s);
+        return true;
+    }
+    if (q->host_count == 0) {
+        answer_words(q, "no MX of %.50s has a usable host name (\"%.30s\")", q->asked.name, q->mx.unfit_name);
+        answer_settle(q, RESOLVE_NO_ADDRESS, q->ttl_s);
+        return true;
+    }
+    q->stage = QUESTION_HOSTS;
+    return false;
+}
+
+static void answer_without_address(struct question *q)
+{
+    if (q->hosts_failed) {
+        answer_words(q, "%s", q->failed);
+        answer_settle(q, RESOLVE_TEMPORARY, QUESTION_TTL_FAILED_S);
+        return;
+    }
+    /* Where MX was answered with NODATA the name exists, whatever a muddled server says of its address. */
+    if (!q->asked.mx && q->host_nxdomain) {
+        answer_words(q, "%.100s does not exist (NXDOMAIN)", q->asked.name);
+        answer_settle(q, RESOLVE_NXDOMAIN, q->negative_ttl_s);
+        return;
+    }
+    if (q->implicit)
+        answer_words(q, q->asked.mx ? "%.80s has neither MX nor address" : "%.80s has no address",
+                     q->asked.name);
+    else
+        answer_words(q, "MX %.80s has no address%s", q->host[0].name,
+                     q->host_count > 1 ? ", and neither has any other" : "");
+    answer_settle(q, RESOLVE_NO_ADDRESS, smaller(q->ttl_s, q->negative_ttl_s));
+}
+
+bool question_step(struct question *q, choice_draw_fn draw)
+{
+    uint32_t ttl_s;
+
+    HK_BUG_ON(q->stage == QUESTION_ANSWERED);
+    if (q->stage == QUESTION_MX)
+        return step_from_mx(q);
+    choice_fill(q->host, q->host_count, draw, &q->answer);
+    if (q->answer.address_count == 0) {
+        answer_without_address(q);
+        return true;
+    }
+    ttl_s = q->ttl_s;
+    for (uint32_t h = 0; h < q->host_count; h++)
+        ttl_s = smaller(ttl_s, q->positive_ttl_s[h]);
+    if (q->hosts_failed)
+        ttl_s = smaller(ttl_s, QUESTION_TTL_PARTIAL_S);
+    if (q->hosts_failed)
+        answer_words(q, "%s", q->failed);
+    else if (q->answer.host_count < q->host_count)
+        answer_words(q, "%u of %u MX hosts have no address", q->host_count - q->answer.host_count,
+                     q->host_count);
+    q->answer.secure = q->all_secure;
+    answer_settle(q, RESOLVE_OK, ttl_s);
+    return true;
+}

@@ -1,0 +1,62 @@
+/* question.h - one question from the master on its way to an answer: which look-ups, and what they add up to.
+ *
+ * The rules of RFC 5321 5.1 and RFC 7505 live here; the event loop, the pipe and libunbound do not. The resolver
+ * carries out the look-ups that a question wants and reports each; when none is open it takes the next step.
+ */
+#ifndef HIKYAKU_QUESTION_H
+#define HIKYAKU_QUESTION_H
+
+#include "reading.h"
+
+#define QUESTION_LOOKUPS_MAX   (RESOLVE_HOSTS_MAX * CHOICE_FAMILIES)
+#define QUESTION_TTL_MIN_S     30u
+#define QUESTION_TTL_MAX_S     86400u
+#define QUESTION_TTL_PARTIAL_S 300u /* some MX host could not be asked: look again soon */
+#define QUESTION_TTL_FAILED_S  60u
+
+enum question_stage { QUESTION_MX, QUESTION_HOSTS, QUESTION_ANSWERED };
+
+struct question {
+    struct resolve_question asked;
+    enum question_stage stage;
+    struct choice_host *host; /* in the order to be tried; owned */
+    uint32_t host_count;
+    uint32_t hosts_failed; /* look-ups without a verdict */
+    uint32_t positive_ttl_s[RESOLVE_HOSTS_MAX];
+    uint32_t negative_ttl_s; /* smallest "there is none" of the addresses */
+    uint32_t ttl_s;          /* of the MX stage */
+    bool all_secure;
+    bool implicit;      /* no MX: the name itself (or a relay's host) */
+    bool host_nxdomain; /* some host does not exist at all */
+    struct reading mx;  /* what the MX look-up said */
+    char failed[128];   /* why the first look-up failed */
+    struct resolve_answer answer;
+};
+
+struct question_lookup {
+    enum packet_type type;
+    uint32_t host; /* index; 0 for the MX look-up */
+    const char *name;
+};
+
+/* Begin. True: the answer is there already (a literal address, a name that cannot be). */
+bool question_begin(struct question *question, const struct resolve_question *asked);
+/* Frees what the question owns, not the question. */
+void question_end(struct question *question);
+
+/* The look-ups of the present stage: at most QUESTION_LOOKUPS_MAX. Names live as long as the question. */
+uint32_t question_lookups(const struct question *question, struct question_lookup *out);
+
+/* What a look-up of this stage brought: a message, or why there is none. */
+void question_take(struct question *question, const struct question_lookup *lookup, const void *bytes,
+                   size_t length, bool secure, choice_draw_fn draw);
+void question_take_failure(struct question *question, const struct question_lookup *lookup,
+                           const char *words);
+
+/* Time is up before the look-ups of this stage were made: all of them count as failed. */
+void question_give_up(struct question *question, const char *words);
+
+/* All look-ups of this stage are in: go on. True: the answer is there; false: ask the next ones. */
+bool question_step(struct question *question, choice_draw_fn draw);
+
+#endif

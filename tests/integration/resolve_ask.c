@@ -1,0 +1,236 @@
+/* resolve_ask.c - put questions to a resolver process and print its answers (for tests/integration/resolver.py).
+ *
+ * resolve_ask [--server HOST:PORT]... [--deadline MS] [--anchor FILE] [--window N] [--hang-up]
+ *
+ * Reads lines "mx NAME", "mx6 NAME", "host NAME" or "host6 NAME" to the end of input, forks resolver_run() on a socket
+ * pair, keeps up to N questions open (without --window: as many as the socket takes), prints one JSON line for each
+ * answer as it comes and a last one with totals, exit status, processor time and memory of the child. --hang-up: close
+ * the socket when all is asked, and see the resolver end.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "resolver.h"
+
+#define SERVERS_MAX 4u
+
+struct ask {
+    struct resolve_question *question;
+    uint64_t *sent_ms;
+    size_t count, sent, answered, most_open, window;
+    uint32_t deadline_ms;
+    bool hang_up;
+    int fd;
+};
+
+static const char *const status_names[] = {"ok", "nxdomain", "null_mx", "no_address", "temporary"};
+
+static _Noreturn void usage(const char *words)
+{
+    fprintf(stderr, "resolve_ask: %s\n", words);
+    exit(2);
+}
+
+static void server_add(struct config *config, char *text)
+{
+    char *colon = strrchr(text, ':');
+    struct cfg_address *server;
+
+    if (!colon || config->resolver.server_count == SERVERS_MAX)
+        usage("--server HOST:PORT, four times at most");
+    *colon = '\0';
+    server = &config->resolver.server[config->resolver.server_count++];
+    server->host = text;
+    server->port = (uint16_t)strtoul(colon + 1, NULL, 10);
+}
+
+static void arguments_read(int argc, char **argv, struct config *config, struct ask *ask)
+{
+    ask->deadline_ms = RESOLVER_DEADLINE_MS;
+    ask->window = SIZE_MAX;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--hang-up") == 0)
+            ask->hang_up = true;
+        else if (i + 1 == argc)
+            usage("an option without its value");
+        else if (strcmp(argv[i], "--server") == 0)
+            server_add(config, argv[++i]);
+        else if (strcmp(argv[i], "--deadline") == 0)
+            ask->deadline_ms = (uint32_t)strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--anchor") == 0)
+            config->resolver.trust_anchor_file = argv[++i];
+        else if (strcmp(argv[i], "--window") == 0)
+            ask->window = strtoul(argv[++i], NULL, 10);
+        else
+            usage("an option that it does not know");
+    }
+}
+
+static void question_read(struct ask *ask, char *line)
+{
+    char *name = strchr(line, ' ');
+    struct resolve_question *question;
+
+    if (!name || strlen(name + 1) > DOMAIN_MAX)
+        usage("a line is not \"mx|mx6|host|host6 NAME\"");
+    *name++ = '\0';
+    ask->question = hk_xrealloc(ask->question, ask->count + 1, sizeof *ask->question);
+    question = &ask->question[ask->count];
+    memset(question, 0, sizeof *question);
+    question->id = ask->count++;
+    question->mx = strncmp(line, "mx", 2) == 0;
+    question->ipv6 = line[strlen(line) - 1] == '6';
+    snprintf(question->name, sizeof question->name, "%s", name);
+}
+
+static void questions_read(struct ask *ask)
+{
+    char *line = NULL;
+    size_t size = 0;
+
+    while (getline(&line, &size, stdin) > 0) {
+        line[strcspn(line, "\n")] = '\0';
+        question_read(ask, line);
+    }
+    free(line);
+    ask->sent_ms = hk_xcalloc(ask->count + 1, sizeof *ask->sent_ms);
+}
+
+static json_t *addresses_json(const struct resolve_answer *answer)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < answer->address_count; i++) {
+        char ip[INET6_ADDRSTRLEN];
+
+        inet_ntop(answer->address[i].family, answer->address[i].ip, ip, sizeof ip);
+        json_array_append_new(
+            list, json_pack("{s:s, s:s}", "ip", ip, "host", answer->host[answer->address[i].host].name));
+    }
+    return list;
+}
+
+static void answer_print(const struct ask *ask, const struct resolve_answer *answer)
+{
+    json_t *hosts = json_array(), *document;
+
+    for (unsigned i = 0; i < answer->host_count; i++)
+        json_array_append_new(hosts,
+                              json_pack("[i, s]", (int)answer->host[i].preference, answer->host[i].name));
+    document = json_pack("{s:s, s:s, s:o, s:o, s:i, s:b, s:s, s:i}", "name", ask->question[answer->id].name,
+                         "status", status_names[answer->status], "hosts", hosts, "addresses",
+                         addresses_json(answer), "ttl", (int)answer->ttl_s, "secure", (int)answer->secure,
+                         "words", answer->words, "ms", (int)(clock_now_ms() - ask->sent_ms[answer->id]));
+    HK_BUG_ON(!document);
+    json_dumpf(document, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(document);
+}
+
+static void questions_send(struct ask *ask)
+{
+    while (ask->sent < ask->count && ask->sent - ask->answered < ask->window) {
+        ask->sent_ms[ask->sent] = clock_now_ms();
+        if (send(ask->fd, &ask->question[ask->sent], sizeof *ask->question, MSG_NOSIGNAL) < 0)
+            return;
+        ask->sent++;
+        if (ask->sent - ask->answered > ask->most_open)
+            ask->most_open = ask->sent - ask->answered;
+    }
+}
+
+/* False: the resolver has gone. */
+static bool answers_receive(struct ask *ask)
+{
+    struct resolve_answer answer;
+    ssize_t length;
+
+    while ((length = recv(ask->fd, &answer, sizeof answer, 0)) == (ssize_t)sizeof answer) {
+        HK_BUG_ON(answer.id >= ask->sent || answer.status >= sizeof status_names / sizeof status_names[0]);
+        ask->answered++;
+        answer_print(ask, &answer);
+    }
+    return length < 0 && errno == EAGAIN;
+}
+
+static void ask_run(struct ask *ask)
+{
+    while (ask->answered < ask->count) {
+        bool more = ask->sent < ask->count && ask->sent - ask->answered < ask->window;
+        struct pollfd wait = {ask->fd, (short)(more ? POLLIN | POLLOUT : POLLIN), 0};
+
+        if (poll(&wait, 1, 120000) <= 0)
+            break;
+        questions_send(ask);
+        if (ask->hang_up && ask->sent == ask->count)
+            break;
+        if (!answers_receive(ask))
+            break;
+    }
+}
+
+static int child_start(const struct config *config, struct ask *ask, pid_t *pid)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
+        return HK_EIO;
+    *pid = fork();
+    if (*pid < 0)
+        return HK_EIO;
+    if (*pid == 0) {
+        uint32_t deadline_ms = ask->deadline_ms;
+
+        close(pair[0]);
+        free(ask->question);
+        free(ask->sent_ms);
+        exit(resolver_run(config, pair[1], deadline_ms));
+    }
+    close(pair[1]);
+    ask->fd = pair[0];
+    return fcntl(ask->fd, F_SETFL, O_NONBLOCK) ? HK_EIO : 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct cfg_address servers[SERVERS_MAX] = {{0}};
+    struct config config = {.resolver = {.server = servers}};
+    struct ask ask = {0};
+    struct rusage usage_of_child;
+    uint64_t start_ms, end_ms;
+    pid_t pid;
+    int status;
+
+    log_setup(LOG_LEVEL_WARNING, "resolve_ask");
+    arguments_read(argc, argv, &config, &ask);
+    questions_read(&ask);
+    if (child_start(&config, &ask, &pid)) {
+        perror("resolve_ask");
+        return 3;
+    }
+    start_ms = clock_now_ms();
+    ask_run(&ask);
+    end_ms = clock_now_ms();
+    close(ask.fd);
+    if (wait4(pid, &status, 0, &usage_of_child) != pid)
+        return 3;
+    printf("{\"asked\":%zu,\"answered\":%zu,\"most_open\":%zu,\"ms\":%u,\"exit\":%d,\"end_ms\":%u,\"cpu_ms\":"
+           "%ld,"
+           "\"rss_kb\":%ld}\n",
+           ask.sent, ask.answered, ask.most_open, (unsigned)(end_ms - start_ms),
+           WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), (unsigned)(clock_now_ms() - end_ms),
+           (usage_of_child.ru_utime.tv_sec + usage_of_child.ru_stime.tv_sec) * 1000 +
+               (usage_of_child.ru_utime.tv_usec + usage_of_child.ru_stime.tv_usec) / 1000,
+           usage_of_child.ru_maxrss);
+    free(ask.question);
+    free(ask.sent_ms);
+    return 0;
+}
