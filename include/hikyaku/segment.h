@@ -18,7 +18,7 @@
 #define IMPORT_ROWS_MAX     16000000u /* rows this importer takes */
 
 struct import_options {
-    const char *list_path;     /* CSV with a header row */
+    const char *list_path;     /* CSV with a header row; "-": standard input */
     const char *segment_path;  /* written through a temporary file beside it; fsynced; mode 0600 */
     const char *rejected_path; /* CSV: row, reason, text; NULL: not kept. Written even when empty of rows */
     /* May this provider's domain have a legacy local part (".."; trailing dot)? NULL: never. */
@@ -38,12 +38,15 @@ struct import_result {
 };
 
 /* Read a list and write its segment, in this process and in memory. 0, or HK_E* with "FILE:LINE: ..." in why.
- * No partial segment is ever left at segment_path. */
+ * No partial segment is ever left at segment_path. A list without a single valid recipient is HK_EINVAL, and
+ * its rejected rows are kept; one that is changed while it is read is HK_ECHANGED; HK_EBUSY: another process
+ * is writing this segment. */
 int list_import(const struct import_options *options, struct import_result *out,
                 struct hk_why *why) HK_MUST_USE;
 
 /* The same in a child process of its own, so that no loop of the caller waits on parsing. The caller waits
- * for the child (pid in *child) and reads its result with list_import_finish(). */
+ * for `pipe` to become readable and calls list_import_poll(). The options' progress callback is not called:
+ * progress is in `rows`. The child dies with its parent. */
 struct import_child {
     int pid;
     int pipe; /* readable when progress or the result came; see list_import_poll */
@@ -51,6 +54,7 @@ struct import_child {
     struct hk_why why;
     uint64_t rows; /* progress */
     int status;    /* once done: 0 or HK_E* */
+    bool told;     /* the result has come; the end of the process has not yet */
     bool done;
 };
 int list_import_start(const struct import_options *options, struct import_child *out,

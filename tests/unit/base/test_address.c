@@ -219,8 +219,7 @@ static void utf8_is_told_from_what_is_not(void **state)
                                        "\xee\x80\x80",
                                        "\xf0\x90\x80\x80",
                                        "\xf4\x8f\xbf\xbf",
-                                       "12345678\xe3\x81\x82"
-                                       "12345678"};
+                                       "1234567-\xe3\x81\x82-2345678"};
     static const char *const bad[] = {"\x80",
                                       "\xc0\x80",
                                       "\xc1\xbf",

@@ -1,0 +1,158 @@
+/* output.c - whole files through a locked temporary file. */
+#include "output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OUTPUT_BUFFER_SIZE (1u << 20)
+
+static int cannot_write(const char *path, int error, struct hk_why *why)
+{
+    if (error == ENOSPC || error == EDQUOT)
+        return why_set(why, HK_EFULL, "%s: cannot write: no room left on the disk", path);
+    return why_set(why, HK_EIO, "%s: cannot write: %s", path, strerror(error));
+}
+
+/* Open and lock. Between the two another writer may have renamed the file or removed it: then what we hold is
+ * not what stands under the name, and we try again. */
+static int open_locked(const char *path, const char *temporary, struct hk_why *why)
+{
+    struct stat ours, named;
+
+    for (;;) {
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+            return cannot_write(path, errno, why);
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+            int error = errno;
+            close(fd);
+            if (error == EWOULDBLOCK)
+                return why_set(why, HK_EBUSY, "%s: another process is writing it; wait for it to end", path);
+            return cannot_write(path, error, why);
+        }
+        if (fstat(fd, &ours) == 0 && stat(temporary, &named) == 0 && ours.st_ino == named.st_ino &&
+            ours.st_dev == named.st_dev) {
+            if (ftruncate(fd, 0) == 0)
+                return fd;
+            close(fd);
+            return cannot_write(path, EIO, why);
+        }
+        close(fd);
+    }
+}
+
+int output_open(struct output *out, const char *path, bool digest, struct hk_why *why)
+{
+    int fd;
+
+    memset(out, 0, sizeof *out);
+    out->fd = -1;
+    out->path = strdup(path);
+    out->buffer = malloc(OUTPUT_BUFFER_SIZE);
+    if (asprintf(&out->temporary, "%s.tmp", path) < 0)
+        out->temporary = NULL;
+    if (digest)
+        out->digest = EVP_MD_CTX_new();
+    if (out->path == NULL || out->buffer == NULL || out->temporary == NULL ||
+        (digest && (out->digest == NULL || EVP_DigestInit_ex(out->digest, EVP_sha256(), NULL) != 1))) {
+        output_discard(out);
+        return why_set(why, HK_ENOMEM, "%s: out of memory", path);
+    }
+    fd = open_locked(path, out->temporary, why);
+    if (fd < 0) {
+        output_discard(out);
+        return fd;
+    }
+    out->fd = fd;
+    return 0;
+}
+
+static void flush(struct output *out)
+{
+    if (out->error == 0 && hk_write_all(out->fd, out->buffer, out->used) != 0)
+        out->error = errno != 0 ? errno : EIO;
+    if (out->digest != NULL)
+        HK_BUG_ON(EVP_DigestUpdate(out->digest, out->buffer, out->used) != 1);
+    out->used = 0;
+}
+
+void output_add(struct output *out, const void *bytes, size_t length)
+{
+    const char *from = bytes;
+
+    while (length > 0) {
+        size_t room = OUTPUT_BUFFER_SIZE - out->used, n = length < room ? length : room;
+        memcpy(out->buffer + out->used, from, n);
+        out->used += n;
+        from += n;
+        length -= n;
+        if (out->used == OUTPUT_BUFFER_SIZE)
+            flush(out);
+    }
+}
+
+void output_sha256(struct output *out, unsigned char sha256[32])
+{
+    unsigned length = 0;
+
+    flush(out);
+    HK_BUG_ON(EVP_DigestFinal_ex(out->digest, sha256, &length) != 1 || length != 32);
+    EVP_MD_CTX_free(out->digest);
+    out->digest = NULL;
+}
+
+/* A rename is durable once its directory is. */
+static int sync_directory(char *path)
+{
+    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+    if (fd < 0)
+        return -1;
+    rc = fsync(fd);
+    close(fd);
+    return rc;
+}
+
+int output_commit(struct output *out, struct hk_why *why)
+{
+    char *renamed = NULL;
+    int rc = 0;
+
+    flush(out);
+    if (out->error == 0 && fsync(out->fd) != 0)
+        out->error = errno;
+    if (out->error == 0 && rename(out->temporary, out->path) != 0)
+        out->error = errno;
+    if (out->error == 0) {
+        free(out->temporary);
+        out->temporary = NULL;
+        renamed = strdup(out->path);
+        if (renamed == NULL || sync_directory(renamed) != 0)
+            out->error = renamed == NULL ? ENOMEM : errno;
+        free(renamed);
+    }
+    if (out->error != 0)
+        rc = cannot_write(out->path, out->error, why);
+    output_discard(out);
+    return rc;
+}
+
+void output_discard(struct output *out)
+{
+    /* The name goes while the lock is held: nobody else's file is ever removed. */
+    if (out->fd >= 0 && out->temporary != NULL)
+        unlink(out->temporary);
+    if (out->fd >= 0)
+        close(out->fd);
+    free(out->path);
+    free(out->temporary);
+    free(out->buffer);
+    EVP_MD_CTX_free(out->digest);
+    memset(out, 0, sizeof *out);
+    out->fd = -1;
+}

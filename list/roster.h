@@ -1,0 +1,65 @@
+/* roster.h - the recipients of one import while they are in memory: each once, with its domain.
+ *
+ * Records are kept as the bytes that the segment will hold (format.h), in input order, in one growing mapping;
+ * beside them 12 bytes a record and, until roster_group(), a hash table of 8-byte slots for finding
+ * duplicates. Never freed singly. Owned by the import.
+ */
+#ifndef LIST_ROSTER_H
+#define LIST_ROSTER_H
+
+#include "hikyaku/address.h"
+#include "hikyaku/segment.h"
+
+struct roster_domain {
+    uint64_t name; /* in names.base; NUL-terminated */
+    uint32_t count;
+    uint32_t length;
+};
+
+/* Bytes that grow without being copied and without ever taking twice their size (mremap). */
+struct roster_bytes {
+    unsigned char *base;
+    size_t used, capacity;
+};
+
+struct roster {
+    uint32_t columns, email_column;
+    struct roster_bytes records;
+    struct roster_bytes offsets; /* uint64_t for each record: where it begins in records */
+    struct roster_bytes owners;  /* uint32_t for each record: its domain */
+    struct roster_bytes domains; /* struct roster_domain, in order of first appearance */
+    struct roster_bytes names;
+    uint32_t count, domain_count;
+    uint64_t *seen;        /* open addressing: 40 bits of hash over 24 bits of index + 1; 0 is free */
+    uint32_t *domain_seen; /* index + 1 */
+    unsigned seen_bits, domain_bits;
+    uint64_t seed; /* so that nobody can write a list that makes the tables slow */
+};
+
+int roster_init(struct roster *roster, uint32_t columns, uint32_t email_column) HK_MUST_USE;
+void roster_free(struct roster *roster);
+
+/* Add a recipient: its parsed address and the fields of its row (the email field trimmed). 1: added; 0: its
+ * mailbox is there already (local part compared without ASCII case); HK_ENOMEM. The roster takes at most
+ * IMPORT_ROWS_MAX recipients: the caller counts. */
+int roster_add(struct roster *roster, uint32_t row, const struct address *address,
+               const struct segment_field *field) HK_MUST_USE;
+
+/* The order in which the segment holds records and domains. */
+struct roster_order {
+    uint32_t *record; /* record[i]: which of the roster's records is the segment's i-th */
+    uint32_t *domain; /* domain[i]: which of its domains is the segment's i-th */
+    struct segment_span *span;
+    uint32_t span_count;
+};
+
+/* Group by domain and cut into spans (segment.h). Drops the table that finds duplicates: nothing can be added
+ * any more. 0 or HK_ENOMEM. */
+int roster_group(struct roster *roster, struct roster_order *out) HK_MUST_USE;
+void roster_order_free(struct roster_order *order);
+
+/* Bytes of record i, and where it begins. */
+uint64_t roster_record(const struct roster *roster, uint32_t i, const unsigned char **bytes);
+const struct roster_domain *roster_domain(const struct roster *roster, uint32_t domain);
+
+#endif
