@@ -122,15 +122,17 @@ static void print_next(const struct report *report, const char *config_file, con
 
     fputs("\n  what to do next\n", out);
     if (open > 0)
-        fprintf(out, "  - %s are not settled: give the same send command again, and it goes on.\n",
+        fprintf(out, "  - not settled: %s. Give the same send command again, and it goes on.\n",
                 format_count(open, count));
     if (report->counts[LEDGER_UNKNOWN] > 0)
-        fprintf(out,
-                "  - %s are unknown: the connection was lost after the message was handed over. They were\n"
-                "    not sent again, as they may have it.\n",
-                format_count(report->counts[LEDGER_UNKNOWN], count));
+        fprintf(
+            out,
+            "  - unknown: %s. The connection was lost after the message was handed over; not sent again,\n"
+            "    as it may have arrived.\n",
+            format_count(report->counts[LEDGER_UNKNOWN], count));
     if (report->by_class[CLASS_MAILBOX_UNKNOWN] + report->by_class[CLASS_DOMAIN_INVALID] > 0)
-        fprintf(out, "  - %s addresses do not exist: take them off the list before the next campaign.\n",
+        fprintf(out,
+                "  - addresses that do not exist: %s. Take them off the list before the next campaign.\n",
                 format_count(report->by_class[CLASS_MAILBOX_UNKNOWN] + report->by_class[CLASS_DOMAIN_INVALID],
                              count));
     if (report->by_class[CLASS_SENDER_BLOCKED] + report->by_class[CLASS_AUTH_SECURITY] > 0)

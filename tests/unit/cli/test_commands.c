@@ -17,6 +17,7 @@ static bool help;
 static int parse(char **words)
 {
     int argc = 0, used;
+    cli_options_free(&options);
     while (words[argc] != NULL)
         argc++;
     const struct command *command = commands_find(argc, words, &used, &why);

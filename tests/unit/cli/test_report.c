@@ -68,7 +68,7 @@ static void a_person_reads_figures_durations_and_what_to_do_next(void **state)
     assert_non_null(strstr(text, "10,000   (3 rows rejected, 1,200 duplicates left out)"));
     assert_non_null(strstr(text, "after 40 s, 250 recipients a second"));
     assert_non_null(strstr(text, "mailbox-unknown"));
-    assert_non_null(strstr(text, "200 addresses do not exist"));
+    assert_non_null(strstr(text, "addresses that do not exist: 200."));
     assert_non_null(strstr(text, "dir/rejected.csv"));
     assert_non_null(strstr(text, "hikyaku report --config h.conf --campaign nov --recipients"));
     assert_null(strstr(text, "cancelled"));
