@@ -134,7 +134,7 @@ class Demo:
         ledgers = []
         for name in SINKS:
             with open(self.path(name + ".json"), encoding="utf-8") as f:
-                ledgers.append(json.load(f)["totals"])
+                ledgers.append(json.load(f))
         got = sum(ledger["recipients"] for ledger in ledgers)
         twice = sum(ledger["duplicates"] for ledger in ledgers)
         valid, stored = self.verify_signatures()
