@@ -1,0 +1,438 @@
+/* config.c - read a configuration file into struct config: defaults, the file over them, then the checks that
+ * need more than one key (design 13).
+ *
+ * Opens the file named, and no other: key files are read by those who use them. What is derived (the machine's
+ * name, the directory of the file, the number of processors) is filled in here, so that nobody asks later.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config_table.h"
+
+#define CONFIG_FILE_MAX (1024u * 1024)
+
+struct load {
+    struct config *config;
+    struct config_tree tree;
+    struct config_place place;
+    struct hk_why *why;
+};
+
+/* --- freeing --- */
+
+static void clear_rows(const struct config_section *section, void *base)
+{
+    for (size_t i = 0; i < config_row_count; i++)
+        if (config_row_is_in(&config_rows[i], section))
+            config_value_clear(&config_rows[i], base);
+}
+
+/* The array of a titled section. */
+static void **array_of(const struct config_section *section, struct config *config)
+{
+    return (void **)((char *)config + section->array_at);
+}
+
+static size_t *count_of(const struct config_section *section, struct config *config)
+{
+    return (size_t *)((char *)config + section->count_at);
+}
+
+static void clear_items(const struct config_section *section, struct config *config)
+{
+    char *item = *array_of(section, config);
+
+    for (size_t n = *count_of(section, config); n > 0; n--, item += section->item_bytes) {
+        free(*(char **)(item + section->title_at));
+        clear_rows(section, item);
+        if (strcmp(section->name, "route") == 0)
+            clear_rows(config_section_find("route.auth"), item);
+    }
+    free(*array_of(section, config));
+}
+
+void config_free(struct config *config)
+{
+    if (config == NULL)
+        return;
+    for (size_t i = 0; i < config_section_count; i++) {
+        const struct config_section *section = &config_sections[i];
+        if (section->item_bytes > 0)
+            clear_items(section, config);
+        else if (strcmp(section->name, "route.auth") != 0)
+            clear_rows(section, config);
+    }
+    free(config->file);
+    free(config);
+}
+
+/* --- errors with a line --- */
+
+HK_PRINTF(3, 4)
+static int refuse(const struct load *load, const struct config_mark *mark, const char *format, ...)
+{
+    char said[400], clean[400];
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(said, sizeof said, format, ap);
+    va_end(ap);
+    hk_clean_text(clean, sizeof clean, said, strlen(said));
+    return why_set(load->why, HK_EINVAL, "%s:%u: %s", load->tree.scan.file, mark == NULL ? 1u : mark->line,
+                   clean);
+}
+
+static const struct config_mark *mark_of(const struct load *load, const char *section, size_t nth)
+{
+    return config_scan_find(&load->tree.scan, 0, section, nth);
+}
+
+static const struct config_mark *mark_of_key(const struct load *load, const char *section, size_t nth,
+                                             const char *key)
+{
+    const struct config_mark *mark = mark_of(load, section, nth), *inner;
+
+    inner = mark == NULL ? NULL : config_scan_find(&load->tree.scan, mark->number, key, 0);
+    return inner == NULL ? mark : inner;
+}
+
+/* --- what one titled section needs --- */
+
+static int check_source(const struct load *load, size_t nth)
+{
+    struct cfg_source *source = &load->config->source[nth];
+
+    if (source->hostname == NULL)
+        source->hostname = hk_xstrdup(load->config->hostname);
+    return 0;
+}
+
+static int check_pool(const struct load *load, size_t nth)
+{
+    struct cfg_pool *pool = &load->config->pool[nth];
+
+    if (pool->count == 0)
+        return refuse(load, mark_of(load, "pool", nth),
+                      "pool \"%.60s\" has no sources; write sources = { \"title of a source\" }", pool->name);
+    if (pool->weight == NULL) {
+        pool->weight = hk_xcalloc(pool->count, sizeof *pool->weight);
+        for (size_t i = 0; i < pool->count; i++)
+            pool->weight[i] = 1;
+    }
+    if (pool->weight[pool->count - 1] == 0)
+        return refuse(
+            load, mark_of_key(load, "pool", nth, "weights"),
+            "pool \"%.60s\" has fewer weights than its %zu sources; write one weight for each source",
+            pool->name, pool->count);
+    return 0;
+}
+
+static int check_dkim(const struct load *load, size_t nth)
+{
+    const struct cfg_dkim *dkim = &load->config->dkim[nth];
+
+    if (dkim->domain == NULL)
+        return refuse(
+            load, mark_of(load, "dkim", nth),
+            "dkim \"%.60s\" has no domain; write domain = \"example.com\" (the d= of the signature)",
+            dkim->selector);
+    if (dkim->key_file == NULL)
+        return refuse(
+            load, mark_of(load, "dkim", nth),
+            "dkim \"%.60s\" has no key_file; write key_file = \"%.60s.pem\" and make it with: hikyaku "
+            "keygen dkim --domain %.80s --selector %.60s --out %.60s.pem",
+            dkim->selector, dkim->selector, dkim->domain, dkim->selector, dkim->selector);
+    return 0;
+}
+
+static int check_route_tls(const struct load *load, size_t nth)
+{
+    const struct cfg_route *route = &load->config->route[nth];
+    const struct config_mark *mark = mark_of_key(load, "route", nth, "tls");
+
+    if (route->user != NULL && route->tls < TLS_REQUIRED)
+        return refuse(
+            load, mark,
+            "route \"%.60s\" would send its password without TLS (tls = %s); write tls = verified, or tls "
+            "= required",
+            route->domain, tls_policy_name(route->tls));
+    if (route->implicit_tls && route->tls == TLS_NONE)
+        return refuse(load, mark,
+                      "route \"%.60s\" has implicit_tls = yes and no TLS (tls = none); write implicit_tls = "
+                      "no, or tls = "
+                      "required",
+                      route->domain);
+    return 0;
+}
+
+static int check_route(const struct load *load, size_t nth)
+{
+    struct cfg_route *route = &load->config->route[nth];
+    const struct config_mark *mark = mark_of(load, "route", nth), *auth;
+    int rc = 0;
+
+    if (route->relay.host == NULL)
+        return refuse(load, mark, "route \"%.60s\" has no relay; write relay = \"host:port\"", route->domain);
+    if (cfg_size(config_tree_section(&load->tree, "route", nth, &mark), "auth") > 0) {
+        auth = config_scan_find(&load->tree.scan, mark->number, "auth", 0);
+        rc = config_tree_apply(&load->tree,
+                               cfg_getnsec(config_tree_section(&load->tree, "route", nth, &mark), "auth", 0),
+                               auth == NULL ? UINT32_MAX : auth->number, config_section_find("route.auth"),
+                               &load->place, route, load->why);
+        if (rc == 0 && (route->user == NULL || route->password_file == NULL))
+            rc = refuse(
+                load, auth == NULL ? mark : auth,
+                "auth of route \"%.60s\" needs both; write auth { user = \"...\" password_file = \"...\" }",
+                route->domain);
+    }
+    if (rc != 0)
+        return rc;
+    if (config_scan_find(&load->tree.scan, mark->number, "tls", 0) == NULL)
+        route->tls = route->user != NULL ? TLS_VERIFIED : load->config->tls.policy;
+    return check_route_tls(load, nth);
+}
+
+static int check_limit(const struct load *load, size_t nth)
+{
+    if (strchr(load->config->limit[nth].name, ':') == NULL)
+        return refuse(load, mark_of(load, "limit", nth),
+                      "limit \"%.60s\" does not say what it limits; write limit \"dkim:example.com\" { ... }",
+                      load->config->limit[nth].name);
+    return 0;
+}
+
+static const struct {
+    const char *section;
+    int (*check)(const struct load *load, size_t nth);
+} item_checks[] = {
+    {"source", check_source}, {"pool", check_pool},   {"dkim", check_dkim},
+    {"route", check_route},   {"limit", check_limit},
+};
+
+/* --- reading --- */
+
+static void default_rows(const struct config_section *section, const struct config_place *place, void *base)
+{
+    for (size_t i = 0; i < config_row_count; i++)
+        if (config_row_is_in(&config_rows[i], section))
+            config_value_default(&config_rows[i], place, base);
+}
+
+static int check_item(const struct load *load, const char *section, size_t nth)
+{
+    for (size_t i = 0; i < sizeof item_checks / sizeof *item_checks; i++)
+        if (strcmp(item_checks[i].section, section) == 0)
+            return item_checks[i].check(load, nth);
+    return 0;
+}
+
+static bool title_is_valid(const struct config_section *section, const char *title)
+{
+    size_t length = strlen(title);
+
+    for (const char *c = title; *c != '\0'; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f || *c == '"')
+            return false;
+    if (strcmp(section->name, "route") == 0 && strcmp(title, "*") != 0 && strpbrk(title, "*@/:") != NULL)
+        return false;
+    return length > 0 && length <= 253;
+}
+
+static int read_items(struct load *load, const struct config_section *section)
+{
+    const struct config_mark *mark = NULL;
+    size_t *count = count_of(section, load->config);
+    void **array = array_of(section, load->config);
+    cfg_t *from;
+    int rc = 0;
+
+    while (rc == 0 && (from = config_tree_section(&load->tree, section->name, *count, &mark)) != NULL) {
+        char *item;
+        if (!title_is_valid(section, cfg_title(from)))
+            return refuse(load, mark, "title \"%.60s\" of section %s; write 1 to 253 letters, digits, . or -",
+                          cfg_title(from), section->name);
+        *array = hk_xrealloc(*array, *count + 1, section->item_bytes);
+        item = (char *)*array + *count * section->item_bytes;
+        memset(item, 0, section->item_bytes);
+        *(char **)(item + section->title_at) = hk_xstrdup(cfg_title(from));
+        ++*count;
+        default_rows(section, &load->place, item);
+        rc = config_tree_apply(&load->tree, from, mark->number, section, &load->place, item, load->why);
+        if (rc == 0)
+            rc = check_item(load, section->name, *count - 1);
+    }
+    return rc;
+}
+
+static void derive_machine_name(struct config *config)
+{
+    char name[256] = "";
+
+    if (config->hostname != NULL)
+        return;
+    if (gethostname(name, sizeof name - 1) != 0 || name[0] == '\0')
+        snprintf(name, sizeof name, "localhost");
+    config->hostname = hk_xstrdup(name);
+}
+
+static int read_single(struct load *load, const struct config_section *section)
+{
+    const struct config_mark *mark = NULL;
+    cfg_t *from = section->name[0] == '\0' ? load->tree.root
+                                           : config_tree_section(&load->tree, section->name, 0, &mark);
+
+    default_rows(section, &load->place, load->config);
+    if (from == NULL)
+        return 0;
+    return config_tree_apply(&load->tree, from, mark == NULL ? 0 : mark->number, section, &load->place,
+                             load->config, load->why);
+}
+
+static int read_section(struct load *load, const struct config_section *section)
+{
+    if (strcmp(section->name, "route.auth") == 0)
+        return 0; /* read with its route */
+    if (strcmp(section->name, "provider") == 0)
+        return config_provider_load(&load->tree, &load->place, load->config, load->why);
+    if (section->item_bytes > 0)
+        return read_items(load, section);
+    return read_single(load, section);
+}
+
+/* --- what the whole needs --- */
+
+static int check_sender(const struct load *load)
+{
+    const struct config_mark *mark = mark_of(load, "sender", 0);
+
+    if (load->config->sender.from_domain == NULL)
+        return refuse(
+            load, mark,
+            "sender.from_domain is missing; write sender { from_domain = \"example.com\" ... } (the domain "
+            "of the From header)");
+    if (load->config->sender.return_path == NULL)
+        return refuse(
+            load, mark,
+            "sender.return_path is missing; write sender { return_path = \"bounce.example.com\" ... } (the "
+            "domain that bounces come back to)");
+    if (load->config->sender.secret_file == NULL)
+        return refuse(
+            load, mark,
+            "sender.secret_file is missing; write sender { secret_file = \"verp.key\" ... } and make the "
+            "file with: hikyaku keygen verp --out verp.key");
+    return 0;
+}
+
+static int check_redis(const struct load *load)
+{
+    const struct config *c = load->config;
+    const struct config_mark *mark = mark_of(load, "redis", 0);
+    bool placed = c->redis.host != NULL || c->redis.socket != NULL;
+
+    if (c->redis.mode == REDIS_EMBEDDED &&
+        (placed || c->redis.user != NULL || c->redis.password_file != NULL))
+        return refuse(
+            load, mark,
+            "redis has the keys of an external server and mode = embedded; write mode = external, or take "
+            "them out");
+    if (c->redis.mode == REDIS_EXTERNAL && !placed)
+        return refuse(load, mark, "redis has no server to go to; write host = \"...\", or socket = \"...\"");
+    if (c->redis.host != NULL && c->redis.socket != NULL)
+        return refuse(load, mark, "redis has a host and a socket; write one of them");
+    if (c->redis.user != NULL && c->redis.password_file == NULL)
+        return refuse(load, mark, "redis has a user without a password; write password_file = \"...\"");
+    return 0;
+}
+
+static void derive_rest(struct config *config)
+{
+    if (config->source_count == 0) {
+        config->source = hk_xcalloc(1, sizeof *config->source);
+        config->source_count = 1;
+        config->source[0].name = hk_xstrdup("");
+        config->source[0].hostname = hk_xstrdup(config->hostname);
+    }
+    if (config->node.name == NULL)
+        config->node.name = hk_xstrdup(config->hostname);
+}
+
+static int read_tree(struct load *load)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < config_section_count; i++) {
+        rc = read_section(load, &config_sections[i]);
+        if (rc == 0 && i == 0)
+            derive_machine_name(load->config);
+    }
+    if (rc == 0)
+        rc = check_sender(load);
+    if (rc == 0)
+        rc = check_redis(load);
+    if (rc == 0)
+        derive_rest(load->config);
+    return rc;
+}
+
+/* The absolute directory of the file: where the files that it names are looked for. */
+static int directory_of(const char *path, char **out, struct hk_why *why)
+{
+    char *copy = hk_xstrdup(path), *slash = strrchr(copy, '/');
+    const char *directory = slash == NULL ? "." : slash == copy ? "/" : copy;
+
+    if (slash != NULL && slash != copy)
+        *slash = '\0';
+    *out = realpath(directory, NULL);
+    if (*out == NULL)
+        why_set(why, HK_EINVAL, "%s:1: its directory cannot be found: %s; write the path of the file", path,
+                strerror(errno));
+    free(copy);
+    return *out == NULL ? HK_EINVAL : 0;
+}
+
+static int read_text(const char *path, char **text, size_t *length, struct hk_why *why)
+{
+    struct hk_why inner = {""};
+    int rc = hk_read_file(path, CONFIG_FILE_MAX, text, length, &inner);
+    const char *reason =
+        strncmp(inner.text, path, strlen(path)) == 0 ? inner.text + strlen(path) : inner.text;
+
+    if (rc == 0)
+        return 0;
+    if (strncmp(reason, ": ", 2) == 0)
+        reason += 2;
+    return why_set(why, rc == HK_ENOENT ? HK_ENOENT : HK_EINVAL,
+                   "%s:1: the configuration cannot be read: %s; write --config and the name of a file", path,
+                   reason);
+}
+
+int config_load(const char *path, struct config **out, struct hk_why *why)
+{
+    struct load load = {.why = why};
+    char *text = NULL, *directory = NULL;
+    size_t length;
+    int rc = read_text(path, &text, &length, why);
+
+    *out = NULL;
+    if (rc != 0)
+        return rc;
+    rc = directory_of(path, &directory, why);
+    if (rc == 0)
+        rc = config_tree_parse(path, text, length, &load.tree, why);
+    if (rc == 0) {
+        load.config = hk_xcalloc(1, sizeof *load.config);
+        load.config->file = hk_xstrdup(path);
+        load.place = (struct config_place){.directory = directory, .config = load.config};
+        rc = read_tree(&load);
+        config_tree_free(&load.tree);
+        if (rc == 0)
+            *out = load.config;
+        else
+            config_free(load.config);
+    }
+    free(directory);
+    free(text);
+    return rc;
+}

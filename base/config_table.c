@@ -1,0 +1,164 @@
+/* config_table.c - every key of the configuration, one row each (design 13). No code but look-ups.
+ *
+ * Ranges are wide on purpose at the low end: tests run with schedules of seconds and limits of milliseconds.
+ */
+#include "config_table.h"
+
+#include <string.h>
+
+#define MINUTES   (60 * 1000ull)
+#define HOURS     (60 * MINUTES)
+#define DAYS      (24 * HOURS)
+#define MEGABYTES (1024ull * 1024)
+
+#define AT(field)                 offsetof(struct config, field), 0
+#define AT_LIST(field, count)     offsetof(struct config, field), offsetof(struct config, count)
+#define IN(item, field)           offsetof(struct cfg_##item, field), 0
+#define IN_LIST(item, field, cnt) offsetof(struct cfg_##item, field), offsetof(struct cfg_##item, cnt)
+
+#define POLICIES "none|opportunistic|required|verified"
+
+/* clang-format off */
+const struct config_row config_rows[] = {
+/*  key                            type         field                                    words     default                min   max            change    meaning */
+{ "hostname",                      CONF_NAME,      AT(hostname),                          NULL,     "=machine",             0, 0,             AT_START, "the name of this machine, as receivers may look it up" },
+{ "state_dir",                     CONF_FILE,      AT(state_dir),                         NULL,     "/var/lib/hikyaku",     0, 0,             AT_START, "where everything lies that hikyaku writes" },
+{ "workers",                       CONF_WORKERS,   AT(workers),                           NULL,     "auto",                 1, 256,           AT_START, "sending processes; auto: one for each usable processor" },
+{ "log_level",                     CONF_WORD,      AT(log_level),   "error|warning|info|debug",     "info",                 0, 0,             ANY_TIME, "how much the diagnostic log tells" },
+
+{ "redis.mode",                    CONF_CHOICE,    AT(redis.mode),         "embedded|external",     "embedded",             0, 0,             AT_START, "a private child in state_dir, or a server of yours" },
+{ "redis.host",                    CONF_TEXT,      AT(redis.host),                        NULL,     NULL,                   0, 0,             AT_START, "host of an external server" },
+{ "redis.port",                    CONF_PORT,      AT(redis.port),                        NULL,     "6379",                 1, 65535,         AT_START, "port of an external server" },
+{ "redis.socket",                  CONF_FILE,      AT(redis.socket),                      NULL,     NULL,                   0, 0,             AT_START, "unix socket of an external server" },
+{ "redis.user",                    CONF_TEXT,      AT(redis.user),                        NULL,     NULL,                   0, 0,             AT_START, "user for an external server" },
+{ "redis.password_file",           CONF_FILE,      AT(redis.password_file),               NULL,     NULL,                   0, 0,             AT_START, "file with the password for an external server" },
+
+{ "source.address",                CONF_LITERAL,   IN(source, address),                   NULL,     NULL,                   0, 0,             AT_START, "local address to send from; without it the system chooses" },
+{ "source.public_address",         CONF_LITERAL,   IN(source, public_address),            NULL,     NULL,                   0, 0,             AT_START, "the address that receivers see, where NAT stands between" },
+{ "source.hostname",               CONF_NAME,      IN(source, hostname),                  NULL,     "=hostname",            0, 0,             AT_START, "the name that this source greets with" },
+
+{ "pool.sources",                  CONF_SOURCES,   IN_LIST(pool, source, count),          NULL,     NULL,                   0, 0,             AT_START, "the sources of the pool" },
+{ "pool.weights",                  CONF_WEIGHTS,   IN_LIST(pool, weight, count),          NULL,     "=equal",               1, 1000000,       AT_START, "the share of each source" },
+
+{ "sender.from_domain",            CONF_NAME,      AT(sender.from_domain),                NULL,     NULL,                   0, 0,             AT_START, "domain of the From header" },
+{ "sender.return_path",            CONF_NAME,      AT(sender.return_path),                NULL,     NULL,                   0, 0,             AT_START, "domain that bounces come back to" },
+{ "sender.secret_file",            CONF_FILE,      AT(sender.secret_file),                NULL,     NULL,                   0, 0,             AT_START, "key of the return path's tokens (hikyaku keygen verp)" },
+{ "sender.unsubscribe_url",        CONF_URL,       AT(sender.unsubscribe_url),            NULL,     NULL,                   0, 0,             AT_START, "where List-Unsubscribe points" },
+{ "sender.list_id",                CONF_NAME,      AT(sender.list_id),                    NULL,     NULL,                   0, 0,             AT_START, "the List-ID header, and a scope of unsubscribe" },
+
+{ "dkim.domain",                   CONF_NAME,      IN(dkim, domain),                      NULL,     NULL,                   0, 0,             AT_START, "the d= of the signature" },
+{ "dkim.key_file",                 CONF_FILE,      IN(dkim, key_file),                    NULL,     NULL,                   0, 0,             AT_START, "private key in PEM, RSA or Ed25519" },
+
+{ "resolver.servers",              CONF_ADDRESSES, AT_LIST(resolver.server, resolver.server_count), NULL, NULL,             0, 0,             AT_START, "forwarders; without them own recursion" },
+{ "resolver.trust_anchor_file",    CONF_FILE,      AT(resolver.trust_anchor_file),        NULL,     NULL,                   0, 0,             AT_START, "DNSSEC trust anchor" },
+
+{ "smtp.port",                     CONF_PORT,      AT(smtp.port),                         NULL,     "25",                   1, 65535,         AT_START, "port of receivers found by MX" },
+{ "smtp.connections",              CONF_COUNT,     AT(smtp.connections),                  NULL,     "2000",                 1, 1000000,       AT_START, "open connections of the whole node" },
+{ "smtp.connect_timeout",          CONF_TIME_MS,   AT(smtp.connect_ms),                   NULL,     "30s",                  100, HOURS,       ANY_TIME, "give up connecting after" },
+{ "smtp.banner_timeout",           CONF_TIME_MS,   AT(smtp.banner_ms),                    NULL,     "5min",                 100, HOURS,       ANY_TIME, "wait for the greeting" },
+{ "smtp.ehlo_timeout",             CONF_TIME_MS,   AT(smtp.ehlo_ms),                      NULL,     "5min",                 100, HOURS,       ANY_TIME, "wait for the reply to EHLO" },
+{ "smtp.starttls_timeout",         CONF_TIME_MS,   AT(smtp.starttls_ms),                  NULL,     "2min",                 100, HOURS,       ANY_TIME, "wait for the reply to STARTTLS and for the handshake" },
+{ "smtp.auth_timeout",             CONF_TIME_MS,   AT(smtp.auth_ms),                      NULL,     "2min",                 100, HOURS,       ANY_TIME, "wait for the reply to AUTH" },
+{ "smtp.mail_timeout",             CONF_TIME_MS,   AT(smtp.mail_ms),                      NULL,     "5min",                 100, HOURS,       ANY_TIME, "wait for the reply to MAIL" },
+{ "smtp.rcpt_timeout",             CONF_TIME_MS,   AT(smtp.rcpt_ms),                      NULL,     "5min",                 100, HOURS,       ANY_TIME, "wait for the reply to RCPT" },
+{ "smtp.data_timeout",             CONF_TIME_MS,   AT(smtp.data_ms),                      NULL,     "2min",                 100, HOURS,       ANY_TIME, "wait for leave to send the message" },
+{ "smtp.block_timeout",            CONF_TIME_MS,   AT(smtp.block_ms),                     NULL,     "3min",                 100, HOURS,       ANY_TIME, "wait for the receiver to take more of the message" },
+{ "smtp.dot_timeout",              CONF_TIME_MS,   AT(smtp.dot_ms),                       NULL,     "10min",                100, HOURS,       ANY_TIME, "wait for the reply to the message" },
+{ "smtp.quit_timeout",             CONF_TIME_MS,   AT(smtp.quit_ms),                      NULL,     "10s",                  100, HOURS,       ANY_TIME, "wait for the reply to QUIT" },
+{ "smtp.idle_timeout",             CONF_TIME_MS,   AT(smtp.idle_ms),                      NULL,     "5s",                   100, HOURS,       ANY_TIME, "keep a connection open without work" },
+
+{ "tls.policy",                    CONF_CHOICE,    AT(tls.policy),                     POLICIES,    "opportunistic",        0, 0,             ANY_TIME, "how much TLS is asked of receivers" },
+{ "tls.ca_file",                   CONF_FILE,      AT(tls.ca_file),                       NULL,     NULL,                   0, 0,             AT_START, "certificates to verify with; without it the system's" },
+
+{ "route.relay",                   CONF_ADDRESS,   IN(route, relay),                      NULL,     NULL,                   0, 0,             AT_START, "the smarthost" },
+{ "route.implicit_tls",            CONF_FLAG,      IN(route, implicit_tls),           "no|yes",     "no",                   0, 0,             AT_START, "TLS from the first byte (port 465)" },
+{ "route.tls",                     CONF_CHOICE,    IN(route, tls),                     POLICIES,    "=route",               0, 0,             AT_START, "how much TLS is asked of the relay; verified with auth" },
+{ "route.auth.user",               CONF_TEXT,      IN(route, user),                       NULL,     NULL,                   0, 0,             AT_START, "user to log in with" },
+{ "route.auth.password_file",      CONF_FILE,      IN(route, password_file),              NULL,     NULL,                   0, 0,             AT_START, "file with the password" },
+
+{ "provider.domains",              CONF_PATTERNS,  IN(provider, domains),                 NULL,     NULL,                   0, 0,             ANY_TIME, "recipient domains of the provider" },
+{ "provider.mx",                   CONF_PATTERNS,  IN(provider, mx),                      NULL,     NULL,                   0, 0,             ANY_TIME, "MX hosts of the provider" },
+{ "provider.max_connections",      CONF_LIMIT,     IN(provider, max_connections),         NULL,     NULL,                   1, 100000,        ANY_TIME, "connections at a time, per source" },
+{ "provider.max_connection_rate",  CONF_RATE,      IN(provider, max_connection_rate),     NULL,     NULL,                   1, 1000000,       ANY_TIME, "new connections per period, per source" },
+{ "provider.rate",                 CONF_RATE,      IN(provider, rate),                    NULL,     NULL,                   1, 1000000,       ANY_TIME, "messages per period, per source" },
+{ "provider.burst",                CONF_COUNT,     IN(provider, burst),                   NULL,     "1",                    1, 1000000,       ANY_TIME, "messages that may go at once" },
+{ "provider.messages_per_connection", CONF_LIMIT,  IN(provider, messages_per_connection), NULL,     NULL,                   1, 1000000,       ANY_TIME, "messages before a connection is closed" },
+{ "provider.tls",                  CONF_CHOICE,    IN(provider, tls),                  POLICIES,    "=tls.policy",          0, 0,             ANY_TIME, "how much TLS is asked of the provider" },
+{ "provider.legacy_local_part",    CONF_FLAG,      IN(provider, legacy_local_part),    "no|yes",    "no",                   0, 0,             ANY_TIME, "addresses with .. or a dot before the @ exist here" },
+
+{ "limit.scope",                   CONF_WORD,      IN(limit, scope),     "source|node|cluster",     "source",               0, 0,             ANY_TIME, "where the limit counts" },
+{ "limit.rate",                    CONF_RATE,      IN(limit, rate),                       NULL,     "none",                 1, 1000000,       ANY_TIME, "messages per period" },
+{ "limit.burst",                   CONF_COUNT,     IN(limit, burst),                      NULL,     "1",                    1, 1000000,       ANY_TIME, "messages that may go at once" },
+
+{ "retry.schedule",                CONF_TIMES_S,   AT_LIST(retry.schedule_s, retry.schedule_count), NULL, "5min 20min 1h 4h", 1000, 7 * DAYS, ANY_TIME, "how long to wait after each deferral; the last one repeats" },
+{ "retry.give_up",                 CONF_TIME_S,    AT(retry.give_up_s),                   NULL,     "4d",                   1000, 30 * DAYS,  ANY_TIME, "how long after the first attempt a recipient expires" },
+
+{ "campaign.unknown",              CONF_FLAG,      AT(campaign.resend_unknown),   "skip|resend",    "skip",                 0, 0,             AT_START, "what becomes of recipients whose delivery nobody can know" },
+
+{ "node.name",                     CONF_NAME,      AT(node.name),                         NULL,     "=hostname",            0, 0,             AT_START, "name of this node in the cluster" },
+{ "node.lease",                    CONF_TIME_MS,   AT(node.lease_ms),                     NULL,     "30s",                  500, HOURS,       AT_START, "how long a silent node keeps its recipients" },
+{ "node.drain",                    CONF_TIME_MS,   AT(node.drain_ms),                     NULL,     "30s",                  100, HOURS,       AT_START, "how long a stop waits for messages under way" },
+{ "node.orphan",                   CONF_TIME_MS,   AT(node.orphan_ms),                    NULL,     "10s",                  100, HOURS,       AT_START, "how long workers finish what is under way when the master died" },
+
+{ "events.file",                   CONF_STATE_FILE, AT(events.file),                      NULL,     "events.jsonl",         0, 0,             AT_START, "the event log" },
+{ "events.rotate",                 CONF_SIZE,      AT(events.rotate_bytes),               NULL,     "1gb",                  65536, 1024ull * 1024 * MEGABYTES, ANY_TIME, "size at which a new part is begun" },
+};
+
+#define ONCE              0, 0, 0, 0
+#define EACH(item, field) sizeof(struct cfg_##item), offsetof(struct config, item), offsetof(struct config, item##_count), offsetof(struct cfg_##item, field)
+
+/* In the order in which they are read: a pool names sources, a file below state_dir needs state_dir. */
+const struct config_section config_sections[] = {
+    { "",           ONCE },
+    { "redis",      ONCE },
+    { "source",     EACH(source, name) },
+    { "pool",       EACH(pool, name) },
+    { "sender",     ONCE },
+    { "dkim",       EACH(dkim, selector) },
+    { "resolver",   ONCE },
+    { "smtp",       ONCE },
+    { "tls",        ONCE },
+    { "route",      EACH(route, domain) },
+    { "route.auth", ONCE },
+    { "provider",   EACH(provider, name) },
+    { "limit",      EACH(limit, name) },
+    { "retry",      ONCE },
+    { "campaign",   ONCE },
+    { "node",       ONCE },
+    { "events",     ONCE },
+};
+/* clang-format on */
+
+const size_t config_row_count = sizeof config_rows / sizeof config_rows[0];
+const size_t config_section_count = sizeof config_sections / sizeof config_sections[0];
+
+const char *config_row_key(const struct config_row *row)
+{
+    const char *dot = strrchr(row->key, '.');
+
+    return dot == NULL ? row->key : dot + 1;
+}
+
+bool config_row_is_in(const struct config_row *row, const struct config_section *section)
+{
+    const char *key = config_row_key(row);
+    size_t length = key == row->key ? 0 : (size_t)(key - row->key) - 1;
+
+    return strlen(section->name) == length && strncmp(row->key, section->name, length) == 0;
+}
+
+const struct config_row *config_row_find(const char *key)
+{
+    for (size_t i = 0; i < config_row_count; i++)
+        if (strcmp(config_rows[i].key, key) == 0)
+            return &config_rows[i];
+    return NULL;
+}
+
+const struct config_section *config_section_find(const char *name)
+{
+    for (size_t i = 0; i < config_section_count; i++)
+        if (strcmp(config_sections[i].name, name) == 0)
+            return &config_sections[i];
+    return NULL;
+}
