@@ -418,7 +418,7 @@ static int open_outputs(struct import *im)
 
 static int run(struct import *im)
 {
-    struct stat st;
+    struct stat st = {0};
     int rc = open_list(im, &st);
 
     im->block = malloc(IMPORT_BLOCK_SIZE);

@@ -15,10 +15,12 @@
 #include "hikyaku/address.h"
 
 #include "format.h"
+#include "segment_bytes.h"
 
 struct segment {
     const unsigned char *map;
     size_t size;
+    void *unmap; /* what segment_close() has to unmap; NULL: the bytes are the caller's */
     uint32_t columns, email_column, records, domains, spans;
     uint64_t names_bytes, records_bytes;
     const uint64_t *column;
@@ -37,28 +39,30 @@ static int damaged(const char *path, struct hk_why *why, const char *words)
     return why_set(why, HK_EPROTO, "%s: the segment is damaged (%s); import the list again", path, words);
 }
 
-static int map_file(const char *path, struct segment *s, struct hk_why *why)
+/* Map an open file. 0, or an error in words. */
+static int map_open_file(const char *path, int fd, void **map, size_t *size, struct hk_why *why)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
-    void *map;
-    int rc = 0;
+
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return why_set(why, HK_EPROTO, "%s: not a segment: not even a regular file", path);
+    *size = (size_t)st.st_size;
+    if (*size == 0)
+        return damaged(path, why, "empty");
+    *map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
+    if (*map == MAP_FAILED)
+        return why_set(why, HK_EIO, "%s: cannot map: %s", path, strerror(errno));
+    return 0;
+}
+
+static int map_file(const char *path, void **map, size_t *size, struct hk_why *why)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
 
     if (fd < 0)
         return why_set(why, errno == ENOENT || errno == ENOTDIR ? HK_ENOENT : HK_EIO, "%s: %s", path,
                        strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        rc = why_set(why, HK_EPROTO, "%s: not a segment: not even a regular file", path);
-    } else if ((size_t)st.st_size < SEGMENT_HEADER_SIZE + SEGMENT_TRAILER_SIZE) {
-        rc = damaged(path, why, "too short");
-    } else {
-        s->size = (size_t)st.st_size;
-        map = mmap(NULL, s->size, PROT_READ, MAP_SHARED, fd, 0);
-        if (map == MAP_FAILED)
-            rc = why_set(why, HK_EIO, "%s: cannot map: %s", path, strerror(errno));
-        else
-            s->map = map;
-    }
+    rc = map_open_file(path, fd, map, size, why);
     close(fd);
     return rc;
 }
@@ -171,20 +175,20 @@ static const char *check_trailer(struct segment *s, bool verify)
     return memcmp(sha256, t->sha256, sizeof t->sha256) == 0 ? NULL : "its SHA-256 is another";
 }
 
-int segment_open(const char *path, bool verify, struct segment **out, struct hk_why *why)
+int segment_from_bytes(const char *name, const void *bytes, size_t size, bool verify, struct segment **out,
+                       struct hk_why *why)
 {
-    struct segment *s = calloc(1, sizeof *s);
-    const char *wrong;
-    int rc;
+    const char *wrong = "too short";
+    struct segment *s;
 
     *out = NULL;
+    if (size < SEGMENT_HEADER_SIZE + SEGMENT_TRAILER_SIZE)
+        return damaged(name, why, wrong);
+    s = calloc(1, sizeof *s);
     if (s == NULL)
-        return why_set(why, HK_ENOMEM, "%s: out of memory", path);
-    rc = map_file(path, s, why);
-    if (rc != 0) {
-        free(s);
-        return rc;
-    }
+        return why_set(why, HK_ENOMEM, "%s: out of memory", name);
+    s->map = bytes;
+    s->size = size;
     wrong = check_header(s);
     if (wrong == NULL)
         wrong = check_trailer(s, verify);
@@ -194,17 +198,34 @@ int segment_open(const char *path, bool verify, struct segment **out, struct hk_
         wrong = check_spans(s);
     if (wrong != NULL) {
         segment_close(s);
-        return damaged(path, why, wrong);
+        return damaged(name, why, wrong);
     }
     *out = s;
     return 0;
 }
 
+int segment_open(const char *path, bool verify, struct segment **out, struct hk_why *why)
+{
+    void *map = NULL;
+    size_t size = 0;
+    int rc;
+
+    *out = NULL;
+    rc = map_file(path, &map, &size, why);
+    if (rc != 0)
+        return rc;
+    rc = segment_from_bytes(path, map, size, verify, out, why);
+    if (*out == NULL)
+        munmap(map, size);
+    else
+        (*out)->unmap = map;
+    return rc;
+}
+
 void segment_close(struct segment *s)
 {
-    if (s == NULL)
-        return;
-    munmap((void *)(uintptr_t)s->map, s->size);
+    if (s != NULL && s->unmap != NULL)
+        munmap(s->unmap, s->size);
     free(s);
 }
 
