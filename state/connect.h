@@ -1,0 +1,36 @@
+/* connect.h - where Redis is and how one says who one is: the private socket, or what `redis { ... }` names.
+ *
+ * redis_target_from() reads the configuration once (and the password file); the same target serves blocking and
+ * asynchronous connections, as often as they have to be made again.
+ */
+#ifndef HIKYAKU_STATE_CONNECT_H
+#define HIKYAKU_STATE_CONNECT_H
+
+#include <hiredis/hiredis.h>
+
+#include "hikyaku/base.h"
+#include "hikyaku/config.h"
+
+#define REDIS_SOCKET_FILE  "redis.sock"
+#define REDIS_ANSWER_MS    10000u /* a server that says nothing for so long is taken for gone */
+#define REDIS_PASSWORD_MAX 4096u
+#define REDIS_SOCKET_MAX   107u /* what sockaddr_un holds beside its NUL (unix(7)) */
+
+struct redis_target {
+    char socket[REDIS_SOCKET_MAX + 1]; /* "" for TCP */
+    char *host;
+    uint16_t port;
+    char *user, *password; /* NULL: no AUTH; user NULL: the default user */
+};
+
+int redis_target_from(const struct config *config, struct redis_target *out, struct hk_why *why) HK_MUST_USE;
+void redis_target_free(struct redis_target *target);
+/* "the Redis on host:port" for messages; the text is static. */
+const char *redis_target_name(const struct redis_target *target);
+
+/* Connect and authenticate, blocking, with REDIS_ANSWER_MS for each step. 0, or HK_EDOWN in words. */
+int redis_connect(const struct redis_target *target, redisContext **out, struct hk_why *why) HK_MUST_USE;
+/* The AUTH command of a target, as arguments (none: 0). */
+int redis_auth_command(const struct redis_target *target, const char *argv[3]);
+
+#endif

@@ -1,0 +1,508 @@
+/* ledger.c - the asynchronous ledger: ops collected while a call is under way go into the next one (group commit).
+ *
+ * For each campaign two queues: ops and takes, whose order is kept, and notes (fields of the manifest, sites), which
+ * go beside them. At most one apply is in flight for a campaign; takes are pipelined behind it. Nothing is sent that
+ * ledger_flush() has not released, since the event log's line comes first, and an answer sends nothing by itself.
+ * What is in flight stays in its queue until it is answered; a rewind of the link puts it back to "may go out", in
+ * the same order, and the script's compare-and-set makes a repeated call harmless.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "batch.h"
+#include "hikyaku/segment.h"
+#include "link.h"
+#include "queue.h"
+
+#define LEDGER_TAKES_MAX 16u  /* in flight for a campaign: their answers are up to 48 KB each */
+#define LEDGER_NOTES_MAX 256u /* fields in one HSET */
+
+struct take {
+    ledger_take_fn fn;
+    void *context;
+    uint64_t cookie;
+    uint32_t span, count;
+    uint16_t segment;
+};
+
+struct item {
+    bool is_take;
+    union {
+        struct ledger_op op;
+        struct take take;
+    };
+};
+
+struct note {
+    bool is_site;        /* {c}:site, else {c}:m */
+    char *field, *value; /* one allocation: value lies behind field */
+};
+
+struct ledger_campaign {
+    char id[CAMPAIGN_ID_MAX + 1];
+    struct queue items, notes;
+    bool applying, noting;
+    uint32_t takes; /* in flight */
+    struct ledger_campaign *next;
+};
+
+struct ledger {
+    struct link link;
+    struct ledger_callbacks callbacks;
+    uint64_t epoch;
+    struct ledger_campaign *campaigns, *last; /* last: the one looked up before */
+    size_t pending;                           /* items and notes not answered */
+    size_t calls;                             /* in flight */
+    bool told_up, told_down, broken;
+    char broken_why[256];
+    struct batch batch;
+    uint32_t words[SPAN_MAX], due[SPAN_MAX], first[SPAN_MAX];
+};
+
+struct ledger_call {
+    struct link_call link_call;
+    struct ledger *ledger;
+    struct ledger_campaign *campaign;
+    uint32_t count; /* elements of its queue */
+};
+
+/* ---- campaigns ---- */
+
+static struct ledger_campaign *campaign_add(struct ledger *ledger, const char *id)
+{
+    struct ledger_campaign *campaign = calloc(1, sizeof *campaign);
+
+    if (!campaign)
+        return NULL;
+    (void)snprintf(campaign->id, sizeof campaign->id, "%s", id);
+    queue_init(&campaign->items, sizeof(struct item));
+    queue_init(&campaign->notes, sizeof(struct note));
+    campaign->next = ledger->campaigns;
+    ledger->campaigns = campaign;
+    return campaign;
+}
+
+/* Find it, or make it with the first thing that is pushed for it. */
+static int ledger_campaign(struct ledger *ledger, const char *id, struct ledger_campaign **out)
+{
+    struct ledger_campaign *campaign = ledger->last;
+
+    if (!campaign || strcmp(campaign->id, id) != 0) {
+        for (campaign = ledger->campaigns; campaign && strcmp(campaign->id, id) != 0;)
+            campaign = campaign->next;
+        if (!campaign && !campaign_id_is_valid(id))
+            return HK_EINVAL;
+        if (!campaign && !(campaign = campaign_add(ledger, id)))
+            return HK_ENOMEM;
+        ledger->last = campaign;
+    }
+    *out = campaign;
+    return 0;
+}
+
+/* ---- answers ---- */
+
+static void ledger_tell_up(struct ledger *ledger)
+{
+    ledger->broken = ledger->told_down = false;
+    if (ledger->told_up)
+        return;
+    ledger->told_up = true;
+    ledger->callbacks.up(ledger->callbacks.context);
+}
+
+/* A call was answered as it should be. */
+static void ledger_answered(struct ledger *ledger)
+{
+    ledger->calls--;
+    if (ledger->broken)
+        ledger_tell_up(ledger);
+}
+
+static bool verdicts_are_valid(const redisReply *reply, uint32_t count)
+{
+    if (reply->type != REDIS_REPLY_STRING || reply->len != count)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (reply->str[i] < '0' + VERDICT_DONE || reply->str[i] > '0' + VERDICT_LOST)
+            return false;
+    return true;
+}
+
+static void on_apply(struct link_call *link_call, const redisReply *reply)
+{
+    struct ledger_call *call = (struct ledger_call *)link_call;
+    struct ledger *ledger = call->ledger;
+    struct ledger_campaign *campaign = call->campaign;
+    uint32_t count = call->count;
+
+    free(call);
+    if (!reply)
+        return;
+    if (!verdicts_are_valid(reply, count)) {
+        link_reject(&ledger->link, "the ledger's script gives something else than verdicts");
+        return;
+    }
+    campaign->applying = false;
+    ledger_answered(ledger);
+    for (uint32_t i = 0; i < count; i++) {
+        /* A copy: the callback may push, and pushing moves the queue. */
+        struct ledger_op op = ((struct item *)queue_at(&campaign->items, campaign->items.head))->op;
+        campaign->items.head++;
+        ledger->pending--;
+        ledger->callbacks.verdict(ledger->callbacks.context, campaign->id, &op,
+                                  (enum ledger_verdict)(reply->str[i] - '0'));
+    }
+}
+
+/* Little-endian bytes to numbers, zeros behind their end. NULL for an empty string. */
+static const uint32_t *take_numbers(uint32_t *out, uint32_t count, const redisReply *reply)
+{
+    const uint8_t *at = (const uint8_t *)reply->str;
+    size_t given = reply->len / 4;
+
+    if (given == 0)
+        return NULL;
+    for (uint32_t i = 0; i < count; i++, at += 4)
+        out[i] = i < given ? at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24 : 0;
+    return out;
+}
+
+static bool take_is_valid(const redisReply *reply, uint32_t count)
+{
+    size_t words;
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 4)
+        return false;
+    for (size_t i = 0; i < 4; i++)
+        if (reply->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+    words = reply->element[1]->len;
+    if (reply->element[0]->len != 1 || reply->element[2]->len > count * 4u ||
+        reply->element[3]->len > count * 4u)
+        return false;
+    return reply->element[0]->str[0] == '0' + VERDICT_LOST ? words == 0 : words == count * 4u;
+}
+
+static void on_take(struct link_call *link_call, const redisReply *reply)
+{
+    struct ledger_call *call = (struct ledger_call *)link_call;
+    struct ledger *ledger = call->ledger;
+    struct ledger_campaign *campaign = call->campaign;
+    struct take take;
+
+    free(call);
+    if (!reply)
+        return;
+    take = ((struct item *)queue_at(&campaign->items, campaign->items.head))->take;
+    if (!take_is_valid(reply, take.count)) {
+        link_reject(&ledger->link, "the ledger's script gives something else than a span");
+        return;
+    }
+    campaign->takes--;
+    campaign->items.head++;
+    ledger->pending--;
+    ledger_answered(ledger);
+    take.fn(take.context, take.cookie, (enum ledger_verdict)(reply->element[0]->str[0] - '0'),
+            take_numbers(ledger->words, take.count, reply->element[1]),
+            take_numbers(ledger->due, take.count, reply->element[2]),
+            take_numbers(ledger->first, take.count, reply->element[3]), take.count);
+}
+
+static void on_notes(struct link_call *link_call, const redisReply *reply)
+{
+    struct ledger_call *call = (struct ledger_call *)link_call;
+    struct ledger *ledger = call->ledger;
+    struct ledger_campaign *campaign = call->campaign;
+    uint32_t count = call->count;
+
+    free(call);
+    if (!reply)
+        return;
+    campaign->noting = false;
+    for (uint32_t i = 0; i < count; i++) {
+        free(((struct note *)queue_at(&campaign->notes, campaign->notes.head))->field);
+        campaign->notes.head++;
+        ledger->pending--;
+    }
+    ledger_answered(ledger);
+}
+
+/* ---- sending ---- */
+
+static bool ledger_send(struct ledger *ledger, struct ledger_campaign *campaign, struct queue *queue,
+                        uint32_t count, void (*answer)(struct link_call *, const redisReply *), int argc,
+                        const char **argv, const size_t *length)
+{
+    struct ledger_call *call = malloc(sizeof *call);
+
+    /* Without memory or connection it stays where it is and goes out with a later flush. */
+    if (!call)
+        return false;
+    *call = (struct ledger_call){
+        .link_call.answer = answer, .ledger = ledger, .campaign = campaign, .count = count};
+    if (link_send(&ledger->link, &call->link_call, argc, argv, length) != 0) {
+        free(call);
+        return false;
+    }
+    queue->sent += count;
+    ledger->calls++;
+    return true;
+}
+
+static bool send_apply(struct ledger *ledger, struct ledger_campaign *campaign)
+{
+    struct queue *items = &campaign->items;
+    struct batch *batch = &ledger->batch;
+    int argc;
+
+    batch_begin(batch, campaign->id);
+    for (uint64_t at = items->sent; at < items->released; at++) {
+        const struct item *item = queue_at(items, at);
+        if (item->is_take || !batch_add(batch, &item->op))
+            break;
+    }
+    argc = batch_command(batch, ledger->link.sha1[LINK_APPLY], ledger->epoch);
+    campaign->applying =
+        ledger_send(ledger, campaign, items, batch->ops, on_apply, argc, batch->argv, batch->length);
+    return campaign->applying;
+}
+
+static bool send_take(struct ledger *ledger, struct ledger_campaign *campaign, const struct take *take)
+{
+    static const char *const fixed[] = {"m", "own", "due", "n"};
+    char keys[7][BATCH_KEY_BYTES], epoch[24], count[12];
+    const char *argv[] = {"EVALSHA", ledger->link.sha1[LINK_TAKE],
+                          "7",       keys[0],
+                          keys[1],   keys[2],
+                          keys[3],   keys[4],
+                          keys[5],   keys[6],
+                          epoch,     count};
+    enum { ARGC = sizeof argv / sizeof argv[0] };
+    size_t length[ARGC];
+
+    for (int i = 0; i < 4; i++)
+        key_of(keys[i], campaign->id, fixed[i]);
+    for (int i = 0; i < 3; i++)
+        key_of_span(keys[4 + i], campaign->id, "sdf"[i], take -> segment, take -> span);
+    (void)snprintf(epoch, sizeof epoch, "%" PRIu64, ledger->epoch);
+    (void)snprintf(count, sizeof count, "%" PRIu32, take->count);
+    for (int i = 0; i < ARGC; i++)
+        length[i] = strlen(argv[i]);
+    if (!ledger_send(ledger, campaign, &campaign->items, 1, on_take, ARGC, argv, length))
+        return false;
+    campaign->takes++;
+    return true;
+}
+
+static void send_notes(struct ledger *ledger, struct ledger_campaign *campaign)
+{
+    const char *argv[2 + 2 * LEDGER_NOTES_MAX];
+    size_t length[2 + 2 * LEDGER_NOTES_MAX];
+    struct queue *notes = &campaign->notes;
+    char key[BATCH_KEY_BYTES];
+    uint32_t count = 0;
+    int argc = 2;
+    bool sites;
+
+    if (campaign->noting || notes->sent == notes->released)
+        return;
+    sites = ((const struct note *)queue_at(notes, notes->sent))->is_site;
+    key_of(key, campaign->id, sites ? "site" : "m");
+    argv[0] = "HSET";
+    argv[1] = key;
+    for (uint64_t at = notes->sent; at < notes->released && count < LEDGER_NOTES_MAX; at++, count++) {
+        const struct note *note = queue_at(notes, at);
+        if (note->is_site != sites)
+            break;
+        argv[argc++] = note->field;
+        argv[argc++] = note->value;
+    }
+    for (int i = 0; i < argc; i++)
+        length[i] = strlen(argv[i]);
+    campaign->noting = ledger_send(ledger, campaign, notes, count, on_notes, argc, argv, length);
+}
+
+static void send_released(struct ledger *ledger, struct ledger_campaign *campaign)
+{
+    struct queue *items = &campaign->items;
+    bool sent = true;
+
+    while (sent && items->sent < items->released) {
+        const struct item *item = queue_at(items, items->sent);
+        if (item->is_take)
+            sent = campaign->takes < LEDGER_TAKES_MAX && send_take(ledger, campaign, &item->take);
+        else
+            sent = !campaign->applying && send_apply(ledger, campaign);
+    }
+    send_notes(ledger, campaign);
+}
+
+void ledger_flush(struct ledger *ledger)
+{
+    for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next) {
+        campaign->items.released = campaign->items.tail;
+        campaign->notes.released = campaign->notes.tail;
+        if (link_is_ready(&ledger->link))
+            send_released(ledger, campaign);
+    }
+}
+
+/* ---- what the link tells ---- */
+
+static void ledger_rewind(void *context)
+{
+    struct ledger *ledger = context;
+
+    for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next) {
+        campaign->items.sent = campaign->items.head;
+        campaign->notes.sent = campaign->notes.head;
+        campaign->applying = campaign->noting = false;
+        campaign->takes = 0;
+    }
+    ledger->calls = 0;
+}
+
+static void ledger_ready(void *context)
+{
+    struct ledger *ledger = context;
+
+    for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        send_released(ledger, campaign);
+    /* What was broken is mended when a call is answered, unless none is left to try it with. */
+    if (!ledger->broken || ledger->calls == 0)
+        ledger_tell_up(ledger);
+}
+
+static void ledger_lost(void *context, const char *why)
+{
+    struct ledger *ledger = context;
+
+    ledger->told_up = false;
+    if (ledger->told_down)
+        return;
+    ledger->told_down = true;
+    ledger->callbacks.down(ledger->callbacks.context, why);
+}
+
+/* Told once for each reason, though it is tried again each second. */
+static void ledger_broken(void *context, const char *why)
+{
+    struct ledger *ledger = context;
+
+    if (ledger->broken && strncmp(ledger->broken_why, why, sizeof ledger->broken_why - 1) == 0)
+        return;
+    ledger->broken = true;
+    ledger->told_up = false;
+    (void)snprintf(ledger->broken_why, sizeof ledger->broken_why, "%s", why);
+    ledger->callbacks.broken(ledger->callbacks.context, why);
+}
+
+/* ---- the face ---- */
+
+int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoch,
+                const struct ledger_callbacks *callbacks, struct ledger **out, struct hk_why *why)
+{
+    struct ledger *ledger = calloc(1, sizeof *ledger);
+    struct link_owner owner = {ledger, ledger_rewind, ledger_ready, ledger_lost, ledger_broken};
+    int error;
+
+    if (!ledger)
+        return why_set(why, HK_ENOMEM, "no memory for the ledger");
+    ledger->callbacks = *callbacks;
+    ledger->epoch = epoch;
+    error = link_open(&ledger->link, config, loop, &owner, why);
+    if (error)
+        free(ledger);
+    else
+        *out = ledger;
+    return error;
+}
+
+void ledger_close(struct ledger *ledger)
+{
+    struct ledger_campaign *campaign, *next;
+
+    if (!ledger)
+        return;
+    link_close(&ledger->link);
+    for (campaign = ledger->campaigns; campaign; campaign = next) {
+        next = campaign->next;
+        for (uint64_t at = campaign->notes.head; at < campaign->notes.tail; at++)
+            free(((struct note *)queue_at(&campaign->notes, at))->field);
+        queue_free(&campaign->items);
+        queue_free(&campaign->notes);
+        free(campaign);
+    }
+    free(ledger);
+}
+
+static int ledger_queue(struct ledger *ledger, const char *id, const struct item *item)
+{
+    struct ledger_campaign *campaign;
+    int error = ledger_campaign(ledger, id, &campaign);
+
+    if (!error)
+        error = queue_push(&campaign->items, item);
+    if (!error)
+        ledger->pending++;
+    return error;
+}
+
+int ledger_push(struct ledger *ledger, const char *campaign, const struct ledger_op *op)
+{
+    struct item item = {.is_take = false, .op = *op};
+
+    return batch_op_is_valid(op) ? ledger_queue(ledger, campaign, &item) : HK_EINVAL;
+}
+
+int ledger_take(struct ledger *ledger, const char *campaign, uint16_t segment, uint32_t span, uint32_t count,
+                ledger_take_fn fn, void *context, uint64_t cookie)
+{
+    struct item item = {.is_take = true, .take = {fn, context, cookie, span, count, segment}};
+
+    return count > 0 && count <= SPAN_MAX ? ledger_queue(ledger, campaign, &item) : HK_EINVAL;
+}
+
+size_t ledger_pending(const struct ledger *ledger)
+{
+    return ledger->pending;
+}
+
+static int ledger_note(struct ledger *ledger, const char *id, bool is_site, const char *field,
+                       const char *value)
+{
+    size_t field_size = strlen(field) + 1, value_size = strlen(value) + 1;
+    struct note note = {.is_site = is_site};
+    struct ledger_campaign *campaign;
+    int error = ledger_campaign(ledger, id, &campaign);
+
+    if (error)
+        return error;
+    note.field = malloc(field_size + value_size);
+    if (!note.field)
+        return HK_ENOMEM;
+    note.value = note.field + field_size;
+    memcpy(note.field, field, field_size);
+    memcpy(note.value, value, value_size);
+    error = queue_push(&campaign->notes, &note);
+    if (error)
+        free(note.field);
+    else
+        ledger->pending++;
+    return error;
+}
+
+int ledger_site(struct ledger *ledger, const char *campaign, uint16_t segment, uint32_t domain,
+                const char *site)
+{
+    char field[32];
+
+    (void)snprintf(field, sizeof field, "%u.%" PRIu32, segment, domain);
+    return ledger_note(ledger, campaign, true, field, site);
+}
+
+int ledger_manifest_set(struct ledger *ledger, const char *campaign, const char *field, const char *value)
+{
+    return ledger_note(ledger, campaign, false, field, value);
+}

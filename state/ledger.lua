@@ -1,0 +1,290 @@
+-- ledger.lua - change the words of recipients, each by compare-and-set (design 4; rules in include/hikyaku/state.h).
+--
+-- One call is one campaign. It reads and writes nothing but KEYS, knows no clock, and is idempotent: a call whose
+-- answer was lost is sent again and changes nothing. Every command here is one that Redis refuses, if at all, before
+-- the first write, so a call is applied whole or not at all.
+--   KEYS  {c}:m {c}:own {c}:due {c}:n, then for each span {c}:s:SEG.SPAN {c}:d:SEG.SPAN {c}:f:SEG.SPAN
+--   ARGV  the epoch that asks; the ops, 20 bytes each: kind, attempt (1 byte each), span (its place in KEYS, from 0),
+--         offset in the span, count (2 each), word, due, first (4 each), little-endian
+-- Reply: one digit for each op, enum ledger_verdict.
+local PENDING, SENDING, SENT, DEFERRED, BOUNCED = 0, 1, 2, 3, 4
+local EXPIRED, SUPPRESSED, UNKNOWN, CANCELLED = 5, 6, 7, 8
+local NAME = {
+    [PENDING] = 'pending', [SENDING] = 'sending', [SENT] = 'sent', [DEFERRED] = 'deferred', [BOUNCED] = 'bounced',
+    [EXPIRED] = 'expired', [SUPPRESSED] = 'suppressed', [UNKNOWN] = 'unknown', [CANCELLED] = 'cancelled',
+}
+local DONE, SETTLED, PAUSED, STOPPED, NOT_OURS, LOST = '0', '1', '2', '3', '4', '5'
+-- What wins where two stories meet; expired, suppressed and cancelled give way to sent and bounced alone.
+local RANK = {
+    [PENDING] = 1, [DEFERRED] = 2, [SENDING] = 3, [UNKNOWN] = 4, [EXPIRED] = 4, [SUPPRESSED] = 4, [CANCELLED] = 4,
+    [BOUNCED] = 5, [SENT] = 6,
+}
+local EVIDENCE = { [SENT] = true, [BOUNCED] = true, [UNKNOWN] = true }
+-- Places in a word: state 4 bits, marks 3, class 5, attempts 8, code 10, and `uncounted` (see take.lua).
+local MARK, CLASS, ATTEMPT, CODE, UNCOUNTED = 16, 128, 4096, 1048576, 1073741824
+local ATTEMPTS_MAX = 255
+local OP_BYTES = 20
+
+local call, floor, byte = redis.call, math.floor, string.byte
+local unpack_op, pack = struct.unpack, struct.pack
+local epoch, ops = tonumber(ARGV[1]), ARGV[2]
+local campaign = call('HGET', KEYS[1], 'state')
+local moved, counted = {}, 0
+
+local function state_of(word)
+    return word % MARK
+end
+
+local function attempts_of(word)
+    return floor(word / ATTEMPT) % (ATTEMPTS_MAX + 1)
+end
+
+local function with_state(word, state)
+    return word - word % MARK + state
+end
+
+local function with_attempts(word, attempts)
+    return word + (math.min(attempts, ATTEMPTS_MAX) - attempts_of(word)) * ATTEMPT
+end
+
+local function number_at(text, at)
+    local a, b, c, d = byte(text, at, at + 3)
+    if not d then
+        return 0
+    end
+    return a + b * 256 + c * 65536 + d * 16777216
+end
+
+-- The spans of this call, each looked up once, when the first op touches it.
+local spans = {}
+local function span_of(place)
+    local span = spans[place]
+    if not span then
+        local at = 5 + place * 3
+        span = { s = KEYS[at], d = KEYS[at + 1], f = KEYS[at + 2] }
+        span.name = string.match(span.s, '[^:]*$')
+        span.owner = tonumber(call('HGET', KEYS[2], span.name))
+        span.bytes = span.owner and call('STRLEN', span.s) or 0
+        spans[place] = span
+    end
+    return span
+end
+
+local function get(key, offset)
+    return number_at(call('GETRANGE', key, offset * 4, offset * 4 + 3), 1)
+end
+
+local function set(key, offset, value)
+    call('SETRANGE', key, offset * 4, pack('<I4', value))
+end
+
+local function count_move(from, to)
+    if from ~= to then
+        moved[from] = (moved[from] or 0) - 1
+        moved[to] = (moved[to] or 0) + 1
+    end
+end
+
+local function put(span, offset, old, new)
+    set(span.s, offset, new)
+    count_move(state_of(old), state_of(new))
+end
+
+local function due_at(span, due)
+    span.earliest = math.min(span.earliest or due, due)
+end
+
+-- A due time never goes back, so that a PUT_BACK seen twice is known by its due time.
+local function set_due(span, offset, due)
+    local old = get(span.d, offset)
+    if due > old then
+        set(span.d, offset, due)
+        old = due
+    end
+    due_at(span, old)
+end
+
+-- 0 stands for "none" in the string, so an attempt in the very first second counts as one in the next.
+local function set_first(span, offset, first)
+    if get(span.f, offset) == 0 then
+        set(span.f, offset, math.max(first, 1))
+    end
+end
+
+-- The dot never left: the attempt did not happen.
+local function give_back(span, op, word)
+    local attempts = attempts_of(word) - 1
+    if attempts > 0 then
+        put(span, op.offset, word, with_attempts(with_state(word, DEFERRED), attempts))
+        set_due(span, op.offset, op.due)
+    else
+        put(span, op.offset, word, with_attempts(with_state(word, PENDING), 0))
+    end
+end
+
+local function commit(span, op)
+    local word = get(span.s, op.offset)
+    local state, had = state_of(word), attempts_of(word)
+    local again = state == SENDING and had == op.attempt
+    if campaign ~= 'running' then
+        -- The earlier grant's answer never arrived, and now there is none: `sending` must not stay.
+        if again then
+            give_back(span, op, word)
+        end
+        return campaign == 'cancelled' and STOPPED or PAUSED
+    end
+    if again then
+        return DONE
+    end
+    if (state == PENDING or state == DEFERRED) and (op.attempt > had or had == ATTEMPTS_MAX) then
+        put(span, op.offset, word, with_attempts(with_state(word, SENDING), op.attempt))
+        return DONE
+    end
+    return SETTLED
+end
+
+local function outcome_wins(from, to, had, has)
+    if EVIDENCE[to] then
+        return RANK[to] > RANK[from]
+    end
+    if RANK[from] > RANK[SENDING] or has < had then
+        return false
+    end
+    return from ~= to or has > had
+end
+
+local function outcome(span, op)
+    local word = get(span.s, op.offset)
+    local from, to = state_of(word), state_of(op.word)
+    local had, has = attempts_of(word), attempts_of(op.word)
+    if not EVIDENCE[to] and span.owner > epoch then
+        return NOT_OURS
+    end
+    if not outcome_wins(from, to, had, has) then
+        return from == to and has == had and DONE or SETTLED
+    end
+    if has > had or (has == had and (from == SENDING or word >= UNCOUNTED)) then
+        counted = counted + 1
+    end
+    local marks = floor(word / MARK) % 8
+    local new = op.word % UNCOUNTED - floor(op.word / MARK) % 8 * MARK + marks * MARK
+    put(span, op.offset, word, with_attempts(new, math.max(had, has)))
+    if to == DEFERRED then
+        set_due(span, op.offset, op.due)
+        set_first(span, op.offset, op.first)
+    end
+    return DONE
+end
+
+local function release(span, op)
+    if span.owner > epoch then
+        return NOT_OURS
+    end
+    local word = get(span.s, op.offset)
+    local state, had = state_of(word), attempts_of(word)
+    if state == SENDING and had == op.attempt then
+        give_back(span, op, word)
+        return DONE
+    end
+    return (state == PENDING or state == DEFERRED) and had < op.attempt and DONE or SETTLED
+end
+
+local function read_range(key, op)
+    return call('GETRANGE', key, op.offset * 4, (op.offset + op.count) * 4 - 1)
+end
+
+local function write_range(key, op, values)
+    for i = 1, op.count do
+        values[i] = pack('<I4', values[i])
+    end
+    call('SETRANGE', key, op.offset * 4, table.concat(values))
+end
+
+-- The word that `op` makes of a waiting one: state, class and code of the op, marks and attempts of the recipient.
+local function reworded(word, op, state, more)
+    local marks, attempts = floor(word / MARK) % 8, math.min(attempts_of(word) + more, ATTEMPTS_MAX)
+    local class, code = floor(op.word / CLASS) % 32, floor(op.word / CODE) % 1024
+    return state + marks * MARK + class * CLASS + attempts * ATTEMPT + code * CODE
+end
+
+local function put_back(span, op)
+    local words, due, first = read_range(span.s, op), read_range(span.d, op), read_range(span.f, op)
+    local new_words, new_due, new_first, changed = {}, {}, {}, 0
+    for i = 1, op.count do
+        local at = i * 4 - 3
+        local word, waits, tried = number_at(words, at), number_at(due, at), number_at(first, at)
+        local state = state_of(word)
+        if state == PENDING or (state == DEFERRED and waits < op.due) then
+            count_move(state, DEFERRED)
+            word, waits = reworded(word, op, DEFERRED, 1), math.max(waits, op.due)
+            tried = tried == 0 and math.max(op.first, 1) or tried
+            changed = changed + 1
+        end
+        new_words[i], new_due[i], new_first[i] = word, waits, tried
+    end
+    if changed > 0 then
+        write_range(span.s, op, new_words)
+        write_range(span.d, op, new_due)
+        write_range(span.f, op, new_first)
+        due_at(span, op.due)
+    end
+    return DONE
+end
+
+local function settle(span, op)
+    local words, state = read_range(span.s, op), state_of(op.word)
+    local more = attempts_of(op.word) > 0 and 1 or 0
+    local new_words, changed = {}, 0
+    for i = 1, op.count do
+        local word = number_at(words, i * 4 - 3)
+        local from = state_of(word)
+        if from == PENDING or from == DEFERRED then
+            count_move(from, state)
+            word = reworded(word, op, state, more)
+            changed = changed + 1
+        end
+        new_words[i] = word
+    end
+    if changed > 0 then
+        write_range(span.s, op, new_words)
+    end
+    return DONE
+end
+
+local APPLY = { commit, outcome, release, put_back, settle }
+local OWNER_ONLY = { [commit] = true, [put_back] = true, [settle] = true }
+
+local function apply(op)
+    local span, change = span_of(op.span), APPLY[op.kind]
+    if not campaign then
+        return LOST
+    end
+    if not span.owner or (OWNER_ONLY[change] and span.owner ~= epoch) then
+        return NOT_OURS
+    end
+    if (op.offset + op.count) * 4 > span.bytes then
+        return LOST
+    end
+    return change(span, op)
+end
+
+local verdicts, op = {}, {}
+for at = 1, #ops, OP_BYTES do
+    op.kind, op.attempt, op.span, op.offset, op.count, op.word, op.due, op.first =
+        unpack_op('<BBHHHI4I4I4', ops, at)
+    verdicts[#verdicts + 1] = apply(op)
+end
+for _, span in pairs(spans) do
+    if span.earliest then
+        call('ZADD', KEYS[3], 'LT', span.earliest, span.name)
+    end
+end
+for state, change in pairs(moved) do
+    if state ~= PENDING and change ~= 0 then
+        call('HINCRBY', KEYS[4], NAME[state], change)
+    end
+end
+if counted > 0 then
+    call('HINCRBY', KEYS[4], 'attempts', counted)
+end
+return table.concat(verdicts)

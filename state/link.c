@@ -1,0 +1,307 @@
+/* link.c - keep one asynchronous connection to Redis in use (link.h).
+ *
+ *   PAUSED -> CONNECTING -> GREETING -> READY
+ * and from everywhere back to PAUSED: after a lost connection with pauses of 50 ms to 1 s, after -NOSCRIPT at once,
+ * after -LOADING and its like with the same pauses, after any other error each second. hiredis frees a context itself
+ * once it is disconnected; link->redis is cleared wherever that may have begun.
+ * A host name is looked up by hiredis, blocking: give an address where the resolver may be slow.
+ */
+#include "link.h"
+
+#include <hiredis/adapters/libev.h>
+#include <string.h>
+
+/* The scripts' files, built into the library (CMakeLists.txt). */
+extern const char state_ledger_lua[];
+extern const char state_take_lua[];
+
+static void link_start(struct link *link);
+
+static void link_wait(struct link *link, uint32_t ms)
+{
+    link->state = LINK_PAUSED;
+    ev_timer_stop(link->loop, &link->pause);
+    ev_timer_set(&link->pause, ms / 1000.0, 0.);
+    ev_timer_start(link->loop, &link->pause);
+}
+
+/* Longer each time, until something has worked. */
+static void link_wait_longer(struct link *link)
+{
+    link_wait(link, link->pause_ms);
+    link->pause_ms = link->pause_ms * 2 > LINK_PAUSE_MAX_MS ? LINK_PAUSE_MAX_MS : link->pause_ms * 2;
+}
+
+static void link_rewind(struct link *link)
+{
+    link->generation++;
+    link->owner.rewind(link->owner.context);
+}
+
+/* The connection is of no use any more. */
+static void link_lost(struct link *link, const char *why)
+{
+    redisAsyncContext *redis = link->redis;
+
+    link->redis = NULL;
+    link->waiting = 0;
+    ev_timer_stop(link->loop, &link->guard);
+    link_rewind(link);
+    link_wait_longer(link);
+    link->owner.lost(link->owner.context, why);
+    if (redis && !(redis->c.flags & (REDIS_DISCONNECTING | REDIS_FREEING)))
+        redisAsyncFree(redis);
+}
+
+static bool error_is(const char *text, const char *const *kinds)
+{
+    for (; *kinds; kinds++)
+        if (strncmp(text, *kinds, strlen(*kinds)) == 0)
+            return true;
+    return false;
+}
+
+/* Redis answered with an error: nothing behind that call counts, and all of it goes out again in its order. */
+static void link_trouble(struct link *link, const char *text)
+{
+    static const char *const passing[] = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", NULL};
+    static const char *const unloaded[] = {"NOSCRIPT", NULL};
+
+    link_rewind(link);
+    if (error_is(text, unloaded)) {
+        link_wait(link, 0);
+    } else if (error_is(text, passing)) {
+        link_wait_longer(link);
+    } else {
+        link_wait(link, LINK_PAUSE_MAX_MS);
+        link->owner.broken(link->owner.context, text);
+    }
+}
+
+void link_reject(struct link *link, const char *what)
+{
+    link_trouble(link, what);
+}
+
+static void on_reply(redisAsyncContext *redis, void *raw, void *data)
+{
+    struct link_call *call = data;
+    struct link *link = call->link;
+    const redisReply *reply = raw;
+
+    if (redis == link->redis && reply) {
+        link->waiting--;
+        if (link->waiting > 0)
+            ev_timer_again(link->loop, &link->guard);
+        else
+            ev_timer_stop(link->loop, &link->guard);
+    }
+    if (call->generation != link->generation)
+        reply = NULL;
+    if (reply && reply->type == REDIS_REPLY_ERROR) {
+        link_trouble(link, reply->str);
+        reply = NULL;
+    }
+    call->answer(call, reply);
+}
+
+int link_send(struct link *link, struct link_call *call, int argc, const char **argv, const size_t *length)
+{
+    if (!link->redis)
+        return HK_EDOWN;
+    call->link = link;
+    call->generation = link->generation;
+    if (redisAsyncCommandArgv(link->redis, on_reply, call, argc, argv, length) != REDIS_OK)
+        return HK_EDOWN;
+    if (link->waiting++ == 0)
+        ev_timer_again(link->loop, &link->guard);
+    return 0;
+}
+
+bool link_is_ready(const struct link *link)
+{
+    return link->state == LINK_READY;
+}
+
+/* ---- the greeting: AUTH, then both scripts; the answer to the last of them opens the way ---- */
+
+struct greeting {
+    struct link_call call;
+    int script; /* -1: AUTH */
+};
+
+static void on_greeting(struct link_call *call, const redisReply *reply)
+{
+    struct greeting *greeting = (struct greeting *)call;
+    struct link *link = call->link;
+    int script = greeting->script;
+
+    free(greeting);
+    if (!reply || script < 0)
+        return;
+    if (reply->type != REDIS_REPLY_STRING || reply->len != LINK_SHA1_HEX - 1) {
+        link_reject(link, "SCRIPT LOAD gives no hash");
+        return;
+    }
+    memcpy(link->sha1[script], reply->str, LINK_SHA1_HEX);
+    if (script != LINK_SCRIPTS - 1)
+        return;
+    link->state = LINK_READY;
+    link->pause_ms = LINK_PAUSE_MIN_MS;
+    link->owner.ready(link->owner.context);
+}
+
+static int link_say(struct link *link, int script, int argc, const char **argv)
+{
+    struct greeting *greeting = malloc(sizeof *greeting);
+    size_t length[3];
+    int error;
+
+    if (!greeting)
+        return HK_ENOMEM;
+    for (int i = 0; i < argc; i++)
+        length[i] = strlen(argv[i]);
+    *greeting = (struct greeting){.call.answer = on_greeting, .script = script};
+    error = link_send(link, &greeting->call, argc, argv, length);
+    if (error)
+        free(greeting);
+    return error;
+}
+
+static void link_greet(struct link *link)
+{
+    const char *auth[3], *apply[] = {"SCRIPT", "LOAD", state_ledger_lua},
+                         *take[] = {"SCRIPT", "LOAD", state_take_lua};
+    int argc = redis_auth_command(&link->target, auth), error = 0;
+
+    link->state = LINK_GREETING;
+    if (argc > 0)
+        error = link_say(link, -1, argc, auth);
+    if (!error)
+        error = link_say(link, LINK_APPLY, 3, apply);
+    if (!error)
+        error = link_say(link, LINK_TAKE, 3, take);
+    if (error)
+        link_lost(link, hk_strerror(error));
+}
+
+/* ---- the connection ---- */
+
+static void on_connect(const redisAsyncContext *redis, int status)
+{
+    struct link *link = redis->data;
+
+    if (redis != link->redis)
+        return;
+    if (status != REDIS_OK) {
+        char why[160];
+        (void)snprintf(why, sizeof why, "%s is not to be reached: %s", redis_target_name(&link->target),
+                       redis->errstr);
+        /* hiredis frees a context whose connection failed when this returns. */
+        link->redis = NULL;
+        link_lost(link, why);
+        return;
+    }
+    ev_timer_stop(link->loop, &link->guard);
+    /* Not from here: hiredis does not bear it when this callback ends in freeing the context. */
+    link_wait(link, 0);
+}
+
+static void on_disconnect(const redisAsyncContext *redis, int status)
+{
+    struct link *link = redis->data;
+    char why[160];
+
+    if (redis != link->redis)
+        return;
+    (void)snprintf(why, sizeof why, "%s has closed the connection%s%s", redis_target_name(&link->target),
+                   status != REDIS_OK && *redis->errstr ? ": " : "", status != REDIS_OK ? redis->errstr : "");
+    link->redis = NULL;
+    link_lost(link, why);
+}
+
+static void on_guard(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct link *link = timer->data;
+    char why[160];
+
+    (void)loop;
+    (void)events;
+    (void)snprintf(why, sizeof why, "%s has not answered for %u s", redis_target_name(&link->target),
+                   REDIS_ANSWER_MS / 1000);
+    link_lost(link, why);
+}
+
+static void on_pause_over(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    link_start(timer->data);
+}
+
+static void link_connect(struct link *link)
+{
+    redisAsyncContext *redis;
+    char why[160] = "no memory";
+
+    redis = link->target.host ? redisAsyncConnect(link->target.host, link->target.port)
+                              : redisAsyncConnectUnix(link->target.socket);
+    if (!redis || redis->err || redisLibevAttach(link->loop, redis) != REDIS_OK) {
+        if (redis) {
+            (void)snprintf(why, sizeof why, "%s is not to be reached: %s", redis_target_name(&link->target),
+                           redis->errstr);
+            redisAsyncFree(redis);
+        }
+        link_lost(link, why);
+        return;
+    }
+    redis->data = link;
+    link->redis = redis;
+    link->state = LINK_CONNECTING;
+    ev_timer_again(link->loop, &link->guard);
+    (void)redisAsyncSetDisconnectCallback(redis, on_disconnect);
+    (void)redisAsyncSetConnectCallback(redis, on_connect);
+}
+
+static void link_start(struct link *link)
+{
+    if (link->redis)
+        link_greet(link);
+    else
+        link_connect(link);
+}
+
+int link_open(struct link *link, const struct config *config, struct ev_loop *loop,
+              const struct link_owner *owner, struct hk_why *why)
+{
+    int error;
+
+    memset(link, 0, sizeof *link);
+    error = redis_target_from(config, &link->target, why);
+    if (error)
+        return error;
+    link->loop = loop;
+    link->owner = *owner;
+    link->pause_ms = LINK_PAUSE_MIN_MS;
+    ev_init(&link->pause, on_pause_over);
+    link->pause.data = link;
+    ev_init(&link->guard, on_guard);
+    link->guard.repeat = REDIS_ANSWER_MS / 1000.0;
+    link->guard.data = link;
+    /* From the loop, so that no callback comes before the caller has what it opened. */
+    link_wait(link, 0);
+    return 0;
+}
+
+void link_close(struct link *link)
+{
+    redisAsyncContext *redis = link->redis;
+
+    ev_timer_stop(link->loop, &link->pause);
+    ev_timer_stop(link->loop, &link->guard);
+    link->redis = NULL;
+    link->generation++;
+    if (redis)
+        redisAsyncFree(redis);
+    redis_target_free(&link->target);
+}

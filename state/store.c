@@ -1,0 +1,387 @@
+/* store.c - the synchronous face of the state: epochs and manifests (state.h).
+ *
+ * Blocks, each answer for REDIS_ANSWER_MS at most; for start-up, reports and short commands, never on an event loop.
+ * HK_EDOWN: Redis is not to be reached or refuses, in its words. HK_ECHANGED: it holds what we never write.
+ */
+#include "store.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "hikyaku/segment.h"
+
+/* ---- the connection ---- */
+
+int store_open(const struct config *config, struct store **out, struct hk_why *why)
+{
+    struct store *store = calloc(1, sizeof *store);
+    int error;
+
+    if (!store)
+        return why_set(why, HK_ENOMEM, "no memory for a connection to Redis");
+    error = redis_target_from(config, &store->target, why);
+    if (!error)
+        error = redis_connect(&store->target, &store->redis, why);
+    if (error)
+        store_close(store);
+    else
+        *out = store;
+    return error;
+}
+
+void store_close(struct store *store)
+{
+    if (!store)
+        return;
+    if (store->redis)
+        redisFree(store->redis);
+    redis_target_free(&store->target);
+    free(store);
+}
+
+int store_connected(struct store *store, struct hk_why *why)
+{
+    if (store->redis && store->redis->err == 0)
+        return 0;
+    if (store->redis)
+        redisFree(store->redis);
+    store->redis = NULL;
+    return redis_connect(&store->target, &store->redis, why);
+}
+
+int store_redis_error(const struct store *store, struct hk_why *why)
+{
+    return why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(&store->target),
+                   store->redis->errstr);
+}
+
+int store_strange(const struct store *store, struct hk_why *why)
+{
+    return why_set(why, HK_ECHANGED, "%s holds something else under a key of hikyaku",
+                   redis_target_name(&store->target));
+}
+
+static int store_check(const struct store *store, redisReply *reply, struct hk_why *why)
+{
+    int error;
+
+    if (!reply)
+        return store_redis_error(store, why);
+    if (reply->type != REDIS_REPLY_ERROR)
+        return 0;
+    error = strncmp(reply->str, "WRONGTYPE", 9) == 0
+                ? store_strange(store, why)
+                : why_set(why, HK_EDOWN, "%s refuses: %s", redis_target_name(&store->target), reply->str);
+    freeReplyObject(reply);
+    return error;
+}
+
+int store_next(struct store *store, redisReply **out, struct hk_why *why)
+{
+    void *reply = NULL;
+    int error;
+
+    if (redisGetReply(store->redis, &reply) != REDIS_OK)
+        return store_redis_error(store, why);
+    error = store_check(store, reply, why);
+    if (!error)
+        *out = reply;
+    return error;
+}
+
+int store_ask(struct store *store, int type, redisReply **out, struct hk_why *why, const char *format, ...)
+{
+    redisReply *reply;
+    va_list arguments;
+    int error = store_connected(store, why);
+
+    if (error)
+        return error;
+    va_start(arguments, format);
+    reply = redisvCommand(store->redis, format, arguments);
+    va_end(arguments);
+    error = store_check(store, reply, why);
+    if (error)
+        return error;
+    if (reply->type != type) {
+        freeReplyObject(reply);
+        return store_strange(store, why);
+    }
+    *out = reply;
+    return 0;
+}
+
+/* ---- numbers ---- */
+
+bool store_parse_u64(const char *text, uint64_t max, uint64_t *out)
+{
+    unsigned long long value;
+    char *end;
+
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value > max)
+        return false;
+    *out = value;
+    return true;
+}
+
+uint8_t *store_numbers_out(const uint32_t *number, uint32_t count)
+{
+    uint8_t *bytes = malloc((size_t)count * 4 + 1);
+
+    for (uint32_t i = 0; bytes && i < count; i++) {
+        uint32_t little = htole32(number[i]);
+        memcpy(bytes + (size_t)i * 4, &little, 4);
+    }
+    return bytes;
+}
+
+uint32_t *store_numbers_in(const char *bytes, uint32_t count)
+{
+    uint32_t *number = malloc(((size_t)count + 1) * sizeof *number);
+
+    for (uint32_t i = 0; number && i < count; i++) {
+        memcpy(&number[i], bytes + (size_t)i * 4, 4);
+        number[i] = le32toh(number[i]);
+    }
+    return number;
+}
+
+int store_epoch_next(struct store *store, uint64_t *epoch, struct hk_why *why)
+{
+    redisReply *reply;
+    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "INCR hikyaku:epoch");
+
+    if (error)
+        return error;
+    *epoch = (uint64_t)reply->integer;
+    freeReplyObject(reply);
+    return 0;
+}
+
+/* ---- manifests: one row for each field of {c}:m ---- */
+
+enum field_kind { FIELD_TEXT, FIELD_U32, FIELD_U64 };
+
+struct manifest_field {
+    const char *name;
+    enum field_kind kind;
+    size_t offset, size;
+};
+
+#define FIELD(kind, member)                                                                       \
+    {                                                                                             \
+#member, kind, offsetof(struct manifest, member), sizeof((struct manifest *)NULL)->member \
+    }
+static const struct manifest_field manifest_field[] = {
+    FIELD(FIELD_TEXT, state),          FIELD(FIELD_TEXT, list_sha256),   FIELD(FIELD_TEXT, input_sha256),
+    FIELD(FIELD_TEXT, message_sha256), FIELD(FIELD_TEXT, sender_sha256), FIELD(FIELD_U64, recipients),
+    FIELD(FIELD_U64, rejected),        FIELD(FIELD_U64, duplicates),     FIELD(FIELD_U32, segments),
+    FIELD(FIELD_U32, spans),           FIELD(FIELD_U32, domains),        FIELD(FIELD_U64, created_us),
+    FIELD(FIELD_U64, started_us),      FIELD(FIELD_U64, first_pass_us),  FIELD(FIELD_U64, settled_us),
+};
+#undef FIELD
+#define MANIFEST_FIELDS (sizeof manifest_field / sizeof manifest_field[0])
+
+static void field_print(const struct manifest *manifest, const struct manifest_field *field, char *out,
+                        size_t size)
+{
+    const char *at = (const char *)manifest + field->offset;
+    uint32_t u32;
+    uint64_t u64;
+
+    switch (field->kind) {
+    case FIELD_TEXT:
+        (void)snprintf(out, size, "%s", at);
+        break;
+    case FIELD_U32:
+        memcpy(&u32, at, sizeof u32);
+        (void)snprintf(out, size, "%" PRIu32, u32);
+        break;
+    case FIELD_U64:
+        memcpy(&u64, at, sizeof u64);
+        (void)snprintf(out, size, "%" PRIu64, u64);
+        break;
+    }
+}
+
+static bool field_parse(struct manifest *manifest, const struct manifest_field *field, const char *text)
+{
+    char *at = (char *)manifest + field->offset;
+    uint64_t value;
+    uint32_t u32;
+
+    if (field->kind == FIELD_TEXT)
+        return (size_t)snprintf(at, field->size, "%s", text) < field->size;
+    if (!store_parse_u64(text, field->kind == FIELD_U32 ? UINT32_MAX : UINT64_MAX, &value))
+        return false;
+    u32 = (uint32_t)value;
+    memcpy(at, field->kind == FIELD_U32 ? (const void *)&u32 : (const void *)&value, field->size);
+    return true;
+}
+
+static const char *reply_field(const redisReply *reply, const char *name)
+{
+    for (size_t i = 0; i + 1 < reply->elements; i += 2)
+        if (strcmp(reply->element[i]->str, name) == 0)
+            return reply->element[i + 1]->str;
+    return NULL;
+}
+
+int store_campaign_get(struct store *store, const char *campaign, struct manifest *out, struct hk_why *why)
+{
+    redisReply *reply;
+    int error = store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "HGETALL {%s}:m", campaign);
+
+    if (error)
+        return error;
+    memset(out, 0, sizeof *out);
+    (void)snprintf(out->campaign, sizeof out->campaign, "%s", campaign);
+    if (reply->elements == 0)
+        error = why_set(why, HK_ENOENT, "there is no campaign \"%s\"", campaign);
+    for (size_t i = 0; i < MANIFEST_FIELDS && !error; i++) {
+        const char *text = reply_field(reply, manifest_field[i].name);
+        if (!text || !field_parse(out, &manifest_field[i], text))
+            error = why_set(why, HK_ECHANGED, "the manifest of campaign \"%s\" in Redis is damaged: %s is %s",
+                            campaign, manifest_field[i].name, text ? text : "missing");
+    }
+    freeReplyObject(reply);
+    return error;
+}
+
+/* Does each table begin at 0 and rise to an end below the number of recipients, in steps of at most `step`? */
+static bool table_is_valid(const uint32_t *first, uint32_t count, uint64_t recipients, uint64_t step)
+{
+    if (count == 0 || first[0] != 0)
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t end = i + 1 < count ? first[i + 1] : recipients;
+        if (end <= first[i] || end - first[i] > step)
+            return false;
+    }
+    return true;
+}
+
+static int append_manifest(struct store *store, const struct manifest *manifest)
+{
+    char key[CAMPAIGN_ID_MAX + 8], text[MANIFEST_FIELDS][HK_SHA256_HEX + 16];
+    const char *argv[2 + 2 * MANIFEST_FIELDS] = {"HSET", key};
+    int argc = 2;
+
+    (void)snprintf(key, sizeof key, "{%s}:m", manifest->campaign);
+    for (size_t i = 0; i < MANIFEST_FIELDS; i++) {
+        field_print(manifest, &manifest_field[i], text[i], sizeof text[i]);
+        argv[argc++] = manifest_field[i].name;
+        argv[argc++] = text[i];
+    }
+    return redisAppendCommandArgv(store->redis, argc, argv, NULL);
+}
+
+#define CREATE_COMMANDS 6 /* MULTI, four of ours, EXEC */
+
+static int create_append(struct store *store, const struct manifest *manifest, const uint8_t *domains,
+                         const uint8_t *spans)
+{
+    const char *id = manifest->campaign;
+    redisContext *redis = store->redis;
+
+    if (redisAppendCommand(redis, "MULTI") != REDIS_OK || append_manifest(store, manifest) != REDIS_OK ||
+        redisAppendCommand(redis, "SET {%s}:dom:0 %b", id, domains, (size_t)manifest->domains * 4) !=
+            REDIS_OK ||
+        redisAppendCommand(redis, "SET {%s}:span:0 %b", id, spans, (size_t)manifest->spans * 4) != REDIS_OK ||
+        redisAppendCommand(redis, "SADD hikyaku:campaigns %s", id) != REDIS_OK ||
+        redisAppendCommand(redis, "EXEC") != REDIS_OK)
+        return HK_ENOMEM;
+    return 0;
+}
+
+/* One transaction: a campaign is there whole or not at all. */
+static int create_run(struct store *store, const struct manifest *manifest, const uint8_t *domains,
+                      const uint8_t *spans, struct hk_why *why)
+{
+    redisReply *reply;
+    int error, first_error = 0;
+
+    error = create_append(store, manifest, domains, spans);
+    if (error) {
+        store->redis->err = REDIS_ERR_OOM; /* half a transaction must not be sent */
+        return why_set(why, error, "no memory to create campaign \"%s\"", manifest->campaign);
+    }
+    for (int i = 0; i < CREATE_COMMANDS; i++) {
+        error = store_next(store, &reply, first_error ? NULL : why);
+        if (error && !first_error)
+            first_error = error;
+        if (store->redis->err)
+            return first_error;
+        if (error)
+            continue;
+        if (i == CREATE_COMMANDS - 1 && reply->type != REDIS_REPLY_ARRAY && !first_error)
+            first_error = why_set(why, HK_EEXIST, "campaign \"%s\" exists already", manifest->campaign);
+        freeReplyObject(reply);
+    }
+    return first_error;
+}
+
+int store_campaign_create(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
+                          const uint32_t *span_first, struct hk_why *why)
+{
+    const char *id = manifest->campaign;
+    uint8_t *domains = NULL, *spans = NULL;
+    redisReply *reply;
+    int error;
+
+    if (!campaign_id_is_valid(id) || manifest->segments != 1 ||
+        !table_is_valid(domain_first, manifest->domains, manifest->recipients, UINT32_MAX) ||
+        !table_is_valid(span_first, manifest->spans, manifest->recipients, SPAN_MAX))
+        return why_set(why, HK_EINVAL,
+                       "campaign \"%s\": its tables of domains and spans do not fit its recipients", id);
+    /* A watched key that somebody else makes meanwhile makes EXEC answer nil. */
+    error = store_ask(store, REDIS_REPLY_STATUS, &reply, why, "WATCH {%s}:m", id);
+    if (error)
+        return error;
+    freeReplyObject(reply);
+    error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EXISTS {%s}:m", id);
+    if (error)
+        return error;
+    if (reply->integer != 0)
+        error = why_set(why, HK_EEXIST, "campaign \"%s\" exists already", id);
+    freeReplyObject(reply);
+    if (!error) {
+        domains = store_numbers_out(domain_first, manifest->domains);
+        spans = store_numbers_out(span_first, manifest->spans);
+        error = domains && spans ? create_run(store, manifest, domains, spans, why)
+                                 : why_set(why, HK_ENOMEM, "no memory to create campaign \"%s\"", id);
+    }
+    free(domains);
+    free(spans);
+    return error;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int store_campaign_list(struct store *store, char ***out, size_t *count, struct hk_why *why)
+{
+    redisReply *reply;
+    char **name;
+    int error = store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "SMEMBERS hikyaku:campaigns");
+
+    if (error)
+        return error;
+    name = hk_xcalloc(reply->elements + 1, sizeof *name);
+    for (size_t i = 0; i < reply->elements; i++)
+        name[i] = hk_xstrdup(reply->element[i]->str);
+    qsort(name, reply->elements, sizeof *name, by_name);
+    *out = name;
+    *count = reply->elements;
+    freeReplyObject(reply);
+    return 0;
+}

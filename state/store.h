@@ -1,0 +1,32 @@
+/* store.h - the blocking connection behind `struct store`, shared by store.c and store_ledger.c.
+ *
+ * A store whose connection broke connects again with its next question. store_ask() never gives an error reply:
+ * what Redis refuses is HK_EDOWN in words, as is a Redis that does not answer.
+ */
+#ifndef HIKYAKU_STATE_STORE_H
+#define HIKYAKU_STATE_STORE_H
+
+#include "connect.h"
+#include "hikyaku/state.h"
+
+struct store {
+    struct redis_target target;
+    redisContext *redis;
+};
+
+/* A command in hiredis' format. The answer is of `type`, or NIL where `type` allows (see nil_too). The caller frees
+ * *out. */
+int store_ask(struct store *store, int type, redisReply **out, struct hk_why *why, const char *format,
+              ...) HK_MUST_USE;
+/* The next answer of a pipeline. */
+int store_next(struct store *store, redisReply **out, struct hk_why *why) HK_MUST_USE;
+/* Be connected: what a pipeline has to see to before it appends. */
+int store_connected(struct store *store, struct hk_why *why) HK_MUST_USE;
+int store_redis_error(const struct store *store, struct hk_why *why);
+int store_strange(const struct store *store, struct hk_why *why);
+bool store_parse_u64(const char *text, uint64_t max, uint64_t *out);
+/* Numbers to and from the little-endian bytes that Redis holds. malloc'd; NULL: no memory. */
+uint8_t *store_numbers_out(const uint32_t *number, uint32_t count);
+uint32_t *store_numbers_in(const char *bytes, uint32_t count);
+
+#endif

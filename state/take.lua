@@ -1,0 +1,88 @@
+-- take.lua - take a span for an epoch, and say what stands in it (design 4; rules in include/hikyaku/state.h).
+--
+-- Also how a span is read again when something in it has come due: {c}:due is set to what is due later than now, for
+-- what is due now goes out with this answer. Idempotent. What another epoch left `sending` becomes unknown, with the
+-- bit `uncounted`: no outcome of that attempt was told, so the one that may still come counts it.
+--   KEYS  {c}:m {c}:own {c}:due {c}:n {c}:s:SEG.SPAN {c}:d:SEG.SPAN {c}:f:SEG.SPAN
+--   ARGV  the epoch; recipients in the span
+-- Reply: {verdict as a digit, words, due times, first attempts}; the last two are empty where the span has none.
+local SENDING, DEFERRED, UNKNOWN = 1, 3, 7
+local MARK, CLASS, ATTEMPT, CODE, UNCOUNTED = 16, 128, 4096, 1048576, 1073741824
+local call, floor, byte = redis.call, math.floor, string.byte
+local epoch, bytes = tonumber(ARGV[1]), tonumber(ARGV[2]) * 4
+local own, due_key, counts, words_key = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local name = string.match(words_key, '[^:]*$')
+local DONE, STOPPED, LOST = '0', '3', '5'
+
+local function number_at(text, at)
+    local a, b, c, d = byte(text, at, at + 3)
+    if not d then
+        return 0
+    end
+    return a + b * 256 + c * 65536 + d * 16777216
+end
+
+-- State, class and code go, marks and attempts stay.
+local function as_unknown(word)
+    local marks, attempts = floor(word / MARK) % 8, floor(word / ATTEMPT) % 256
+    return UNKNOWN + marks * MARK + attempts * ATTEMPT + UNCOUNTED
+end
+
+local function settle_strangers(words)
+    local found = 0
+    for at = 1, bytes, 4 do
+        if byte(words, at) % MARK == SENDING then
+            local new = struct.pack('<I4', as_unknown(number_at(words, at)))
+            call('SETRANGE', words_key, at - 1, new)
+            found = found + 1
+        end
+    end
+    if found > 0 then
+        call('HINCRBY', counts, 'sending', -found)
+        call('HINCRBY', counts, 'unknown', found)
+    end
+    return found
+end
+
+local function earliest_after(now, words, due)
+    local earliest
+    for at = 1, #due, 4 do
+        if byte(words, at) % MARK == DEFERRED then
+            local when = number_at(due, at)
+            if when > now and (not earliest or when < earliest) then
+                earliest = when
+            end
+        end
+    end
+    return earliest
+end
+
+local campaign, created_us = unpack(call('HMGET', KEYS[1], 'state', 'created_us'))
+if not campaign then
+    return { LOST, '', '', '' }
+end
+local owner = tonumber(call('HGET', own, name))
+if not owner and call('EXISTS', words_key) == 0 then
+    -- One byte makes a string of zeros: all pending, and a short line in the append-only file.
+    call('SETRANGE', words_key, bytes - 1, '\0')
+end
+local words = call('GET', words_key)
+if not words or #words ~= bytes then
+    return { LOST, '', '', '' }
+end
+if owner ~= epoch then
+    call('HSET', own, name, ARGV[1])
+    if settle_strangers(words) > 0 then
+        words = call('GET', words_key)
+    end
+end
+local due = call('GET', KEYS[6]) or ''
+local time = call('TIME')
+local now = floor(tonumber(time[1]) - (tonumber(created_us) or 0) / 1000000)
+local earliest = earliest_after(now, words, due)
+if earliest then
+    call('ZADD', due_key, earliest, name)
+else
+    call('ZREM', due_key, name)
+end
+return { campaign == 'cancelled' and STOPPED or DONE, words, due, call('GET', KEYS[7]) or '' }

@@ -1,0 +1,113 @@
+/* fixture.h - a private redis-server in a temporary state_dir, for the tests of state/.
+ *
+ * Started, as everywhere, by redis_server_ensure(); ended by its pid; the folder goes with it.
+ */
+#ifndef HIKYAKU_TESTS_STATE_FIXTURE_H
+#define HIKYAKU_TESTS_STATE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <hiredis/hiredis.h>
+
+#include "hikyaku/state.h"
+
+struct fixture {
+    struct config config;
+    char dir[32];
+    pid_t pid;
+    bool started;
+};
+
+static inline void fixture_dir(struct fixture *f)
+{
+    memset(f, 0, sizeof *f);
+    (void)snprintf(f->dir, sizeof f->dir, "/tmp/hk-state-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->config.state_dir = f->dir;
+    f->config.redis.mode = REDIS_EMBEDDED;
+}
+
+static inline void fixture_start(struct fixture *f)
+{
+    struct hk_why why = {""};
+
+    if (redis_server_ensure(&f->config, &f->pid, &f->started, &why) != 0)
+        fail_msg("redis-server: %s", why.text);
+}
+
+static inline void fixture_end(struct fixture *f)
+{
+    char command[96];
+
+    redis_server_stop(&f->config, f->pid);
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
+    assert_int_equal(system(command), 0);
+}
+
+/* A connection beside the library's, to look and to disturb. */
+static inline redisContext *fixture_redis(const struct fixture *f)
+{
+    char path[128];
+    redisContext *redis;
+
+    (void)snprintf(path, sizeof path, "%s/redis.sock", f->dir);
+    redis = redisConnectUnix(path);
+    assert_non_null(redis);
+    assert_int_equal(redis->err, 0);
+    return redis;
+}
+
+/* Run a command for its effect; an error is a failed test. */
+static inline void fixture_do(const struct fixture *f, const char *format, ...)
+{
+    redisContext *redis = fixture_redis(f);
+    redisReply *reply;
+    va_list arguments;
+
+    va_start(arguments, format);
+    reply = redisvCommand(redis, format, arguments);
+    va_end(arguments);
+    assert_non_null(reply);
+    if (reply->type == REDIS_REPLY_ERROR)
+        fail_msg("%s: %s", format, reply->str);
+    freeReplyObject(reply);
+    redisFree(redis);
+}
+
+static inline struct store *fixture_store(struct fixture *f)
+{
+    struct hk_why why = {""};
+    struct store *store;
+
+    if (store_open(&f->config, &store, &why) != 0)
+        fail_msg("store: %s", why.text);
+    return store;
+}
+
+/* A campaign of given spans with one domain for each; it began `age_s` seconds ago. */
+static inline struct manifest fixture_campaign(struct fixture *f, const char *id, const uint32_t *span_count,
+                                               uint32_t spans, uint32_t age_s)
+{
+    struct manifest m = {.state = "running", .segments = 1, .spans = spans, .domains = spans};
+    struct store *store = fixture_store(f);
+    uint32_t first[64];
+    struct hk_why why;
+
+    assert_true(spans <= 64);
+    for (uint32_t i = 0; i < spans; i++) {
+        first[i] = (uint32_t)m.recipients;
+        m.recipients += span_count[i];
+    }
+    (void)snprintf(m.campaign, sizeof m.campaign, "%s", id);
+    m.created_us = clock_wall_us() - age_s * 1000000ull;
+    if (store_campaign_create(store, &m, first, first, &why) != 0)
+        fail_msg("create: %s", why.text);
+    store_close(store);
+    return m;
+}
+
+#endif

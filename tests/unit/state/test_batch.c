@@ -1,0 +1,144 @@
+/* test_batch.c - what goes into one call of the script, and the ring it comes from (state/batch.c, state/queue.c). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "batch.h"
+#include "hikyaku/segment.h"
+#include "queue.h"
+
+static struct batch batch;
+
+static struct ledger_op op_of(uint8_t kind, uint32_t span, uint32_t offset, uint32_t count)
+{
+    struct ledger_op op = {
+        .kind = kind, .attempt = 1, .span = span, .span_first = span * SPAN_MAX, .count = count};
+
+    op.index = op.span_first + offset;
+    op.word = ledger_pack((struct ledger_word){.state = LEDGER_EXPIRED});
+    return op;
+}
+
+static void a_call_ends_at_its_limit_of_ops(void **state)
+{
+    struct ledger_op op;
+    uint32_t added = 0;
+
+    (void)state;
+    batch_begin(&batch, "c");
+    for (op = op_of(OP_COMMIT, 0, 0, 0); batch_add(&batch, &op); added++)
+        op = op_of(OP_COMMIT, added * 7919, 1, 0);
+    assert_int_equal(added, BATCH_OPS_MAX);
+    assert_int_equal(batch_command(&batch, "sha", 1), 3 + 4 + 3 * (int)batch.spans + 2);
+}
+
+static void a_call_ends_at_its_limit_of_recipients(void **state)
+{
+    struct ledger_op op = op_of(OP_SETTLE, 1, 0, SPAN_MAX), one = op_of(OP_COMMIT, 1, 0, 0);
+
+    (void)state;
+    batch_begin(&batch, "c");
+    assert_true(batch_add(&batch, &op));
+    assert_true(batch_add(&batch, &op));
+    assert_false(batch_add(&batch, &one));
+}
+
+static void each_span_is_named_once_and_ops_point_to_it(void **state)
+{
+    (void)state;
+    batch_begin(&batch, "news");
+    for (uint32_t i = 0; i < 900; i++) {
+        struct ledger_op op = op_of(OP_COMMIT, (i * 31) % 300, 5, 0);
+        assert_true(batch_add(&batch, &op));
+    }
+    assert_int_equal(batch.spans, 300);
+    for (uint32_t i = 0; i < 900; i++) {
+        const uint8_t *packed = batch.packed + i * BATCH_OP_BYTES;
+        uint32_t place = packed[2] | (uint32_t)packed[3] << 8;
+        char expected[BATCH_KEY_BYTES];
+        (void)snprintf(expected, sizeof expected, "{news}:s:0.%u", (i * 31) % 300);
+        assert_string_equal(batch.key[BATCH_KEYS_FIXED + 3 * place], expected);
+    }
+}
+
+static void an_op_outside_its_span_or_of_no_sense_is_refused(void **state)
+{
+    struct ledger_op op = op_of(OP_COMMIT, 1, 0, 0);
+
+    (void)state;
+    assert_true(batch_op_is_valid(&op));
+    op.attempt = 0;
+    assert_false(batch_op_is_valid(&op));
+    op = op_of(OP_COMMIT, 1, SPAN_MAX, 0);
+    assert_false(batch_op_is_valid(&op));
+    op = op_of(OP_SETTLE, 1, SPAN_MAX - 1, 1);
+    assert_true(batch_op_is_valid(&op));
+    op.count = 2;
+    assert_false(batch_op_is_valid(&op));
+    op = op_of(OP_SETTLE, 1, 0, 0);
+    assert_false(batch_op_is_valid(&op));
+    op = op_of(OP_SETTLE, 1, 0, 1);
+    op.word = ledger_pack((struct ledger_word){.state = LEDGER_SENT});
+    assert_false(batch_op_is_valid(&op));
+    op = op_of(OP_OUTCOME, 1, 0, 0);
+    op.word = ledger_pack((struct ledger_word){.state = LEDGER_SENDING});
+    assert_false(batch_op_is_valid(&op));
+    op = op_of(OP_PUT_BACK, 1, 0, 1);
+    op.index = op.span_first - 1;
+    assert_false(batch_op_is_valid(&op));
+    op = op_of(9, 1, 0, 1);
+    assert_false(batch_op_is_valid(&op));
+}
+
+static void the_ring_keeps_order_while_it_grows_and_wraps(void **state)
+{
+    struct queue queue;
+    uint64_t in = 0, out = 0;
+
+    (void)state;
+    queue_init(&queue, sizeof in);
+    for (int round = 0; round < 1000; round++) {
+        for (int i = 0; i < 1 + round % 97; i++, in++)
+            assert_int_equal(queue_push(&queue, &in), 0);
+        for (int i = 0; i < round % 89 && out < in; i++, out++) {
+            assert_int_equal(*(uint64_t *)queue_at(&queue, queue.head), out);
+            queue.head++;
+        }
+    }
+    assert_true(in - out > 64);
+    for (; out < in; out++) {
+        assert_int_equal(*(uint64_t *)queue_at(&queue, queue.head), out);
+        queue.head++;
+    }
+    queue_free(&queue);
+}
+
+static void the_ring_says_when_it_is_full(void **state)
+{
+    struct queue queue;
+    uint8_t byte = 0;
+
+    (void)state;
+    queue_init(&queue, 1);
+    for (uint32_t i = 0; i < QUEUE_MAX; i++)
+        assert_int_equal(queue_push(&queue, &byte), 0);
+    assert_int_equal(queue_push(&queue, &byte), HK_EFULL);
+    queue.head++;
+    assert_int_equal(queue_push(&queue, &byte), 0);
+    queue_free(&queue);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_call_ends_at_its_limit_of_ops),
+        cmocka_unit_test(a_call_ends_at_its_limit_of_recipients),
+        cmocka_unit_test(each_span_is_named_once_and_ops_point_to_it),
+        cmocka_unit_test(an_op_outside_its_span_or_of_no_sense_is_refused),
+        cmocka_unit_test(the_ring_keeps_order_while_it_grows_and_wraps),
+        cmocka_unit_test(the_ring_says_when_it_is_full),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
