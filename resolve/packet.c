@@ -130,7 +130,7 @@ int packet_open(struct packet *packet, const void *bytes, size_t length)
     packet->rcode = header[3] & 0x0fu;
     questions = read_u16(header + 4);
     for (unsigned section = 0; section < 3; section++)
-        packet->left[section] = read_u16(header + 6 + 2 * section);
+        packet->left[section] = read_u16(header + 6 + (size_t)2 * section);
     packet->at = HEADER_BYTES;
     while (questions--) {
         if (name_skip(packet) || packet->length - packet->at < 4)

@@ -231,11 +231,13 @@ static bool answer_send(struct open_question *open)
 
 static void answers_send(struct resolver *r)
 {
-    struct open_question *open;
+    struct open_question *open = TAILQ_FIRST(&r->line[PLACE_UNSENT]), *next;
 
-    while ((open = TAILQ_FIRST(&r->line[PLACE_UNSENT])))
+    for (; open; open = next) {
+        next = TAILQ_NEXT(open, link);
         if (!answer_send(open))
             break;
+    }
     if (open)
         ev_io_start(r->loop, &r->writable);
     else
@@ -374,15 +376,18 @@ static void resolver_init(struct resolver *r, struct ev_loop *loop, int fd, uint
 
 static void resolver_clear(struct resolver *r)
 {
-    struct open_question *open;
-    struct lookup *lookup;
+    struct open_question *open, *next_open;
+    struct lookup *lookup, *next_lookup;
 
-    for (unsigned place = 0; place < 3; place++)
-        while ((open = TAILQ_FIRST(&r->line[place])))
+    for (unsigned place = 0; place < 3; place++) {
+        for (open = TAILQ_FIRST(&r->line[place]); open; open = next_open) {
+            next_open = TAILQ_NEXT(open, link);
             question_free(open);
+        }
+    }
     dns_close(r->dns);
-    while ((lookup = TAILQ_FIRST(&r->asked))) {
-        TAILQ_REMOVE(&r->asked, lookup, line);
+    for (lookup = TAILQ_FIRST(&r->asked); lookup; lookup = next_lookup) {
+        next_lookup = TAILQ_NEXT(lookup, line);
         free(lookup);
     }
 }

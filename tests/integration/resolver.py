@@ -1,0 +1,405 @@
+#!/usr/bin/python3
+"""The resolver process against a real NSD: every rule of resolve.h, thousands at once, servers that never answer.
+
+Usage: resolver.py BUILD_DIR [unittest arguments]
+"""
+import collections
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import nsd  # noqa: E402
+
+ASK = None  # the helper program, set by main
+
+MANY = 5000
+SHARED = 500
+
+ZONE = """
+two MX 20 mx2
+two MX 10 mx1
+mx1 60 A 127.0.0.11
+mx2 900 A 127.0.0.12
+eq MX 10 e1
+eq MX 10 e2
+eq MX 10 e3
+eq MX 10 e4
+e1 A 127.0.1.1
+e2 A 127.0.1.2
+e3 A 127.0.1.3
+e4 A 127.0.1.4
+fallback A 127.0.0.20
+text TXT "neither MX nor A"
+null MX 0 .
+notnull MX 0 .
+notnull MX 10 mx1
+alias CNAME two
+dangling CNAME nowhere
+mxalias MX 10 aliasmx
+aliasmx 50 CNAME mx2
+gone MX 10 nowhere
+gone MX 20 text
+gone A 127.0.0.66
+half MX 10 nowhere
+half MX 20 mx1
+mixed MX 10 nowhere
+mixed MX 20 mx.broken
+brokenmx MX 10 mx.broken
+brokenmx MX 20 mx1
+odd MX 10 under_score
+odd MX 20 sp\\032ace
+odd MX 30 mx1
+allodd MX 10 sp\\032ace
+allodd A 127.0.0.66
+under_score A 127.0.0.30
+dual MX 10 dualmx
+dualmx A 127.0.0.40
+dualmx AAAA 2001:db8::40
+sixonly MX 10 sixmx
+sixmx AAAA 2001:db8::41
+brief 1 MX 10 briefmx
+briefmx 1 A 127.0.0.50
+long MX 10 longmx
+long2 999999 MX 10 longmx
+longmx 999999 A 127.0.0.51
+loop1 CNAME loop2
+loop2 CNAME loop1
+xn--eckwd4c7c MX 10 mx1
+slow MX 10 mx1
+slow MX 20 mx.hole
+twin MX 10 mx1
+twin MX 20 mx1
+""" + "".join(f"big MX {100 - i} bigmx{i}\nbigmx{i} A 127.0.3.{i}\n" for i in range(80)) \
+    + "".join(f"fat A 127.0.4.{i}\n" for i in range(40)) + "fatmx MX 10 fat\nfatmx MX 20 mx2\n" \
+    + "".join(f"d{i} MX 10 m{i % SHARED}\n" for i in range(MANY)) \
+    + "".join(f"m{i} A 127.1.{i // 256}.{i % 256}\n" for i in range(SHARED)) \
+    + "".join(f"roll{i} MX 10 e{k}\n" for i in range(300) for k in (1, 2, 3, 4))
+
+
+def ask(server, questions, *options):
+    """(answers in order of arrival, totals). `questions`: "mx NAME" and the like."""
+    servers = [server] if isinstance(server, str) else server
+    command = [ASK] + [word for s in servers for word in ("--server", s)] + list(options)
+    done = subprocess.run(command, input="".join(q + "\n" for q in questions), capture_output=True, text=True,
+                          timeout=110)
+    if done.returncode:
+        raise AssertionError(f"resolve_ask gives {done.returncode}: {done.stderr}")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    lines[-1]["stderr"] = done.stderr
+    return lines[:-1], lines[-1]
+
+
+class BlackHole:
+    """A UDP port where questions arrive and nothing ever comes back."""
+
+    def __enter__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def __exit__(self, *exception):
+        self.socket.close()
+
+
+class HoleyProxy(threading.Thread):
+    """Hands DNS questions on to a server, but those whose name has the given label are lost; so is everything in the
+    first `deaf_s` seconds after the first question."""
+
+    def __init__(self, server, label=None, deaf_s=0):
+        super().__init__(daemon=True)
+        host, port = server.split(":")
+        self.behind = (host, int(port))
+        self.label = bytes([len(label)]) + label.encode() if label else None
+        self.deaf_s = deaf_s
+        self.first = None
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(0.2)
+        self.over = False
+        self.server = f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def lost(self, packet):
+        self.first = self.first or time.monotonic()
+        if time.monotonic() - self.first < self.deaf_s:
+            return True
+        return self.label is not None and self.label in packet
+
+    def run(self):
+        while not self.over:
+            try:
+                packet, asker = self.socket.recvfrom(65535)
+            except socket.timeout:
+                continue
+            if self.lost(packet):
+                continue
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+                out.settimeout(2)
+                out.sendto(packet, self.behind)
+                self.socket.sendto(out.recv(65535), asker)
+
+    def __enter__(self):
+        self.start()
+        return self.server
+
+    def __exit__(self, *exception):
+        self.over = True
+        self.join()
+        self.socket.close()
+
+
+class Rules(unittest.TestCase):
+    """One NSD for all; every question of `answers` is asked at once, as the master would."""
+
+    questions = ["mx two.test", "mx TWO.Test", "mx fallback.test", "mx text.test", "mx null.test", "mx notnull.test",
+                 "mx alias.test", "mx dangling.test", "mx mxalias.test", "mx gone.test", "mx half.test",
+                 "mx mixed.test", "mx brokenmx.test", "mx broken.test", "mx elsewhere.example", "mx nowhere.test",
+                 "mx odd.test", "mx allodd.test", "mx dual.test", "mx6 dual.test", "mx sixonly.test",
+                 "mx6 sixonly.test", "mx brief.test", "mx long.test", "mx long2.test", "mx loop1.test",
+                 "mx xn--eckwd4c7c.test", "mx twin.test", "mx big.test", "mx fatmx.test", "host mx1.test",
+                 "host6 dualmx.test", "host nowhere.test", "host text.test", "host broken.test", "host 127.0.0.5",
+                 "host6 ::1", "host localhost", "mx a..b"]
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dns = nsd.Nsd({"test": ZONE}, servfail=["broken.test"]).start()
+        cls.addClassCleanup(cls.dns.stop)
+        # one at a time, so that answers come in the order of the questions
+        answers, cls.totals = ask(cls.dns.server(), cls.questions, "--window", "1")
+        cls.answers = dict(zip(cls.questions, answers))
+
+    def expect(self, question, status, hosts=None, ips=None, ttl=None, words=None):
+        a = self.answers[question]
+        self.assertEqual(a["status"], status, a)
+        if hosts is not None:
+            self.assertEqual([tuple(h) for h in a["hosts"]], hosts, a)
+        if ips is not None:
+            self.assertEqual([x["ip"] for x in a["addresses"]], ips, a)
+        if ttl is not None:  # a second may have passed in the cache
+            self.assertIn(a["ttl"], (ttl, ttl - 1, ttl - 2), a)
+        if words is not None:
+            self.assertIn(words, a["words"])
+        if status != "ok":
+            self.assertEqual((a["hosts"], a["addresses"]), ([], []))
+            self.assertNotEqual(a["words"], "")
+
+    def test_hosts_come_by_preference_with_the_smallest_ttl(self):
+        for name in ("two.test", "TWO.Test"):
+            self.expect(f"mx {name}", "ok", [(10, "mx1.test"), (20, "mx2.test")], ["127.0.0.11", "127.0.0.12"], 60)
+
+    def test_without_mx_the_a_record_serves(self):
+        self.expect("mx fallback.test", "ok", [(0, "fallback.test")], ["127.0.0.20"], 300)
+        self.expect("mx text.test", "no_address", words="neither MX nor address")
+
+    def test_a_null_mx_is_final_and_a_root_among_others_is_skipped(self):
+        self.expect("mx null.test", "null_mx", ttl=300)
+        self.expect("mx notnull.test", "ok", [(10, "mx1.test")])
+
+    def test_cnames_are_followed(self):
+        self.expect("mx alias.test", "ok", [(10, "mx1.test"), (20, "mx2.test")])
+        self.expect("mx mxalias.test", "ok", [(10, "aliasmx.test")], ["127.0.0.12"], 50)
+        self.expect("mx dangling.test", "nxdomain")
+        self.expect("mx loop1.test", "temporary")
+
+    def test_nxdomain_is_told_from_a_server_that_fails(self):
+        self.expect("mx nowhere.test", "nxdomain", ttl=300)
+        self.expect("mx broken.test", "temporary", words="SERVFAIL for MX of broken.test")
+        self.expect("mx elsewhere.example", "temporary")
+
+    def test_mx_hosts_without_an_address_are_skipped(self):
+        self.expect("mx half.test", "ok", [(20, "mx1.test")], words="1 of 2 MX hosts have no address")
+
+    def test_unusable_mx_never_lead_to_the_a_fallback(self):
+        self.expect("mx gone.test", "no_address", words="MX nowhere.test has no address")
+        self.expect("mx allodd.test", "no_address", words="usable host name")
+
+    def test_a_failed_look_up_among_addressless_hosts_is_temporary(self):
+        self.expect("mx mixed.test", "temporary", words="SERVFAIL for A of mx.broken.test")
+        self.expect("mx brokenmx.test", "ok", [(20, "mx1.test")], ttl=60)
+
+    def test_host_names_are_checked(self):
+        self.expect("mx odd.test", "ok", [(10, "under_score.test"), (30, "mx1.test")])
+        self.expect("mx a..b", "nxdomain", words="no domain name")
+        self.expect("mx xn--eckwd4c7c.test", "ok", [(10, "mx1.test")])
+
+    def test_a_host_listed_twice_is_one_host(self):
+        self.expect("mx twin.test", "ok", [(10, "mx1.test")], ["127.0.0.11"])
+
+    def test_ipv6_comes_second_and_only_when_asked_for(self):
+        self.expect("mx dual.test", "ok", ips=["127.0.0.40"])
+        self.expect("mx6 dual.test", "ok", ips=["127.0.0.40", "2001:db8::40"])
+        self.expect("mx sixonly.test", "no_address")
+        self.expect("mx6 sixonly.test", "ok", ips=["2001:db8::41"])
+
+    def test_ttls_are_held_between_half_a_minute_and_a_day(self):
+        self.expect("mx brief.test", "ok", ttl=30)
+        self.expect("mx long.test", "ok", ttl=300)
+        self.expect("mx long2.test", "ok", ttl=86400)
+
+    def test_a_large_answer_comes_by_tcp_and_is_cut_to_the_best_hosts(self):
+        self.expect("mx big.test", "ok", [(100 - i, f"bigmx{i}.test") for i in range(79, 63, -1)])
+        self.assertEqual(len(self.answers["mx big.test"]["addresses"]), 16)
+
+    def test_many_addresses_of_one_host_leave_room_for_the_next(self):
+        hosts = [x["host"] for x in self.answers["mx fatmx.test"]["addresses"]]
+        self.assertEqual(hosts, ["fat.test"] * 15 + ["mx2.test"])
+
+    def test_a_relay_needs_only_addresses(self):
+        self.expect("host mx1.test", "ok", [(0, "mx1.test")], ["127.0.0.11"], 60)
+        self.expect("host6 dualmx.test", "ok", ips=["127.0.0.40", "2001:db8::40"])
+        self.expect("host nowhere.test", "nxdomain")
+        self.expect("host text.test", "no_address", words="text.test has no address")
+        self.expect("host broken.test", "temporary")
+        self.expect("host 127.0.0.5", "ok", ips=["127.0.0.5"])
+        self.expect("host6 ::1", "ok", ips=["::1"])
+        self.expect("host localhost", "ok", ips=["127.0.0.1"])
+
+    def test_every_question_was_answered_and_the_process_ended_well(self):
+        self.assertEqual(self.totals["answered"], len(self.questions))
+        self.assertEqual(self.totals["exit"], 0, self.totals)
+
+    def test_equal_preference_comes_in_random_order(self):
+        answers, _ = ask(self.dns.server(), ["mx eq.test"] * 400)
+        first = collections.Counter(a["hosts"][0][1] for a in answers)
+        orders = {tuple(h[1] for h in a["hosts"]) for a in answers}
+        self.assertEqual(len(orders), 24, "400 draws of 24 orders")
+        for host in ("e1.test", "e2.test", "e3.test", "e4.test"):
+            self.assertTrue(50 <= first[host] <= 150, first)
+        for a in answers:  # hosts of one preference take turns, so the first addresses are of different hosts
+            self.assertEqual([x["host"] for x in a["addresses"]], [h[1] for h in a["hosts"]])
+
+    def test_domains_with_one_mx_set_give_the_same_hosts(self):
+        answers, _ = ask(self.dns.server(), [f"mx roll{i}.test" for i in range(300)])
+        sets = collections.Counter(tuple(sorted(h[1] for h in a["hosts"])) for a in answers)
+        self.assertEqual(sets, {("e1.test", "e2.test", "e3.test", "e4.test"): 300})
+
+    def test_thousands_of_questions_at_once_are_answered_rightly(self):
+        answers, totals = ask(self.dns.server(), [f"mx d{i}.test" for i in range(MANY)])
+        self.assertEqual((totals["answered"], totals["exit"]), (MANY, 0), totals)
+        for a in answers:
+            m = int(a["name"][1:-5]) % SHARED
+            self.assertEqual(a["hosts"], [[10, f"m{m}.test"]])
+            self.assertEqual([x["ip"] for x in a["addresses"]], [f"127.1.{m // 256}.{m % 256}"])
+        print(f"{MANY} domains, {SHARED} MX hosts: {MANY * 1000 // max(totals['ms'], 1)} questions/s, up to "
+              f"{totals['most_open']} open, {totals['cpu_ms']} ms of processor, {totals['rss_kb'] // 1024} MB",
+              file=sys.stderr)
+
+
+class Silence(unittest.TestCase):
+    """DNS servers that do not answer, or not at first."""
+
+    def test_a_server_that_never_answers_is_temporary_at_the_deadline(self):
+        with BlackHole() as hole:
+            answers, totals = ask(hole, [f"mx d{i}.test" for i in range(300)], "--deadline", "1500")
+        self.assertEqual((totals["answered"], totals["exit"]), (300, 0), totals)
+        for a in answers:
+            self.assertEqual(a["status"], "temporary")
+            self.assertEqual(a["words"], f"no answer from DNS within 1.5 s for MX of {a['name']}")
+            self.assertTrue(1400 <= a["ms"] <= 4000, a)
+
+    def test_more_questions_than_may_be_open_wait_their_turn(self):
+        with BlackHole() as hole:
+            _, totals = ask(hole, [f"mx d{i}.test" for i in range(6000)], "--deadline", "1000")
+        self.assertEqual((totals["answered"], totals["exit"]), (6000, 0), totals)
+        self.assertTrue(totals["ms"] >= 1900, "6,000 in two goes of 4,096 at most")
+        self.assertLess(totals["most_open"], 6000)
+
+    def test_the_process_ends_when_the_master_hangs_up(self):
+        with BlackHole() as hole:
+            _, totals = ask(hole, [f"mx d{i}.test" for i in range(300)], "--hang-up")
+        self.assertEqual((totals["exit"], totals["asked"]), (0, 300), totals)
+        self.assertLess(totals["end_ms"], 1000)
+
+    def test_what_has_come_by_the_deadline_is_used(self):
+        with nsd.Nsd({"test": ZONE}) as dns, HoleyProxy(dns.server(), "hole") as proxy:
+            answers, _ = ask(proxy, ["mx slow.test"], "--deadline", "1500")
+        self.assertEqual((answers[0]["status"], answers[0]["hosts"]), ("ok", [[10, "mx1.test"]]))
+        self.assertIn("no answer from DNS within 1.5 s for A of mx.hole.test", answers[0]["words"])
+
+    def test_a_server_that_was_away_for_a_while_is_used_again(self):
+        with nsd.Nsd({"test": ZONE}) as dns, HoleyProxy(dns.server(), deaf_s=4) as proxy:
+            answers, _ = ask(proxy, [f"mx d{i}.test" for i in range(20)], "--deadline", "15000")
+        self.assertEqual({a["status"] for a in answers}, {"ok"}, answers)
+
+    def test_one_server_of_two_is_enough(self):
+        with nsd.Nsd({"test": ZONE}) as dns, BlackHole() as hole:
+            answers, _ = ask([hole, dns.server()], [f"mx d{i}.test" for i in range(200)], "--deadline", "15000")
+        self.assertEqual(collections.Counter(a["status"] for a in answers), {"ok": 200})
+
+
+class Start(unittest.TestCase):
+    def test_a_forwarder_that_is_no_address_ends_the_process_with_a_word(self):
+        _, totals = ask("dns.example:53", ["mx a.test"])
+        self.assertEqual((totals["exit"], totals["answered"]), (2, 0), totals)
+        self.assertIn('"dns.example" is no address', totals["stderr"])
+
+    def test_a_trust_anchor_that_is_not_there_ends_the_process_with_a_word(self):
+        _, totals = ask("127.0.0.1:1", ["mx a.test"], "--anchor", "/nowhere/anchor")
+        self.assertEqual((totals["exit"], totals["answered"]), (2, 0), totals)
+        self.assertIn("trust_anchor_file: /nowhere/anchor: No such file", totals["stderr"])
+
+
+def signed_zone(origin):
+    """(zone text, trust anchor text): good.ORIGIN is signed rightly, forged.ORIGIN was changed after signing."""
+    import dns.dnssec
+    import dns.name
+    import dns.rrset
+    from cryptography.hazmat.primitives.asymmetric import ec
+    key = ec.generate_private_key(ec.SECP256R1())
+    dnskey = dns.dnssec.make_dnskey(key.public_key(), dns.dnssec.Algorithm.ECDSAP256SHA256, flags=257)
+    apex = dns.name.from_text(origin)
+
+    def signed(name, kind, *values):
+        rrset = dns.rrset.from_text(f"{name}." if name.endswith(origin) else f"{name}.{origin}.", 300, "IN", kind,
+                                    *values)
+        signature = dns.dnssec.sign(rrset, key, apex, dnskey, lifetime=86400)
+        return rrset.to_text() + f"\n{rrset.name} 300 IN RRSIG {signature.to_text()}\n"
+    text = signed(origin, "SOA", f"ns.{origin}. h.{origin}. 1 3600 600 86400 300")
+    text += signed(origin, "NS", f"ns.{origin}.") + signed("ns", "A", "127.0.0.1")
+    text += signed(origin, "DNSKEY", dnskey.to_text())
+    text += signed("good", "MX", f"10 mx.{origin}.") + signed("mx", "A", "127.0.0.9")
+    text += signed("forged", "MX", f"10 mx.{origin}.").replace(f"MX 10 mx.{origin}.", "MX 10 evil.example.")
+    return text, f"{origin}. 300 IN DNSKEY {dnskey.to_text()}\n"
+
+
+class Dnssec(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        try:
+            zone, anchor = signed_zone("signed.test")
+        except ImportError as e:
+            raise unittest.SkipTest(f"no python3-cryptography to sign a zone with: {e}")
+        cls.dns = nsd.Nsd({"signed.test": zone, "plain.test": "a MX 10 mx.signed.test.\n"}).start()
+        cls.addClassCleanup(cls.dns.stop)
+        with tempfile.NamedTemporaryFile("w", suffix=".key") as file:
+            file.write(anchor)
+            file.flush()
+            questions = ["mx good.signed.test", "mx forged.signed.test", "mx a.plain.test"]
+            answers, _ = ask(cls.dns.server(), questions, "--window", "1", "--anchor", file.name)
+        cls.good, cls.forged, cls.plain = answers
+
+    def test_a_signed_zone_is_secure_and_another_is_not(self):
+        self.assertEqual((self.good["status"], self.good["secure"]), ("ok", True), self.good)
+        self.assertEqual((self.plain["status"], self.plain["secure"]), ("ok", False), self.plain)
+
+    def test_a_forged_record_is_temporary_and_says_so(self):
+        self.assertEqual(self.forged["status"], "temporary", self.forged)
+        self.assertIn("validation failure", self.forged["words"])
+
+
+def main():
+    global ASK
+    if len(sys.argv) < 2:
+        sys.exit("usage: resolver.py BUILD_DIR [unittest arguments]")
+    ASK = os.path.join(sys.argv[1], "resolve", "resolve_ask")
+    unittest.main(argv=[sys.argv[0]] + sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

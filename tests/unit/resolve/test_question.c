@@ -1,0 +1,391 @@
+/* test_question.c - from DNS messages to the answer that the master gets: every rule, without a network. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "message.h"
+#include "question.h"
+
+static struct message message;
+static struct question question;
+
+static uint32_t draw_last(uint32_t bound)
+{
+    return bound - 1;
+}
+
+static int clear(void **state)
+{
+    (void)state;
+    question_end(&question);
+    return 0;
+}
+
+static bool begin(const char *name, bool mx, bool ipv6)
+{
+    struct resolve_question asked = {.id = 42, .mx = mx, .ipv6 = ipv6};
+
+    snprintf(asked.name, sizeof asked.name, "%s", name);
+    return question_begin(&question, &asked);
+}
+
+/* What `message` says is the answer to the n-th look-up of this stage. */
+static void take(uint32_t nth, bool secure)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+
+    assert_true(nth < question_lookups(&question, lookups));
+    question_take(&question, &lookups[nth], message.bytes, message.length, secure, draw_last);
+}
+
+static void take_failure(uint32_t nth, const char *words)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+
+    assert_true(nth < question_lookups(&question, lookups));
+    question_take_failure(&question, &lookups[nth], words);
+}
+
+static void take_a(uint32_t nth, uint32_t ttl_s, uint32_t ip)
+{
+    message_begin(&message, 0);
+    message_a(&message, ttl_s, ip);
+    take(nth, true);
+}
+
+static void take_none(uint32_t nth, unsigned rcode, uint32_t minimum_s)
+{
+    message_begin(&message, rcode);
+    message_soa(&message, 86400, minimum_s);
+    take(nth, true);
+}
+
+/* The question has two MX hosts, mx1 (10) and mx2 (20), TTL 600. */
+static void begin_with_two_hosts(bool ipv6)
+{
+    assert_false(begin("x.test", true, ipv6));
+    message_begin(&message, 0);
+    message_mx(&message, 600, 20, "mx2.x.test");
+    message_mx(&message, 600, 10, "mx1.x.test");
+    take(0, true);
+    assert_false(question_step(&question, draw_last));
+}
+
+static void step_to(enum resolve_status status, uint32_t ttl_s)
+{
+    assert_true(question_step(&question, draw_last));
+    assert_int_equal(question.answer.id, 42);
+    assert_int_equal(question.answer.status, status);
+    assert_int_equal(question.answer.ttl_s, ttl_s);
+    if (status != RESOLVE_OK) {
+        assert_int_equal(question.answer.address_count, 0);
+        assert_true(question.answer.words[0] != '\0');
+    }
+}
+
+static void mx_hosts_are_looked_up_and_answered_in_order(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(false);
+    take_a(0, 300, 0x7f000001);
+    take_a(1, 900, 0x7f000002);
+    step_to(RESOLVE_OK, 300);
+    assert_int_equal(question.answer.host_count, 2);
+    assert_string_equal(question.answer.host[0].name, "mx1.x.test");
+    assert_string_equal(question.answer.host[1].name, "mx2.x.test");
+    assert_int_equal(question.answer.address[1].ip[3], 2);
+    assert_true(question.answer.secure);
+}
+
+static void one_answer_without_dnssec_makes_the_whole_insecure(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(false);
+    take_a(0, 300, 0x7f000001);
+    message_begin(&message, 0);
+    message_a(&message, 300, 0x7f000002);
+    take(1, false);
+    step_to(RESOLVE_OK, 300);
+    assert_false(question.answer.secure);
+}
+
+static void ttls_are_bounded_at_both_ends(void **state)
+{
+    static const uint32_t given[] = {0, 29, 31, 86400, 900000}, kept[] = {30, 30, 31, 86400, 86400};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
+        assert_false(begin("relay.test", false, false));
+        take_a(0, given[i], 0x7f000001);
+        step_to(RESOLVE_OK, kept[i]);
+        question_end(&question);
+    }
+}
+
+static void a_cname_on_the_way_lowers_the_ttl(void **state)
+{
+    (void)state;
+    assert_false(begin("relay.test", false, false));
+    message_begin(&message, 0);
+    message_record(&message, 0, 5, 45);
+    message_name(&message, "other.test");
+    message_record_end(&message);
+    message_a(&message, 900, 0x7f000001);
+    take(0, true);
+    step_to(RESOLVE_OK, 45);
+}
+
+static void a_null_mx_is_final(void **state)
+{
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    message_mx(&message, 700, 0, "");
+    take(0, true);
+    step_to(RESOLVE_NULL_MX, 700);
+}
+
+static void a_root_among_other_mx_is_skipped(void **state)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    message_mx(&message, 700, 0, "");
+    message_mx(&message, 700, 5, "mx.x.test");
+    take(0, true);
+    assert_false(question_step(&question, draw_last));
+    assert_int_equal(question_lookups(&question, lookups), 1);
+    assert_string_equal(lookups[0].name, "mx.x.test");
+}
+
+static void mx_without_a_usable_name_is_no_reason_for_the_a_fallback(void **state)
+{
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    message_mx(&message, 700, 5, "a b.test");
+    take(0, true);
+    step_to(RESOLVE_NO_ADDRESS, 700);
+    assert_non_null(strstr(question.answer.words, "a?b.test"));
+}
+
+static void without_mx_the_name_itself_is_the_host(void **state)
+{
+    (void)state;
+    assert_false(begin("X.Test", true, false));
+    take_none(0, 0, 120);
+    assert_false(question_step(&question, draw_last));
+    take_a(0, 900, 0x7f000001);
+    step_to(RESOLVE_OK, 120); /* the "no MX" holds for 120 s */
+    assert_int_equal(question.answer.host_count, 1);
+    assert_string_equal(question.answer.host[0].name, "x.test");
+}
+
+static void neither_mx_nor_address_is_no_address(void **state)
+{
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    take_none(0, 0, 120);
+    assert_false(question_step(&question, draw_last));
+    take_none(0, 0, 90);
+    step_to(RESOLVE_NO_ADDRESS, 90);
+}
+
+static void nxdomain_holds_as_long_as_the_soa_says(void **state)
+{
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    take_none(0, 3, 77);
+    step_to(RESOLVE_NXDOMAIN, 77);
+    question_end(&question);
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 3);
+    take(0, true);
+    step_to(RESOLVE_NXDOMAIN, READING_NEGATIVE_TTL_S);
+}
+
+static void a_relay_that_does_not_exist_is_nxdomain(void **state)
+{
+    (void)state;
+    assert_false(begin("relay.test", false, false));
+    take_none(0, 3, 77);
+    step_to(RESOLVE_NXDOMAIN, 77);
+}
+
+static void servfail_and_malformed_answers_are_temporary(void **state)
+{
+    (void)state;
+    for (unsigned how = 0; how < 4; how++) {
+        assert_false(begin("x.test", true, false));
+        message_begin(&message, how == 0 ? 2 : 0);
+        message_mx(&message, 300, 10, "mx1.x.test");
+        if (how == 1)
+            message.length -= 3;
+        if (how == 2)
+            message.bytes[2] |= 2; /* TC */
+        if (how < 3)
+            take(0, true);
+        else
+            take_failure(0, "no answer from DNS within 30 s");
+        step_to(RESOLVE_TEMPORARY, QUESTION_TTL_FAILED_S);
+        question_end(&question);
+    }
+    assert_string_equal(question.answer.words, "no answer from DNS within 30 s for MX of x.test");
+}
+
+static void a_host_without_address_is_skipped(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(false);
+    take_none(0, 3, 50);
+    take_a(1, 900, 0x7f000002);
+    step_to(RESOLVE_OK, 600);
+    assert_int_equal(question.answer.host_count, 1);
+    assert_string_equal(question.answer.host[0].name, "mx2.x.test");
+    assert_string_equal(question.answer.words, "1 of 2 MX hosts have no address");
+}
+
+static void no_host_with_an_address_is_no_address(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(false);
+    take_none(0, 3, 50);
+    take_none(1, 0, 40);
+    step_to(RESOLVE_NO_ADDRESS, 40);
+    assert_non_null(strstr(question.answer.words, "mx1.x.test"));
+}
+
+static void no_address_and_one_host_that_could_not_be_asked_is_temporary(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(false);
+    take_none(0, 3, 50);
+    take_failure(1, "SERVFAIL");
+    step_to(RESOLVE_TEMPORARY, QUESTION_TTL_FAILED_S);
+    assert_string_equal(question.answer.words, "SERVFAIL for A of mx2.x.test");
+}
+
+static void a_host_that_could_not_be_asked_shortens_the_life_of_the_rest(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(false);
+    take_a(0, 600, 0x7f000001);
+    take_failure(1, "SERVFAIL");
+    step_to(RESOLVE_OK, QUESTION_TTL_PARTIAL_S);
+    assert_int_equal(question.answer.host_count, 1);
+    assert_false(question.answer.secure);
+}
+
+static void ipv6_is_asked_for_only_when_wanted_and_comes_second(void **state)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+
+    (void)state;
+    begin_with_two_hosts(true);
+    assert_int_equal(question_lookups(&question, lookups), 4);
+    message_begin(&message, 0);
+    message_aaaa(&message, 300, 9);
+    take(1, true);
+    take_a(0, 300, 0x7f000001);
+    take_a(2, 300, 0x7f000002);
+    take_none(3, 0, 60);
+    step_to(RESOLVE_OK, 300);
+    assert_int_equal(question.answer.address_count, 3);
+    assert_int_equal(question.answer.address[0].family, AF_INET);
+    assert_int_equal(question.answer.address[1].family, AF_INET6);
+    assert_int_equal(question.answer.address[1].host, 0);
+    assert_int_equal(question.answer.address[2].host, 1);
+}
+
+static void a_literal_address_needs_no_look_up(void **state)
+{
+    (void)state;
+    assert_true(begin("127.0.0.1", false, false));
+    assert_int_equal(question.answer.status, RESOLVE_OK);
+    assert_int_equal(question.answer.address[0].family, AF_INET);
+    assert_int_equal(question.answer.address[0].ip[0], 127);
+    assert_true(begin("::1", false, false));
+    assert_int_equal(question.answer.address[0].family, AF_INET6);
+    assert_int_equal(question.answer.address[0].ip[15], 1);
+}
+
+static void what_dns_cannot_name_does_not_exist(void **state)
+{
+    static const char *const names[] = {"", "a..test", "a b.test", "a\n.test"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_true(begin(names[i], true, false));
+        assert_int_equal(question.answer.status, RESOLVE_NXDOMAIN);
+        assert_null(strchr(question.answer.words, '\n'));
+    }
+}
+
+static void time_that_is_up_fails_what_was_never_asked(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(true);
+    question_give_up(&question, "too late");
+    step_to(RESOLVE_TEMPORARY, QUESTION_TTL_FAILED_S);
+    assert_string_equal(question.answer.words, "too late for A of mx1.x.test");
+}
+
+static void more_records_than_there_is_room_for_are_cut(void **state)
+{
+    char name[32];
+
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    for (unsigned i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "mx%u.x.test", i);
+        message_mx(&message, 600, 200 - i, name);
+    }
+    take(0, true);
+    assert_false(question_step(&question, draw_last));
+    assert_int_equal(question.host_count, RESOLVE_HOSTS_MAX);
+    assert_string_equal(question.host[0].name, "mx199.x.test");
+    for (uint32_t h = 0; h < RESOLVE_HOSTS_MAX; h++) {
+        message_begin(&message, 0);
+        for (unsigned i = 0; i < 100; i++)
+            message_a(&message, 600, 0x7f000000u + i);
+        take(h, true);
+    }
+    step_to(RESOLVE_OK, 600);
+    assert_int_equal(question.answer.host_count, RESOLVE_HOSTS_MAX);
+    assert_int_equal(question.answer.address_count, RESOLVE_ADDRESSES_MAX);
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, clear)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(mx_hosts_are_looked_up_and_answered_in_order),
+        TEST(one_answer_without_dnssec_makes_the_whole_insecure),
+        TEST(ttls_are_bounded_at_both_ends),
+        TEST(a_cname_on_the_way_lowers_the_ttl),
+        TEST(a_null_mx_is_final),
+        TEST(a_root_among_other_mx_is_skipped),
+        TEST(mx_without_a_usable_name_is_no_reason_for_the_a_fallback),
+        TEST(without_mx_the_name_itself_is_the_host),
+        TEST(neither_mx_nor_address_is_no_address),
+        TEST(nxdomain_holds_as_long_as_the_soa_says),
+        TEST(a_relay_that_does_not_exist_is_nxdomain),
+        TEST(servfail_and_malformed_answers_are_temporary),
+        TEST(a_host_without_address_is_skipped),
+        TEST(no_host_with_an_address_is_no_address),
+        TEST(no_address_and_one_host_that_could_not_be_asked_is_temporary),
+        TEST(a_host_that_could_not_be_asked_shortens_the_life_of_the_rest),
+        TEST(ipv6_is_asked_for_only_when_wanted_and_comes_second),
+        TEST(a_literal_address_needs_no_look_up),
+        TEST(what_dns_cannot_name_does_not_exist),
+        TEST(time_that_is_up_fails_what_was_never_asked),
+        TEST(more_records_than_there_is_room_for_are_cut),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
