@@ -1,0 +1,424 @@
+/* campaign.c - which recipients of a campaign are in memory: spans are taken as the window has room for them.
+ *
+ * Fairness lives here: a domain with spans of its own has one or two of them taken at a time, so however long its list
+ * is, it never keeps another domain's span out. A span that was tried gives its memory back; what is deferred waits in
+ * Redis, and the span is read again when the earliest of it is due.
+ */
+#include <string.h>
+
+#include "master.h"
+
+#define WINDOW_RECIPIENTS    65536u /* movable recipients beyond which no span is taken */
+#define TAKES_IN_FLIGHT      16u
+#define BIG_DOMAIN_IN_FLIGHT (SPAN_MAX / 2) /* a big domain's next span is taken below this many active */
+
+static void on_taken(void *context, uint64_t cookie, enum ledger_verdict verdict, const uint32_t *words,
+                     const uint32_t *due, const uint32_t *first, uint32_t count);
+
+uint32_t campaign_now_s(const struct campaign *campaign)
+{
+    uint64_t now = clock_now_us();
+
+    return now < campaign->start_us ? 1 : (uint32_t)((now - campaign->start_us) / 1000000u) + 1;
+}
+
+struct campaign *campaign_find(const struct node *node, const char *id)
+{
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL && strcmp(node->campaign[i]->manifest.campaign, id) == 0)
+            return node->campaign[i];
+    return NULL;
+}
+
+static int check_files(struct campaign *campaign, struct hk_why *why)
+{
+    const struct manifest *m = &campaign->manifest;
+    const struct config *config = campaign->node->config;
+    char path[4096], sha256[HK_SHA256_HEX];
+    int rc;
+
+    rc = config_path(config, path, sizeof path, "campaigns/%s/" CAMPAIGN_SEGMENT_FILE, m->campaign);
+    if (rc == 0)
+        rc = segment_open(path, true, &campaign->segment, why);
+    if (rc != 0)
+        return rc;
+    if (strcmp(segment_sha256(campaign->segment), m->list_sha256) != 0 ||
+        segment_count(campaign->segment) != m->recipients ||
+        segment_span_count(campaign->segment) != m->spans)
+        return why_set(why, HK_ECHANGED, "%s: not the list that campaign %s was begun with", path,
+                       m->campaign);
+    rc = config_path(config, path, sizeof path, "campaigns/%s/" CAMPAIGN_MESSAGE_FILE, m->campaign);
+    if (rc == 0)
+        rc = hk_sha256_file(path, sha256, why);
+    if (rc == 0 && strcmp(sha256, m->message_sha256) != 0)
+        rc = why_set(why, HK_ECHANGED, "%s: not the message that campaign %s was begun with", path,
+                     m->campaign);
+    return rc;
+}
+
+static void lay_out_spans(struct campaign *campaign)
+{
+    const struct segment *segment = campaign->segment;
+    uint32_t last_domain = UINT32_MAX;
+
+    campaign->spans = segment_span_count(segment);
+    campaign->span = hk_xcalloc(campaign->spans, sizeof *campaign->span);
+    campaign->big_of_span = hk_xcalloc(campaign->spans, sizeof *campaign->big_of_span);
+    campaign->big_domain = hk_xcalloc(campaign->spans, sizeof *campaign->big_domain);
+    for (uint32_t i = 0; i < campaign->spans; i++) {
+        struct segment_span span = segment_span(segment, i);
+        campaign->span[i].first = span.first;
+        campaign->span[i].count = span.count;
+        if (i != campaign->big || span.domain_count != 1 ||
+            segment_domain(segment, span.domain_first).count < SPAN_MAX / 4)
+            continue;
+        if (span.domain_first != last_domain)
+            campaign->big_domain[campaign->big_domains++].next = i;
+        last_domain = span.domain_first;
+        campaign->big_domain[campaign->big_domains - 1].end = i + 1;
+        campaign->big_of_span[i] = campaign->big_domains - 1;
+        campaign->big = i + 1;
+    }
+    campaign->packed_next = campaign->big;
+}
+
+static int take_slot(struct campaign *campaign, struct hk_why *why)
+{
+    struct node *node = campaign->node;
+
+    for (uint16_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
+        if (node->campaign[i] != NULL)
+            continue;
+        campaign->slot = i;
+        node->campaign[i] = campaign;
+        return 0;
+    }
+    return why_set(why, HK_EFULL, "this node runs %u campaigns already", REGION_CAMPAIGNS_MAX);
+}
+
+/* Workers know a campaign by its slot in the region's table. Before a node has its region there are no workers. */
+void campaign_publish(struct campaign *campaign)
+{
+    struct region_campaign *entry;
+
+    if (campaign->node->region.base == NULL)
+        return;
+    entry = &campaign->node->region.campaign[campaign->slot];
+    snprintf(entry->id, sizeof entry->id, "%s", campaign->manifest.campaign);
+    atomic_fetch_add_explicit(&entry->generation, 1, memory_order_release);
+}
+
+int campaign_open(struct node *node, const char *id, struct hk_why *why)
+{
+    struct campaign *campaign;
+    uint64_t wall = clock_wall_us();
+    int rc;
+
+    if (campaign_find(node, id) != NULL)
+        return 0;
+    campaign = hk_xcalloc(1, sizeof *campaign);
+    campaign->node = node;
+    campaign->slot = UINT16_MAX;
+    rc = store_campaign_get(node->store, id, &campaign->manifest, why);
+    if (rc == 0)
+        rc = check_files(campaign, why);
+    if (rc == 0)
+        rc = take_slot(campaign, why);
+    if (rc != 0) {
+        campaign_close(campaign);
+        return rc;
+    }
+    campaign_publish(campaign);
+    lay_out_spans(campaign);
+    campaign->start_us = clock_now_us();
+    if (wall > campaign->manifest.created_us && wall - campaign->manifest.created_us < campaign->start_us)
+        campaign->start_us -= wall - campaign->manifest.created_us;
+    campaign_refresh_counts(campaign);
+    log_info("campaign %s: %llu recipients, %llu settled before", id,
+             (unsigned long long)campaign->manifest.recipients,
+             (unsigned long long)(campaign->manifest.recipients - campaign->counts[LEDGER_PENDING] -
+                                  campaign->counts[LEDGER_SENDING] - campaign->counts[LEDGER_DEFERRED]));
+    return 0;
+}
+
+void campaign_close(struct campaign *campaign)
+{
+    if (campaign->slot != UINT16_MAX)
+        campaign->node->campaign[campaign->slot] = NULL;
+    for (uint32_t i = 0; i < campaign->spans; i++)
+        free(campaign->span[i].bits);
+    free(campaign->span);
+    free(campaign->big_of_span);
+    free(campaign->big_domain);
+    segment_close(campaign->segment);
+    free(campaign);
+}
+
+bool campaign_refresh_counts(struct campaign *campaign)
+{
+    struct hk_why why;
+
+    /* Asked on a connection that waits for its answer: not while there is nobody to answer. */
+    if (!campaign->node->ledger_up)
+        return false;
+    return store_counts(campaign->node->store, &campaign->manifest, campaign->counts, &campaign->attempts,
+                        &why) == 0;
+}
+
+/* ---- taking spans ---- */
+
+static bool take_span(struct campaign *campaign, uint32_t number)
+{
+    struct span *span = &campaign->span[number];
+
+    if (ledger_take(campaign->node->ledger, campaign->manifest.campaign, 0, number, span->count, on_taken,
+                    campaign, number) != 0)
+        return false;
+    span->state = SPAN_TAKING;
+    span->due_s = 0;
+    campaign->taking++;
+    return true;
+}
+
+static bool take_big(struct campaign *campaign)
+{
+    for (uint32_t tried = 0; tried < campaign->big_domains; tried++) {
+        struct big_domain *big = &campaign->big_domain[campaign->big_cursor];
+        campaign->big_cursor = (campaign->big_cursor + 1) % campaign->big_domains;
+        if (big->next == big->end || big->active >= BIG_DOMAIN_IN_FLIGHT)
+            continue;
+        if (!take_span(campaign, big->next))
+            return false;
+        big->active += campaign->span[big->next].count; /* corrected when it is known what stands in it */
+        big->next++;
+        return true;
+    }
+    return false;
+}
+
+static bool take_packed(struct campaign *campaign)
+{
+    if (campaign->packed_next == campaign->spans || !take_span(campaign, campaign->packed_next))
+        return false;
+    campaign->packed_next++;
+    return true;
+}
+
+static bool take_due(struct campaign *campaign)
+{
+    uint32_t now = campaign_now_s(campaign), earliest = UINT32_MAX;
+    bool took = false;
+
+    if (campaign->next_due_s > now)
+        return false;
+    for (uint32_t i = 0; i < campaign->spans; i++) {
+        const struct span *span = &campaign->span[i];
+        if (span->state != SPAN_OPEN || span->due_s == 0)
+            continue;
+        if (span->due_s <= now && campaign->taking < TAKES_IN_FLIGHT && take_span(campaign, i))
+            took = true;
+        else if (span->due_s < earliest)
+            earliest = span->due_s;
+    }
+    campaign->next_due_s = earliest;
+    return took;
+}
+
+static void campaign_refill(struct campaign *campaign)
+{
+    struct node *node = campaign->node;
+    bool more = true;
+
+    if (campaign->settled || campaign->frozen || strcmp(campaign->manifest.state, "running") != 0)
+        return;
+    take_due(campaign);
+    while (more && node->movable < WINDOW_RECIPIENTS && campaign->taking < TAKES_IN_FLIGHT) {
+        more = take_big(campaign);
+        if (campaign->taking < TAKES_IN_FLIGHT)
+            more = take_packed(campaign) || more;
+    }
+}
+
+void campaigns_refill(struct node *node)
+{
+    if (node->draining || !node->ledger_up)
+        return;
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL)
+            campaign_refill(node->campaign[i]);
+}
+
+/* ---- what a taken span holds ---- */
+
+static bool bit_get(const struct span *span, uint32_t at)
+{
+    return span->bits != NULL && (span->bits[at / 64] >> (at % 64) & 1) != 0;
+}
+
+static void bit_set(struct span *span, uint32_t at)
+{
+    if (span->bits == NULL)
+        span->bits = hk_xcalloc((span->count + 63) / 64, sizeof *span->bits);
+    span->bits[at / 64] |= (uint64_t)1 << (at % 64);
+}
+
+static void run_flush(struct campaign *campaign, struct run *run, uint32_t domain)
+{
+    if (run->count > 0)
+        domain_enqueue(campaign->node, campaign, domain, *run);
+    run->count = 0;
+}
+
+/* Is this recipient to be sent to now? Notes the time when it will be. */
+static bool is_wanted(struct span *span, struct ledger_word word, uint32_t due_s, uint32_t now_s)
+{
+    if (word.state == LEDGER_PENDING)
+        return true;
+    if (word.state != LEDGER_DEFERRED)
+        return false;
+    if (due_s <= now_s)
+        return true;
+    if (span->due_s == 0 || due_s < span->due_s)
+        span->due_s = due_s;
+    return false;
+}
+
+static void queue_span(struct campaign *campaign, uint32_t number, const uint32_t *words, const uint32_t *due,
+                       const uint32_t *first)
+{
+    struct span *span = &campaign->span[number];
+    uint32_t now = campaign_now_s(campaign), domain = 0, domain_end = 0;
+    struct run run = {.campaign = campaign->slot};
+
+    for (uint32_t i = 0; i < span->count; i++) {
+        uint32_t index = span->first + i, first_s = first != NULL ? first[i] : 0;
+        struct ledger_word word = ledger_unpack(words[i]);
+        if (bit_get(span, i) || !is_wanted(span, word, due != NULL ? due[i] : 0, now)) {
+            run_flush(campaign, &run, domain);
+            continue;
+        }
+        if (index >= domain_end) {
+            struct segment_domain d;
+            run_flush(campaign, &run, domain);
+            domain = segment_domain_of(campaign->segment, index);
+            d = segment_domain(campaign->segment, domain);
+            domain_end = d.first + d.count;
+        }
+        if (run.count > 0 && (run.attempts != word.attempts || run.first_s != first_s))
+            run_flush(campaign, &run, domain);
+        if (run.count == 0) {
+            run.index = index;
+            run.first_s = first_s;
+            run.attempts = word.attempts;
+        }
+        run.count++;
+        bit_set(span, i);
+        span->active++;
+        campaign->active++;
+        if (number < campaign->big)
+            campaign->big_domain[campaign->big_of_span[number]].active++;
+    }
+    run_flush(campaign, &run, domain);
+}
+
+static void span_rest(struct campaign *campaign, struct span *span)
+{
+    if (span->active > 0)
+        return;
+    free(span->bits);
+    span->bits = NULL;
+    if (!span->passed) {
+        span->passed = true;
+        campaign->passed++;
+    }
+}
+
+static void note_due(struct campaign *campaign, struct span *span, uint32_t due_s)
+{
+    if (due_s != 0 && (span->due_s == 0 || due_s < span->due_s))
+        span->due_s = due_s;
+    if (span->due_s != 0 && (campaign->next_due_s == 0 || span->due_s < campaign->next_due_s))
+        campaign->next_due_s = span->due_s;
+}
+
+static void on_taken(void *context, uint64_t cookie, enum ledger_verdict verdict, const uint32_t *words,
+                     const uint32_t *due, const uint32_t *first, uint32_t count)
+{
+    struct campaign *campaign = context;
+    struct span *span = &campaign->span[cookie];
+    uint32_t number = (uint32_t)cookie;
+
+    campaign->taking--;
+    if (number < campaign->big && !span->passed && span->active == 0)
+        campaign->big_domain[campaign->big_of_span[number]].active -= span->count;
+    span->state = SPAN_OPEN;
+    if (verdict == VERDICT_LOST) {
+        node_freeze(campaign,
+                    "the ledger has lost a span that was taken: Redis came back with less than it had");
+        return;
+    }
+    if (verdict != VERDICT_DONE || count != span->count)
+        return;
+    queue_span(campaign, number, words, due, first);
+    note_due(campaign, span, 0);
+    span_rest(campaign, span);
+}
+
+void campaign_release(struct campaign *campaign, uint32_t number, uint32_t index, uint32_t count,
+                      uint32_t due_s)
+{
+    struct span *span = &campaign->span[number];
+
+    for (uint32_t i = index - span->first; count > 0; i++, count--) {
+        HK_BUG_ON(!bit_get(span, i));
+        span->bits[i / 64] &= ~((uint64_t)1 << (i % 64));
+        span->active--;
+        campaign->active--;
+        if (number < campaign->big)
+            campaign->big_domain[campaign->big_of_span[number]].active--;
+    }
+    note_due(campaign, span, due_s);
+    span_rest(campaign, span);
+}
+
+/* ---- the campaign's own milestones ---- */
+
+static void milestone(struct campaign *campaign, const char *field, uint64_t *at)
+{
+    char value[24];
+
+    *at = clock_wall_us();
+    snprintf(value, sizeof value, "%llu", (unsigned long long)*at);
+    if (ledger_manifest_set(campaign->node->ledger, campaign->manifest.campaign, field, value) != 0)
+        *at = 0; /* tried again at the next tick */
+}
+
+static bool has_due(const struct campaign *campaign)
+{
+    for (uint32_t i = 0; i < campaign->spans; i++)
+        if (campaign->span[i].due_s != 0)
+            return true;
+    return false;
+}
+
+static void campaign_tick(struct campaign *campaign)
+{
+    bool all_taken = campaign->passed == campaign->spans && campaign->taking == 0;
+
+    if (campaign->manifest.started_us == 0 && (campaign->active > 0 || all_taken))
+        milestone(campaign, "started_us", &campaign->manifest.started_us);
+    if (campaign->manifest.first_pass_us == 0 && all_taken)
+        milestone(campaign, "first_pass_us", &campaign->manifest.first_pass_us);
+    if (!all_taken || campaign->active > 0 || campaign->frozen || campaign->settled || has_due(campaign))
+        return;
+    if (campaign->manifest.settled_us == 0)
+        milestone(campaign, "settled_us", &campaign->manifest.settled_us);
+    campaign->settled = campaign->manifest.settled_us != 0;
+}
+
+void campaigns_tick(struct node *node)
+{
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL && node->ledger_up)
+            campaign_tick(node->campaign[i]);
+}

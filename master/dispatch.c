@@ -1,0 +1,396 @@
+/* dispatch.c - a descriptor is a permission: who may send now, over which connection, on which worker.
+ *
+ * Sites that have something to decide stand in node->ready; each turn every one of them is looked at once. A site that
+ * waits for its own limits sets its timer; one that waits for a connection of the node stands in node->waiting.
+ */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "master.h"
+
+#define SENDS_A_VISIT    256u   /* then the next site has its turn */
+#define QUEUE_PER_CONN   4u     /* recipients waiting for each connection before one more is opened */
+#define CAP_MS           60000u /* how long a receiver's "no more connections" is believed */
+#define NO_PIPELINING_MS 3600000u
+#define FIRST_HOLD_MS    1000u /* one failed connection may be chance: tried once more after this */
+
+void site_wake(struct site *site)
+{
+    if (site->is_ready)
+        return;
+    site->is_ready = true;
+    TAILQ_INSERT_TAIL(&site->node->ready, site, ready_link);
+}
+
+/* ---- connections ---- */
+
+static uint32_t lane_cap(struct lane *lane)
+{
+    uint32_t most = lane->site->provider->max_connections;
+
+    if (lane->cap != UINT32_MAX && clock_now_ms() >= lane->cap_until_ms)
+        lane->cap = UINT32_MAX;
+    return lane->cap < most ? lane->cap : most;
+}
+
+/* One connection more: on the worker that serves the site already while it is the only one, else where there are fewest. */
+static struct worker *pick_worker(struct site *site)
+{
+    struct node *node = site->node;
+    struct worker *best = NULL;
+    uint32_t conns = 0;
+
+    for (uint32_t i = 0; i < site->lanes; i++)
+        conns += site->lane[i].conns;
+    for (uint32_t i = 0; i < node->workers; i++) {
+        struct worker *worker = &node->worker[i];
+        if (worker->pid == 0 || worker->free_conns == 0 || worker->free_slots == 0)
+            continue;
+        if (best == NULL || worker->conns < best->conns ||
+            (worker->conns == best->conns && i == site->home && conns == 0))
+            best = worker;
+    }
+    return best;
+}
+
+static bool open_conn(struct lane *lane, struct dest *dest)
+{
+    struct site *site = lane->site;
+    struct node *node = site->node;
+    struct worker *worker = pick_worker(site);
+    struct conn *conn;
+
+    if (worker == NULL || node->conns >= node->config->smtp.connections || !dest_share(dest)) {
+        if (!site->is_waiting) {
+            site->is_waiting = true;
+            TAILQ_INSERT_TAIL(&node->waiting, site, wait_link);
+        }
+        return false;
+    }
+    conn = &worker->conn[worker->free_conn[--worker->free_conns]];
+    conn->lane = lane;
+    conn->dest = dest;
+    conn->shared = dest->shared;
+    conn->state = CONN_OPENING;
+    conn->hungry = false;
+    conn->under_way = 0;
+    conn->sent = 0;
+    node->region.destination[dest->shared].refs++;
+    conn->opened_ms = clock_now_ms();
+    dest->refs++;
+    dest->live++;
+    lane->conns++;
+    worker->conns++;
+    node->conns++;
+    site->home = (uint16_t)worker->number;
+    limit_take(&lane->conn_rate, clock_now_us());
+    worker_tell(worker, &(struct desc){.kind = DESC_OPEN,
+                                       .conn = conn->id,
+                                       .dest = conn->shared,
+                                       .source = lane->source,
+                                       .serial = ++node->serial});
+    return true;
+}
+
+static void conn_set_hungry(struct conn *conn, bool hungry)
+{
+    if (conn->hungry == hungry)
+        return;
+    conn->hungry = hungry;
+    if (hungry)
+        TAILQ_INSERT_TAIL(&conn->dest->hungry, conn, hungry_link);
+    else
+        TAILQ_REMOVE(&conn->dest->hungry, conn, hungry_link);
+}
+
+static void close_conn(struct conn *conn)
+{
+    struct worker *worker = &conn->lane->site->node->worker[conn->worker];
+
+    if (conn->state != CONN_READY)
+        return;
+    conn_set_hungry(conn, false);
+    conn->state = CONN_CLOSING;
+    conn->lane->ready--;
+    conn->dest->live--;
+    worker_tell(worker, &(struct desc){.kind = DESC_CLOSE, .conn = conn->id});
+}
+
+void conn_feed(struct conn *conn)
+{
+    struct node *node = conn->lane->site->node;
+
+    if (conn->state != CONN_READY)
+        return;
+    conn_set_hungry(conn, conn->under_way < CONN_DEPTH);
+    if (conn->dest->queue.runs > 0)
+        site_wake(conn->lane->site);
+    else if (conn->under_way == 0 && !TAILQ_EMPTY(&node->waiting))
+        close_conn(conn); /* another site wants a connection, and this one has nothing to do */
+}
+
+void conn_opened(struct worker *worker, uint32_t id)
+{
+    struct conn *conn = &worker->conn[id];
+
+    HK_BUG_ON(conn->state != CONN_OPENING);
+    conn->state = CONN_READY;
+    conn->lane->ready++;
+    conn->dest->proven = true;
+    conn->dest->failures = 0;
+    conn->dest->dead_until_ms = 0;
+    conn_feed(conn);
+}
+
+/* A connection has become free: whoever has waited longest for one is looked at. */
+static void wake_waiting(struct node *node)
+{
+    struct site *site = TAILQ_FIRST(&node->waiting);
+
+    if (site == NULL)
+        return;
+    TAILQ_REMOVE(&node->waiting, site, wait_link);
+    site->is_waiting = false;
+    site_wake(site);
+}
+
+void conn_drop(struct conn *conn)
+{
+    struct lane *lane = conn->lane;
+    struct dest *dest = conn->dest;
+    struct node *node = lane->site->node;
+    struct worker *worker = &node->worker[conn->worker];
+
+    conn_set_hungry(conn, false);
+    if (conn->state == CONN_READY)
+        lane->ready--;
+    if (conn->state != CONN_CLOSING)
+        dest->live--;
+    conn->state = CONN_FREE;
+    lane->conns--;
+    dest->refs--;
+    worker->conns--;
+    node->conns--;
+    worker->free_conn[worker->free_conns++] = conn->id;
+    dest_unshare(dest, conn->shared);
+    site_wake(lane->site);
+    wake_waiting(node);
+    dest_forget(dest);
+}
+
+/* The receiver could not be had. Where others of ours are connected to it, it wants no more of them; a first failure may
+ * be chance; after that all who wait are put back until the schedule's next step. */
+static void conn_failed(struct conn *conn, const struct conn_info *info)
+{
+    struct lane *lane = conn->lane;
+    struct dest *dest = conn->dest;
+    const struct config *config = lane->site->node->config;
+    size_t step;
+
+    dest->failure = info->failure;
+    dest->failure_ip[0] = '\0';
+    if (info->family == AF_INET || info->family == AF_INET6)
+        inet_ntop(info->family, info->peer, dest->failure_ip, sizeof dest->failure_ip);
+    if (lane->ready > 0) {
+        lane->cap = lane->ready;
+        lane->cap_until_ms = clock_now_ms() + CAP_MS;
+        return;
+    }
+    dest->proven = false;
+    if (conn->opened_ms < dest->failed_ms)
+        return; /* tried before the last failure was known: the same one */
+    dest->failed_ms = clock_now_ms();
+    dest->failures++;
+    if (dest->failures == 1) {
+        dest->hold_until_ms = clock_now_ms() + FIRST_HOLD_MS;
+        return;
+    }
+    step = dest->failures - 2 < config->retry.schedule_count ? dest->failures - 2
+                                                             : config->retry.schedule_count - 1;
+    dest->dead_until_ms = clock_now_ms() + (uint64_t)config->retry.schedule_s[step] * 1000u;
+    log_info("%s: cannot be reached (%s: %.*s); next try in %u s", lane->site->name,
+             log_phase_name(dest->failure.log_phase), (int)dest->failure.text_length, dest->failure.text,
+             config->retry.schedule_s[step]);
+}
+
+void conn_closed(struct worker *worker, uint32_t id)
+{
+    struct conn *conn = &worker->conn[id];
+    const struct conn_info *info = region_conn(&worker->node->region, worker->number, id);
+
+    HK_BUG_ON(conn->state == CONN_FREE);
+    if (info->broken_sync && conn->lane->site->no_pipelining_until_ms < clock_now_ms()) {
+        struct site *site = conn->lane->site;
+        struct dest *dest;
+        log_info("%s: lost step while pipelining; one command at a time for an hour", site->name);
+        site->no_pipelining_until_ms = clock_now_ms() + NO_PIPELINING_MS;
+        TAILQ_FOREACH(dest, &site->dests, of_site)
+        dest->shared = UINT32_MAX;
+    }
+    if (conn->state == CONN_OPENING && info->failed)
+        conn_failed(conn, info);
+    conn_drop(conn);
+}
+
+/* ---- sending ---- */
+
+void slot_release(struct worker *worker, uint32_t slot)
+{
+    struct flight *flight = region_flight(&worker->node->region, worker->number, slot);
+    bool was_empty = worker->free_slots == 0;
+
+    memset(&worker->hold[slot], 0, sizeof worker->hold[slot]);
+    flight->event = 0;
+    atomic_store_explicit(&flight->phase, FLIGHT_FREE, memory_order_release);
+    worker->free_slot[worker->free_slots++] = slot;
+    worker->node->holds--;
+    if (was_empty)
+        for (uint32_t i = 0; i < worker->node->region.header->sizes.conn_slots; i++)
+            if (worker->conn[i].state == CONN_READY && worker->conn[i].hungry)
+                conn_feed(&worker->conn[i]);
+}
+
+static void send_one(struct conn *conn, struct run run)
+{
+    struct node *node = conn->lane->site->node;
+    struct worker *worker = &node->worker[conn->worker];
+    const struct campaign *campaign = node->campaign[run.campaign];
+    uint32_t slot = worker->free_slot[--worker->free_slots];
+    struct hold *hold = &worker->hold[slot];
+
+    *hold = (struct hold){.used = true,
+                          .run = run,
+                          .dest = conn->dest,
+                          .conn = conn,
+                          .span = segment_span_of(campaign->segment, run.index)};
+    node->holds++;
+    conn->dest->refs++; /* the hold needs the destination as the connection does */
+    conn->under_way++;
+    conn->sent++;
+    worker_tell(worker,
+                &(struct desc){.kind = DESC_SEND,
+                               .attempt = (uint8_t)(run.attempts < UINT8_MAX ? run.attempts + 1 : UINT8_MAX),
+                               .campaign = run.campaign,
+                               .segment = run.segment,
+                               .index = run.index,
+                               .slot = slot,
+                               .conn = conn->id});
+}
+
+/* A campaign that stands still keeps its recipients in the ledger, not in our queues. */
+static bool drop_frozen(struct dest *dest, const struct run *run)
+{
+    struct campaign *campaign = dest->site->node->campaign[run->campaign];
+
+    if (!campaign->frozen)
+        return false;
+    campaign_release(campaign, segment_span_of(campaign->segment, run->index), run->index, run->count, 0);
+    return true;
+}
+
+/* Give waiting recipients to connections that have room. Microseconds until its limits let the next one pass, 0: the
+ * limits are not what it waits for. */
+static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
+{
+    const struct cfg_provider *provider = dest->site->provider;
+    struct conn *conn, *next;
+    uint64_t now_us = clock_now_us(), soonest = 0;
+    struct run run;
+
+    for (conn = TAILQ_FIRST(&dest->hungry); conn != NULL && *budget > 0 && dest->queue.runs > 0;
+         conn = next) {
+        uint64_t wait_us = limit_wait_us(&conn->lane->rate, now_us);
+        next = TAILQ_NEXT(conn, hungry_link);
+        if (wait_us > 0) {
+            soonest = soonest == 0 || wait_us < soonest ? wait_us : soonest;
+            continue;
+        }
+        if (dest->site->node->worker[conn->worker].free_slots == 0)
+            continue;
+        if (!dest_next(dest, &run))
+            break;
+        if (drop_frozen(dest, &run))
+            continue;
+        limit_take(&conn->lane->rate, now_us);
+        send_one(conn, run);
+        (*budget)--;
+        conn_set_hungry(conn, false);
+        if (provider->messages_per_connection > 0 && conn->sent >= provider->messages_per_connection)
+            close_conn(conn);
+        else if (conn->under_way < CONN_DEPTH)
+            conn_set_hungry(conn, true); /* behind the others: each gets one before any gets two */
+        if (next == NULL)
+            next = TAILQ_FIRST(&dest->hungry);
+    }
+    return soonest;
+}
+
+static uint64_t open_more(struct dest *dest)
+{
+    struct site *site = dest->site;
+    uint64_t now_ms = clock_now_ms(), soonest = 0;
+
+    if (dest->hold_until_ms > now_ms)
+        return (dest->hold_until_ms - now_ms) * 1000u;
+    for (uint32_t i = 0; i < site->lanes; i++) {
+        struct lane *lane = &site->lane[i];
+        while (lane->conns < lane_cap(lane) &&
+               dest->queue.recipients > (uint64_t)dest->live * QUEUE_PER_CONN) {
+            uint64_t wait_us = limit_wait_us(&lane->conn_rate, clock_now_us());
+            if (wait_us > 0) {
+                soonest = soonest == 0 || wait_us < soonest ? wait_us : soonest;
+                break;
+            }
+            /* One connection tries before the others follow. */
+            if ((!dest->proven && dest->live > 0) || !open_conn(lane, dest))
+                return soonest;
+        }
+    }
+    return soonest;
+}
+
+static void visit_site(struct site *site)
+{
+    uint32_t budget = SENDS_A_VISIT;
+    uint64_t now_ms = clock_now_ms(), soonest = 0;
+    struct dest *dest, *next;
+
+    for (dest = TAILQ_FIRST(&site->dests); dest != NULL; dest = next) {
+        next = TAILQ_NEXT(dest, of_site);
+        if (dest->queue.runs == 0)
+            continue;
+        if (dest->dead_until_ms > now_ms && dest->live == 0) {
+            dest_put_back(dest);
+            dest_forget(dest);
+            continue;
+        }
+        for (int step = 0; step < 2; step++) {
+            uint64_t wait_us = step == 0 ? feed_dest(dest, &budget) : open_more(dest);
+            if (wait_us > 0 && (soonest == 0 || wait_us < soonest))
+                soonest = wait_us;
+        }
+    }
+    if (budget == 0) {
+        site_wake(site);
+    } else if (soonest > 0) {
+        ev_timer_stop(site->node->loop, &site->timer);
+        ev_timer_set(&site->timer, (double)soonest / 1e6, 0.0);
+        ev_timer_start(site->node->loop, &site->timer);
+    }
+}
+
+void dispatch(struct node *node)
+{
+    struct site_list now;
+    struct site *site;
+
+    if (node->draining || !node->ledger_up || node->log.failing)
+        return;
+    TAILQ_INIT(&now);
+    TAILQ_CONCAT(&now, &node->ready, ready_link);
+    while ((site = TAILQ_FIRST(&now)) != NULL) {
+        TAILQ_REMOVE(&now, site, ready_link);
+        site->is_ready = false;
+        visit_site(site);
+    }
+}

@@ -1,0 +1,211 @@
+/* domain.c - where a domain's recipients go: asked once, remembered as long as its DNS answer lives. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "master.h"
+
+#define DOMAINS_KEPT \
+    65536u /* answers kept before the expired ones are swept, and beyond twice this all at rest */
+
+void domains_open(struct node *node)
+{
+    TAILQ_INIT(&node->ask);
+    for (uint32_t i = 0; i < RESOLVE_INFLIGHT_MAX; i++)
+        node->free_question[node->free_questions++] = i;
+}
+
+static struct domain *domain_get(struct node *node, const char *name, int16_t route)
+{
+    struct domain *domain;
+    char key[DOMAIN_MAX + 16];
+
+    /* The relay of a route is not the domain of the same name: a blank cannot stand in a domain. */
+    if (route >= 0)
+        snprintf(key, sizeof key, "route %d", route);
+    else
+        snprintf(key, sizeof key, "%s", name);
+    domain = table_find(&node->domains, key);
+    if (domain != NULL)
+        return domain;
+    domain = hk_xcalloc(1, sizeof *domain + strlen(key) + 1);
+    memcpy(domain->name, key, strlen(key) + 1);
+    domain->route = route;
+    table_add(&node->domains, &domain->link, domain->name);
+    return domain;
+}
+
+static bool ask(struct node *node, struct domain *domain)
+{
+    struct resolve_question question = {.mx = domain->route < 0};
+    uint32_t slot;
+    const char *name = domain->name;
+
+    if (domain->route >= 0)
+        name = node->config->route[domain->route].relay.host;
+    snprintf(question.name, sizeof question.name, "%s", name);
+    slot = node->free_question[node->free_questions - 1];
+    question.id = slot;
+    if (send(node->resolver_fd, &question, sizeof question, MSG_NOSIGNAL) != (ssize_t)sizeof question)
+        return false; /* full or gone: asked again after the next answer, or by the next resolver */
+    node->free_questions--;
+    node->asked[slot] = domain;
+    domain->state = DOMAIN_ASKED;
+    return true;
+}
+
+void domains_ask(struct node *node)
+{
+    struct domain *domain;
+
+    while (node->resolver_fd >= 0 && node->free_questions > 0 && (domain = TAILQ_FIRST(&node->ask)) != NULL) {
+        if (!ask(node, domain))
+            return;
+        TAILQ_REMOVE(&node->ask, domain, ask_link);
+    }
+}
+
+void domains_forget_asked(struct node *node)
+{
+    for (uint32_t i = 0; i < RESOLVE_INFLIGHT_MAX; i++) {
+        struct domain *domain = node->asked[i];
+        if (domain == NULL)
+            continue;
+        node->asked[i] = NULL;
+        node->free_question[node->free_questions++] = i;
+        domain->state = DOMAIN_ASK;
+        TAILQ_INSERT_TAIL(&node->ask, domain, ask_link);
+    }
+}
+
+/* A run whose domain is known: into its queue, or settled for what the answer says. */
+static void domain_place(struct node *node, struct domain *domain, struct run run)
+{
+    struct campaign *campaign = node->campaign[run.campaign];
+    uint32_t number = segment_domain_of(campaign->segment, run.index);
+    const char *name = segment_domain(campaign->segment, number).name;
+    struct outcome_reply failure = {.log_phase = LOG_PHASE_CONNECT};
+
+    if (domain->status == RESOLVE_OK) {
+        if (ledger_site(node->ledger, campaign->manifest.campaign, run.segment, number,
+                        domain->dest->site->name) != 0)
+            log_warning("out of memory: the site of %s is not noted", name);
+        dest_enqueue(domain->dest, run, false);
+        return;
+    }
+    if (ledger_site(node->ledger, campaign->manifest.campaign, run.segment, number, name) != 0)
+        log_warning("out of memory: the site of %s is not noted", name);
+    if (domain->status == RESOLVE_NXDOMAIN || domain->status == RESOLVE_NULL_MX) {
+        run_bounce(campaign, run, name, domain->words);
+        return;
+    }
+    if (run_is_over(campaign, &run)) {
+        run_expire(campaign, run, name);
+        return;
+    }
+    failure.text_length = (uint16_t)snprintf(failure.text, sizeof failure.text, "%s", domain->words);
+    event_unreachable(node, NULL, name, run.count, &failure);
+    run_put_back(campaign, run, CLASS_NETWORK, 0);
+}
+
+static bool is_literal(const char *host, struct resolve_answer *answer)
+{
+    memset(answer, 0, sizeof *answer);
+    if (inet_pton(AF_INET, host, answer->address[0].ip) == 1)
+        answer->address[0].family = AF_INET;
+    else if (inet_pton(AF_INET6, host, answer->address[0].ip) == 1)
+        answer->address[0].family = AF_INET6;
+    else
+        return false;
+    answer->host_count = 1;
+    answer->address_count = 1;
+    answer->ttl_s = 86400;
+    snprintf(answer->host[0].name, sizeof answer->host[0].name, "%s", host);
+    return true;
+}
+
+static void domain_learn(struct node *node, struct domain *domain, const struct resolve_answer *answer)
+{
+    struct run run;
+
+    if (domain->dest != NULL) {
+        domain->dest->domains--;
+        dest_forget(domain->dest);
+        domain->dest = NULL;
+    }
+    domain->state = DOMAIN_KNOWN;
+    domain->status = answer->status;
+    domain->expires_ms = clock_now_ms() + (uint64_t)answer->ttl_s * 1000u;
+    snprintf(domain->words, sizeof domain->words, "%s", answer->words);
+    if (answer->status == RESOLVE_OK) {
+        domain->dest = dest_of_answer(node, domain->name, domain->route, answer);
+        domain->dest->domains++;
+    }
+    while (queue_get(&domain->queue, &run)) {
+        node->movable -= run.count;
+        domain_place(node, domain, run);
+    }
+}
+
+void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t number, struct run run)
+{
+    const char *name = segment_domain(campaign->segment, number).name;
+    const struct cfg_route *route = config_route(node->config, name);
+    struct domain *domain =
+        domain_get(node, name, route != NULL ? (int16_t)(route - node->config->route) : -1);
+    struct resolve_answer literal;
+
+    if (domain->state == DOMAIN_KNOWN && clock_now_ms() < domain->expires_ms) {
+        domain_place(node, domain, run);
+        return;
+    }
+    queue_put(&domain->queue, run);
+    node->movable += run.count;
+    if (domain->state == DOMAIN_ASKED || domain->queue.runs > 1)
+        return;
+    if (route != NULL && is_literal(route->relay.host, &literal)) {
+        domain_learn(node, domain, &literal);
+        return;
+    }
+    domain->state = DOMAIN_ASK;
+    TAILQ_INSERT_TAIL(&node->ask, domain, ask_link);
+}
+
+void domain_answer(struct node *node, const struct resolve_answer *answer)
+{
+    struct domain *domain;
+
+    /* The resolver reads what strangers send: what it says is checked before it is used as an index. */
+    if (answer->id >= RESOLVE_INFLIGHT_MAX || (domain = node->asked[answer->id]) == NULL ||
+        answer->host_count > RESOLVE_HOSTS_MAX || answer->address_count > RESOLVE_ADDRESSES_MAX ||
+        (answer->status == RESOLVE_OK && answer->address_count == 0)) {
+        log_error("the resolver gave an answer to no question");
+        return;
+    }
+    node->asked[answer->id] = NULL;
+    node->free_question[node->free_questions++] = (uint32_t)answer->id;
+    domain_learn(node, domain, answer);
+}
+
+void domains_sweep(struct node *node)
+{
+    uint64_t now = clock_now_ms();
+    bool all = node->domains.count > 2 * (size_t)DOMAINS_KEPT;
+    size_t cursor = 0;
+    struct domain *domain, *next;
+
+    if (node->domains.count <= DOMAINS_KEPT)
+        return;
+    for (domain = table_next(&node->domains, &cursor, NULL); domain != NULL; domain = next) {
+        next = table_next(&node->domains, &cursor, &domain->link);
+        if (domain->state != DOMAIN_KNOWN || (!all && now < domain->expires_ms))
+            continue;
+        table_remove(&node->domains, &domain->link);
+        if (domain->dest != NULL) {
+            domain->dest->domains--;
+            dest_forget(domain->dest);
+        }
+        free(domain);
+    }
+}

@@ -1,0 +1,214 @@
+/* eventlog.c - the event log of eventlog.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "eventlog.h"
+
+/* Cut a last line without its newline off: the writer died in it, and the ledger rules. */
+static int cut_torn_line(int fd, const char *path, uint64_t *size, struct hk_why *why)
+{
+    char block[4096];
+    struct stat st;
+    off_t end;
+
+    if (fstat(fd, &st) != 0)
+        return why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
+    for (end = st.st_size; end > 0;) {
+        off_t from = end > (off_t)sizeof block ? end - (off_t)sizeof block : 0;
+        ssize_t n = pread(fd, block, (size_t)(end - from), from);
+        char *newline;
+        if (n != end - from)
+            return why_set(why, HK_EIO, "%s: cannot read: %s", path, strerror(errno));
+        newline = memrchr(block, '\n', (size_t)n);
+        if (newline != NULL) {
+            end = from + (newline - block) + 1;
+            break;
+        }
+        end = from;
+    }
+    if (end != st.st_size) {
+        log_warning("%s: cut off a torn last line of %lld bytes", path, (long long)(st.st_size - end));
+        if (ftruncate(fd, end) != 0)
+            return why_set(why, HK_EIO, "%s: cannot cut a torn line: %s", path, strerror(errno));
+    }
+    *size = (uint64_t)end;
+    return 0;
+}
+
+static int open_file(struct eventlog *log, struct hk_why *why)
+{
+    const char *path = log->config->events.file;
+
+    log->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (log->fd < 0)
+        return why_set(why, HK_EIO, "%s: cannot open the event log: %s", path, strerror(errno));
+    return cut_torn_line(log->fd, path, &log->file_bytes, why);
+}
+
+int eventlog_open(struct eventlog *log, const struct config *config, uint64_t epoch, struct hk_why *why)
+{
+    memset(log, 0, sizeof *log);
+    log->config = config;
+    log->epoch = epoch;
+    log->number = 1;
+    return open_file(log, why);
+}
+
+void eventlog_close(struct eventlog *log)
+{
+    if (log->fd > 0)
+        close(log->fd);
+    free(log->buffer);
+    memset(log, 0, sizeof *log);
+}
+
+static void rotate(struct eventlog *log)
+{
+    char when[CLOCK_RFC3339_SIZE];
+    char *to;
+    struct hk_why why;
+
+    clock_rfc3339(clock_wall_us(), when);
+    to = hk_xasprintf("%s.%s", log->config->events.file, when);
+    if (fsync(log->fd) != 0 || rename(log->config->events.file, to) != 0) {
+        log_warning("%s: cannot rotate: %s", log->config->events.file, strerror(errno));
+    } else {
+        int old = log->fd;
+        if (open_file(log, &why) == 0) {
+            close(old);
+        } else {
+            log_warning("%s", why.text);
+            log->fd = old; /* goes on in the renamed file */
+        }
+    }
+    free(to);
+}
+
+int eventlog_flush(struct eventlog *log)
+{
+    size_t written = 0;
+
+    while (written < log->used) {
+        ssize_t n = write(log->fd, log->buffer + written, log->used - written);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        written += (size_t)n;
+    }
+    log->file_bytes += written;
+    if (written < log->used) {
+        if (!log->failing)
+            log_error("%s: cannot write the event log: %s; sending waits until it can",
+                      log->config->events.file, strerror(errno));
+        log->failing = true;
+        memmove(log->buffer, log->buffer + written, log->used - written);
+        log->used -= written;
+        return HK_EIO;
+    }
+    if (log->failing)
+        log_info("%s: the event log can be written again", log->config->events.file);
+    log->failing = false;
+    log->used = 0;
+    if (log->file_bytes > log->config->events.rotate_bytes)
+        rotate(log);
+    return 0;
+}
+
+static char *event_room(struct eventlog *log, size_t bytes)
+{
+    if (log->used + bytes > log->room) {
+        log->room = (log->used + bytes) * 2 + 65536;
+        log->buffer = hk_xrealloc(log->buffer, log->room, 1);
+    }
+    return log->buffer + log->used;
+}
+
+static void event_raw(struct eventlog *log, const char *text, size_t length)
+{
+    memcpy(event_room(log, length), text, length);
+    log->used += length;
+}
+
+static void event_key(struct eventlog *log, const char *key)
+{
+    if (log->used > 0 && log->buffer[log->used - 1] != '{')
+        event_raw(log, ",", 1);
+    event_raw(log, "\"", 1);
+    event_raw(log, key, strlen(key));
+    event_raw(log, "\":", 2);
+}
+
+void event_begin_again(struct eventlog *log, const char *type, uint64_t epoch, uint64_t number)
+{
+    char id[64], when[CLOCK_RFC3339_SIZE];
+
+    snprintf(id, sizeof id, "%llu-%llu", (unsigned long long)epoch, (unsigned long long)number);
+    clock_rfc3339(clock_wall_us(), when);
+    event_raw(log, "{", 1);
+    event_number(log, "v", 1);
+    event_word(log, "id", id);
+    event_word(log, "time", when);
+    event_word(log, "type", type);
+}
+
+uint64_t event_begin(struct eventlog *log, const char *type)
+{
+    event_begin_again(log, type, log->epoch, log->number);
+    return log->number++;
+}
+
+void event_text(struct eventlog *log, const char *key, const char *text, size_t length)
+{
+    char *clean, *out;
+    size_t n;
+
+    if (text == NULL)
+        return;
+    event_key(log, key);
+    /* A cleaned byte is at most one byte, an escaped one two. */
+    out = event_room(log, 3 * length + 8);
+    clean = out + 2 * length + 4;
+    n = hk_clean_text(clean, length + 1, text, length);
+    *out++ = '"';
+    for (size_t i = 0; i < n; i++) {
+        if (clean[i] == '"' || clean[i] == '\\')
+            *out++ = '\\';
+        *out++ = clean[i];
+    }
+    *out++ = '"';
+    log->used = (size_t)(out - log->buffer);
+}
+
+void event_word(struct eventlog *log, const char *key, const char *text)
+{
+    event_text(log, key, text, text != NULL ? strlen(text) : 0);
+}
+
+void event_number(struct eventlog *log, const char *key, uint64_t number)
+{
+    char text[24];
+    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+
+    event_key(log, key);
+    event_raw(log, text, (size_t)n);
+}
+
+void event_object(struct eventlog *log, const char *key)
+{
+    event_key(log, key);
+    event_raw(log, "{", 1);
+}
+
+void event_object_end(struct eventlog *log)
+{
+    event_raw(log, "}", 1);
+}
+
+void event_end(struct eventlog *log)
+{
+    event_raw(log, "}\n", 2);
+}

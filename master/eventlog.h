@@ -1,0 +1,38 @@
+/* eventlog.h - the event log (design 14): one JSON object a line, written by the master alone, before the ledger.
+ *
+ * Lines gather in memory and are written by eventlog_flush, once a turn; what is not written is kept and tried again. A
+ * torn last line is cut off when the file is opened. Past `rotate_bytes` the file is renamed to NAME.TIME and begun anew.
+ */
+#ifndef MASTER_EVENTLOG_H
+#define MASTER_EVENTLOG_H
+
+#include "hikyaku/config.h"
+
+struct eventlog {
+    const struct config *config;
+    int fd;
+    uint64_t epoch, number; /* the next line's id is epoch-number */
+    uint64_t file_bytes;
+    char *buffer;
+    size_t used, room;
+    bool failing; /* the last flush could not write: said once */
+};
+
+int eventlog_open(struct eventlog *log, const struct config *config, uint64_t epoch,
+                  struct hk_why *why) HK_MUST_USE;
+void eventlog_close(struct eventlog *log);
+/* 0, or HK_EIO: nothing was lost, nothing that depends on the lines may go to the ledger yet. */
+int eventlog_flush(struct eventlog *log) HK_MUST_USE;
+
+/* A line: begin, members, end. The id is `number` of this epoch, or of a dead one's line that is told again. Returns the
+ * number used. Text is cleaned and escaped here; a NULL text makes no member. */
+uint64_t event_begin(struct eventlog *log, const char *type);
+void event_begin_again(struct eventlog *log, const char *type, uint64_t epoch, uint64_t number);
+void event_text(struct eventlog *log, const char *key, const char *text, size_t length);
+void event_word(struct eventlog *log, const char *key, const char *text); /* NUL-terminated */
+void event_number(struct eventlog *log, const char *key, uint64_t number);
+void event_object(struct eventlog *log, const char *key);
+void event_object_end(struct eventlog *log);
+void event_end(struct eventlog *log);
+
+#endif

@@ -1,0 +1,313 @@
+/* master.h - the master's own memory: workers, connections, sites and their queues, campaigns and their spans.
+ *
+ * One process, one thread: plain structs, no lock. Reading order: node.c (the loop), children.c (processes), campaign.c
+ * (which recipients are taken up), domain.c (where they go), site.c (what limits apply), dispatch.c (who may send now),
+ * outcome.c (what became of it), settle.c (what the dead left behind), control.c (what others ask).
+ */
+#ifndef MASTER_MASTER_H
+#define MASTER_MASTER_H
+
+#include <ev.h>
+#include <sys/queue.h>
+
+#include "eventlog.h"
+#include "hikyaku/node.h"
+#include "hikyaku/resolve.h"
+#include "hikyaku/segment.h"
+#include "limit.h"
+#include "queue.h"
+#include "table.h"
+
+#define CONN_DEPTH \
+    2u /* messages on one connection: one under way, one behind it, so that their round trips overlap */
+
+struct node;
+struct site;
+struct lane;
+struct dest;
+
+/* ---- sites ---- */
+
+/* One source x one site: where connections live and limits apply. */
+struct lane {
+    struct site *site;
+    uint16_t source;
+    uint32_t conns; /* opening, ready or closing: each holds a permit until its socket is closed */
+    uint32_t ready;
+    uint32_t cap; /* what the receiver let us have when it refused one more; UINT32_MAX none */
+    uint64_t cap_until_ms;
+    struct limit rate, conn_rate;
+};
+
+enum conn_state { CONN_FREE, CONN_OPENING, CONN_READY, CONN_CLOSING };
+struct conn {
+    TAILQ_ENTRY(conn) hungry_link; /* in dest->hungry while ready with room for one more */
+    struct lane *lane;
+    struct dest *dest;
+    uint32_t id;     /* slot in its worker */
+    uint32_t shared; /* the region's destination slot it was opened with */
+    uint16_t worker;
+    uint8_t state; /* enum conn_state */
+    bool hungry;
+    uint8_t under_way; /* sends without an outcome */
+    uint32_t sent;     /* permissions given in its life */
+    uint64_t opened_ms;
+};
+
+/* One MX set of a site. Lives while a domain names it, a recipient waits in it or a connection uses it. */
+struct dest {
+    struct table_link link; /* name: what makes it this MX set */
+    TAILQ_ENTRY(dest) of_site;
+    struct site *site;
+    struct resolve_answer *hosts; /* the latest answer: names and addresses */
+    uint16_t port;
+    int16_t route;
+    uint8_t tls;
+    uint32_t
+        shared; /* the region slot that new connections get, UINT32_MAX none; older ones may be in use as well */
+    uint32_t domains; /* that resolve to it */
+    uint32_t refs;    /* connections and holds that point here */
+    uint32_t live;    /* connections opening or ready */
+    bool proven;      /* a connection was made since the last failure */
+    struct queue queue;
+    TAILQ_HEAD(, conn) hungry;
+    uint32_t failures;      /* connections that failed in a row */
+    uint64_t failed_ms;     /* when the last of them did */
+    uint64_t hold_until_ms; /* no new connection before */
+    uint64_t dead_until_ms; /* what arrives before is put back at once */
+    struct outcome_reply failure;
+    char failure_ip[46];
+    char *name;
+};
+
+struct site {
+    struct table_link link; /* name */
+    struct node *node;
+    const struct cfg_provider *provider;
+    TAILQ_HEAD(, dest) dests;
+    TAILQ_ENTRY(site) ready_link; /* in node->ready: has to be looked at */
+    TAILQ_ENTRY(site) wait_link;  /* in node->waiting: wants a connection, the node has none to give */
+    bool is_ready, is_waiting;
+    ev_timer timer; /* when its limits let something pass */
+    struct lane *lane;
+    uint32_t lanes;
+    uint64_t queued;
+    uint64_t useful;          /* how many of queued count for the window: what it can send soon */
+    uint64_t settled, before; /* outcomes so far, and a second ago */
+    uint16_t home;            /* the worker that served it last */
+    uint64_t no_pipelining_until_ms;
+    char *name;
+};
+
+/* ---- domains ---- */
+
+enum domain_state { DOMAIN_ASK, DOMAIN_ASKED, DOMAIN_KNOWN };
+struct domain {
+    struct table_link link; /* name */
+    TAILQ_ENTRY(domain) ask_link;
+    uint8_t state;  /* enum domain_state */
+    uint8_t status; /* enum resolve_status, when known */
+    int16_t route;  /* the relay of this route is meant, not a domain's MX; -1 */
+    uint64_t expires_ms;
+    struct dest *dest;  /* when known and RESOLVE_OK */
+    struct queue queue; /* recipients that wait for the answer */
+    char words[128];
+    char name[];
+};
+
+/* ---- campaigns ---- */
+
+enum span_state { SPAN_FRESH, SPAN_TAKING, SPAN_OPEN };
+struct span {
+    uint32_t first, count;
+    uint32_t active; /* recipients queued or under way */
+    uint32_t due_s;  /* earliest retry, campaign seconds; 0 none */
+    uint8_t state;   /* enum span_state */
+    bool passed;     /* every recipient was tried, or is settled */
+    uint64_t *bits;  /* which are active; NULL when none is */
+};
+
+struct campaign {
+    struct node *node;
+    uint16_t slot; /* in the region's campaign table */
+    struct manifest manifest;
+    struct segment *segment;
+    struct span *span;
+    uint32_t spans, taking, passed;
+    uint64_t active; /* sum of the spans' */
+    uint32_t big;    /* spans below this one hold one big domain each */
+    uint32_t packed_next;
+    struct big_domain {     /* a domain with spans of its own */
+        uint32_t next, end; /* its spans that are not taken yet */
+        uint64_t active;
+    } * big_domain;
+    uint32_t big_domains, big_cursor;
+    uint32_t *big_of_span; /* for spans below big: which big_domain */
+    uint64_t start_us;     /* boot clock of campaign second 1 */
+    uint32_t next_due_s;   /* no span is due before; 0: look */
+    bool frozen;           /* something is wrong that needs a person: said once */
+    bool settled;
+    uint64_t counts[LEDGER_STATES_COUNT], attempts; /* as last read */
+};
+
+/* ---- workers ---- */
+
+enum hold_commit { COMMIT_NONE, COMMIT_ASKED, COMMIT_GRANTED, COMMIT_REFUSED };
+/* What the master remembers of a permission it gave: one for each flight slot in use. */
+struct hold {
+    bool used, done;
+    uint8_t commit; /* enum hold_commit */
+    bool requeue;   /* when the ledger has released it, queue it again */
+    uint32_t span;
+    struct run run; /* count 1 */
+    struct dest *dest;
+    struct conn *conn; /* NULL once the connection is gone */
+};
+
+struct worker {
+    struct node *node;
+    uint32_t number;
+    pid_t pid; /* 0: none runs */
+    int wake_fd, up_fd;
+    ev_io up_io;
+    ev_timer respawn;
+    uint64_t forked_ms;
+    bool touched; /* something was pushed this turn */
+    struct conn *conn;
+    uint32_t *free_conn, free_conns, conns;
+    struct hold *hold;
+    uint32_t *free_slot, free_slots;
+};
+
+struct node {
+    const struct config *config;
+    struct node_place *place;
+    const struct node_options *options;
+    struct ev_loop *loop;
+    uint64_t epoch;
+    struct region region;
+    struct store *store;
+    struct ledger *ledger;
+    bool ledger_up;
+    struct eventlog log;
+
+    struct worker *worker;
+    uint32_t workers, conns;
+    uint64_t serial; /* connections opened so far */
+    uint32_t *free_dest, free_dests;
+
+    pid_t resolver_pid;
+    int resolver_fd;
+    ev_io resolver_io;
+    ev_timer resolver_respawn;
+    TAILQ_HEAD(, domain) ask; /* domains whose question waits to be put */
+    struct domain *asked[RESOLVE_INFLIGHT_MAX];
+    uint32_t free_question[RESOLVE_INFLIGHT_MAX], free_questions;
+
+    struct table sites, dests, domains;
+    TAILQ_HEAD(site_list, site) ready, waiting;
+    uint64_t movable; /* recipients in memory that can be sent soon: the window */
+    uint64_t holds;   /* flight slots in use */
+
+    struct campaign *campaign[REGION_CAMPAIGNS_MAX];
+
+    int signal_fd, control_fd;
+    ev_io signal_io, control_io;
+    ev_prepare turn;
+    ev_idle busy; /* keeps the loop from blocking while sites are ready */
+    ev_timer tick, redis_check;
+    bool draining, stopping;
+    uint64_t drain_until_ms, started_ms, ticks;
+    int exit_status;
+    uint64_t settled_total, rate_at_ms, rate_from;
+    double rate;
+};
+
+/* node.c */
+void node_wait(struct node *node); /* one step of the loop, at start, when no timer runs yet */
+void node_freeze(struct campaign *campaign, const char *why);
+void node_drain(struct node *node);
+void node_tell_progress(struct node *node);
+uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms);
+
+/* children.c */
+int children_start(struct node *node, struct hk_why *why) HK_MUST_USE;
+void children_reaped(struct node *node);
+void children_stop(struct node *node);
+void children_kill_workers(struct node *node);
+void worker_tell(struct worker *worker,
+                 const struct desc *desc); /* push down; wakes at the end of the turn */
+void workers_wake(struct node *node);
+void worker_read(struct worker *worker); /* everything in its ring up */
+
+/* campaign.c */
+int campaign_open(struct node *node, const char *id, struct hk_why *why) HK_MUST_USE;
+void campaign_close(struct campaign *campaign);
+void campaign_publish(struct campaign *campaign); /* tell its id to the workers */
+struct campaign *campaign_find(const struct node *node, const char *id);
+void campaigns_refill(struct node *node);
+void campaigns_tick(struct node *node);
+uint32_t campaign_now_s(const struct campaign *campaign);
+/* Recipients [index, index + count) are neither queued nor under way any more; due_s: when one of them is wanted again. */
+void campaign_release(struct campaign *campaign, uint32_t span, uint32_t index, uint32_t count,
+                      uint32_t due_s);
+bool campaign_refresh_counts(struct campaign *campaign);
+
+/* domain.c */
+void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t domain, struct run run);
+void domains_ask(struct node *node);
+void domain_answer(struct node *node, const struct resolve_answer *answer);
+void domains_open(struct node *node);
+void domains_forget_asked(struct node *node); /* the resolver died: ask again */
+void domains_sweep(struct node *node);
+
+/* site.c */
+struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route,
+                            const struct resolve_answer *answer);
+void dest_enqueue(struct dest *dest, struct run run, bool first);
+void dest_put_back(struct dest *dest);
+void dest_forget(struct dest *dest); /* free it if nothing needs it */
+bool dest_share(struct dest *dest);  /* see that it has a slot in the region; false: none is free */
+void dest_unshare(struct dest *dest, uint32_t slot);
+bool dest_next(struct dest *dest, struct run *run); /* take one recipient out of its queue */
+void site_settled(struct site *site, uint64_t count);
+void sites_tick(struct node *node);
+void sites_sweep(struct node *node);
+
+/* dispatch.c */
+void site_wake(struct site *site);
+void dispatch(struct node *node);
+void conn_opened(struct worker *worker, uint32_t id);
+void conn_closed(struct worker *worker, uint32_t id);
+void conn_drop(struct conn *conn); /* forget it: its process is gone */
+void conn_feed(struct conn *conn);
+void slot_release(struct worker *worker, uint32_t slot);
+
+/* outcome.c */
+void flight_commit(struct worker *worker, uint32_t slot);
+void flight_done(struct worker *worker, uint32_t slot);
+void flight_orphan(struct worker *worker, uint32_t slot); /* its worker died */
+void flight_lost_reply(struct flight *flight,
+                       const char *words); /* its dot left, nobody knows more: unknown */
+/* Tell the outcome that stands in `flight` (of this or of a dead master's region): event line, then ledger op. */
+void flight_outcome(struct node *node, const struct region *region, uint32_t worker, struct flight *flight,
+                    struct campaign *campaign, struct ledger_op op);
+#define COOKIE_OLD_REGION UINT64_MAX /* of an op that settles a dead master's flight */
+void outcome_verdict(void *context, const char *campaign, const struct ledger_op *op,
+                     enum ledger_verdict verdict);
+/* Runs of one domain that cannot be tried. Each consumes the run: it is active until the ledger has said so. */
+void run_put_back(struct campaign *campaign, struct run run, enum reply_class reply_class, uint16_t code);
+void run_bounce(struct campaign *campaign, struct run run, const char *site, const char *words);
+bool run_is_over(const struct campaign *campaign, const struct run *run); /* give_up has passed */
+void run_expire(struct campaign *campaign, struct run run, const char *site);
+void event_unreachable(struct node *node, const struct dest *dest, const char *site, uint64_t recipients,
+                       const struct outcome_reply *failure);
+
+/* settle.c */
+int settle_region(struct node *node, struct hk_why *why) HK_MUST_USE;
+
+/* control.c */
+int control_open(struct node *node, struct hk_why *why) HK_MUST_USE;
+void control_close(struct node *node);
+
+#endif

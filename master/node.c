@@ -1,0 +1,486 @@
+/* node.c - the node's life: start, the turn of the loop, drain, end.
+ *
+ * One turn, in this order: what workers said, what may be taken up, who may send; then the event log is written, and only
+ * then the ledger told; then workers are woken. So a line always stands in the log before the ledger knows.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "master.h"
+
+#define TICK_S            0.2
+#define REDIS_CHECK_S     1.0
+#define LEDGER_UP_WAIT_MS 10000u
+#define SWEEP_EVERY       50u /* ticks */
+#define SECOND_EVERY      5u  /* ticks */
+#define RATE_WEIGHT       0.3 /* of the newest half second in the rate that is shown */
+
+static void on_ledger_up(void *context)
+{
+    struct node *node = context;
+
+    if (!node->ledger_up && node->worker != NULL)
+        log_info("Redis answers again");
+    node->ledger_up = true;
+}
+
+static void on_ledger_down(void *context, const char *why)
+{
+    struct node *node = context;
+
+    if (node->ledger_up)
+        log_warning("Redis is gone (%s): nothing new is sent until it is back", why);
+    node->ledger_up = false;
+}
+
+static void on_ledger_broken(void *context, const char *why)
+{
+    struct node *node = context;
+
+    (void)node;
+    log_error("Redis refuses what the ledger needs: %s; tried again each second", why);
+}
+
+/* An embedded server that died is ours to start again. */
+static void on_redis_check(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct node *node = timer->data;
+    struct hk_why why;
+    bool started = false;
+
+    (void)loop;
+    (void)events;
+    if (node->ledger_up || node->config->redis.mode != REDIS_EMBEDDED)
+        return;
+    if (redis_server_ensure(node->config, &node->place->redis_pid, &started, &why) != 0)
+        log_error("%s", why.text);
+    else if (started)
+        log_info("started the embedded Redis again (pid %d)", (int)node->place->redis_pid);
+}
+
+/* ---- ending ---- */
+
+void node_drain(struct node *node)
+{
+    const struct desc drain = {.kind = DESC_DRAIN};
+
+    if (node->draining) {
+        node->drain_until_ms = 0;
+        return;
+    }
+    node->draining = true;
+    node->drain_until_ms = clock_now_ms() + node->config->node.drain_ms;
+    atomic_store_explicit(&node->region.header->state, NODE_DRAIN, memory_order_release);
+    for (uint32_t i = 0; i < node->workers; i++)
+        if (node->worker[i].pid != 0)
+            worker_tell(&node->worker[i], &drain);
+}
+
+void node_freeze(struct campaign *campaign, const char *why)
+{
+    char words[REGION_REPLY_TEXT];
+
+    if (campaign->frozen)
+        return;
+    campaign->frozen = true;
+    hk_clean_text(words, sizeof words, why, strnlen(why, sizeof words - 1));
+    log_error("campaign %s stands still: %s", campaign->manifest.campaign, words);
+}
+
+static bool is_drained(const struct node *node)
+{
+    return node->holds == 0 && ledger_pending(node->ledger) == 0 && node->log.used == 0;
+}
+
+static void check_drain(struct node *node)
+{
+    uint64_t now = clock_now_ms();
+
+    if (!node->draining)
+        return;
+    if (is_drained(node)) {
+        ev_break(node->loop, EVBREAK_ALL);
+        return;
+    }
+    if (now < node->drain_until_ms)
+        return;
+    /* Time is up: what has no dot yet is sent again next time, a dot without a reply is unknown. The region tells. */
+    children_kill_workers(node);
+    if (now > node->drain_until_ms + node->config->node.drain_ms)
+        ev_break(node->loop, EVBREAK_ALL);
+}
+
+/* ---- what people see ---- */
+
+uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms)
+{
+    uint32_t soonest = 0;
+
+    *wait_ms = 0;
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
+        const struct campaign *campaign = node->campaign[i];
+        uint32_t now;
+        if (campaign == NULL || campaign->settled)
+            continue;
+        if (campaign->active > 0 || campaign->taking > 0 || campaign->passed < campaign->spans)
+            return 0;
+        now = campaign_now_s(campaign);
+        for (uint32_t k = 0; k < campaign->spans; k++) {
+            uint32_t due = campaign->span[k].due_s;
+            if (due != 0 && (soonest == 0 || due < soonest)) {
+                soonest = due;
+                *wait_ms = due > now ? (uint64_t)(due - now) * 1000u : 1;
+            }
+        }
+    }
+    return soonest;
+}
+
+static void measure_rate(struct node *node)
+{
+    uint64_t now = clock_now_ms();
+    double newest;
+
+    if (node->rate_at_ms != 0 && now > node->rate_at_ms) {
+        newest = (double)(node->settled_total - node->rate_from) * 1000.0 / (double)(now - node->rate_at_ms);
+        node->rate = node->rate <= 0.0 ? newest : node->rate + (newest - node->rate) * RATE_WEIGHT;
+    }
+    node->rate_at_ms = now;
+    node->rate_from = node->settled_total;
+}
+
+void node_tell_progress(struct node *node)
+{
+    struct campaign *campaign =
+        node->options->campaign != NULL ? campaign_find(node, node->options->campaign) : NULL;
+    struct node_progress progress = {.rate = node->rate};
+
+    if (node->options->progress == NULL || campaign == NULL)
+        return;
+    campaign_refresh_counts(campaign);
+    progress.campaign = campaign->manifest.campaign;
+    progress.recipients = campaign->manifest.recipients;
+    memcpy(progress.counts, campaign->counts, sizeof progress.counts);
+    progress.attempts = campaign->attempts;
+    progress.paused = strcmp(campaign->manifest.state, "paused") == 0;
+    progress.draining = node->draining;
+    progress.redis_down = !node->ledger_up;
+    progress.elapsed_ms = clock_now_ms() - node->started_ms;
+    node_next_due_s(node, &progress.next_due_ms);
+    node->options->progress(node->options->context, &progress);
+}
+
+/* Nothing left that this node could do: every campaign is settled, or stands still. */
+static bool is_finished(const struct node *node, int *exit_status)
+{
+    *exit_status = EXIT_SETTLED;
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
+        const struct campaign *campaign = node->campaign[i];
+        if (campaign == NULL || campaign->settled)
+            continue;
+        if (!campaign->frozen)
+            return false;
+        *exit_status = EXIT_STOPPED;
+    }
+    return true;
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct node *node = timer->data;
+    struct site *site;
+
+    (void)loop;
+    (void)events;
+    node->ticks++;
+    while ((site = TAILQ_FIRST(&node->waiting)) != NULL) {
+        TAILQ_REMOVE(&node->waiting, site, wait_link);
+        site->is_waiting = false;
+        site_wake(site);
+    }
+    campaigns_tick(node);
+    if (node->ticks % SECOND_EVERY == 0)
+        sites_tick(node);
+    if (node->ticks % SWEEP_EVERY == 0) {
+        domains_sweep(node);
+        sites_sweep(node);
+    }
+    if (node->ticks % 2 == 0) {
+        measure_rate(node);
+        node_tell_progress(node);
+    }
+    if (!node->draining && node->options->campaign != NULL && is_finished(node, &node->exit_status))
+        node_drain(node);
+    check_drain(node);
+}
+
+/* ---- the turn ---- */
+
+static bool rings_are_quiet(struct node *node)
+{
+    bool quiet = true;
+
+    for (uint32_t i = 0; i < node->workers; i++)
+        quiet = ring_sleep(region_up(&node->region, i)) && quiet;
+    return quiet;
+}
+
+static void on_idle(struct ev_loop *loop, ev_idle *idle, int events)
+{
+    (void)events;
+    ev_idle_stop(loop, idle); /* the next turn starts it again if there is more */
+}
+
+static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
+{
+    struct node *node = prepare->data;
+
+    (void)events;
+    for (uint32_t i = 0; i < node->workers; i++) {
+        ring_awake(region_up(&node->region, i));
+        worker_read(&node->worker[i]);
+    }
+    campaigns_refill(node);
+    domains_ask(node);
+    dispatch(node);
+    if (eventlog_flush(&node->log) == 0)
+        ledger_flush(node->ledger);
+    workers_wake(node);
+    if (node->draining && is_drained(node))
+        ev_break(loop, EVBREAK_ALL);
+    if (!rings_are_quiet(node) ||
+        (!TAILQ_EMPTY(&node->ready) && node->ledger_up && !node->draining && !node->log.failing))
+        ev_idle_start(loop, &node->busy);
+}
+
+static void on_signal(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct node *node = io->data;
+    struct signalfd_siginfo info;
+
+    (void)loop;
+    (void)events;
+    while (read(node->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD) {
+            children_reaped(node);
+            continue;
+        }
+        if (info.ssi_signo == SIGHUP)
+            continue;
+        if (!node->draining)
+            node->exit_status = node->options->campaign != NULL ? EXIT_STOPPED : EXIT_SETTLED;
+        log_info("%s: %s", strsignal((int)info.ssi_signo),
+                 node->draining ? "stopping at once"
+                                : "finishing what is under way; once more stops at once");
+        node_drain(node);
+    }
+}
+
+/* ---- starting ---- */
+
+void node_wait(struct node *node)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    ev_run(node->loop, EVRUN_NOWAIT);
+    nanosleep(&pause, NULL);
+}
+
+static int open_signals(struct node *node, struct hk_why *why)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGCHLD);
+    signal(SIGPIPE, SIG_IGN);
+    /* signalfd, not the loop's own signal watchers: those share state with the children's loops after a fork. */
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return why_set(why, HK_EIO, "cannot block signals: %s", strerror(errno));
+    node->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (node->signal_fd < 0)
+        return why_set(why, HK_EIO, "cannot make a signalfd: %s", strerror(errno));
+    ev_io_init(&node->signal_io, on_signal, node->signal_fd, EV_READ);
+    node->signal_io.data = node;
+    ev_io_start(node->loop, &node->signal_io);
+    return 0;
+}
+
+static void open_timers(struct node *node)
+{
+    ev_timer_init(&node->tick, on_tick, TICK_S, TICK_S);
+    node->tick.data = node;
+    ev_timer_start(node->loop, &node->tick);
+    ev_timer_init(&node->redis_check, on_redis_check, REDIS_CHECK_S, REDIS_CHECK_S);
+    node->redis_check.data = node;
+    ev_timer_start(node->loop, &node->redis_check);
+    ev_prepare_init(&node->turn, on_turn);
+    node->turn.data = node;
+    ev_prepare_start(node->loop, &node->turn);
+    ev_idle_init(&node->busy, on_idle);
+}
+
+static int open_ledger(struct node *node, struct hk_why *why)
+{
+    const struct ledger_callbacks callbacks = {.context = node,
+                                               .up = on_ledger_up,
+                                               .down = on_ledger_down,
+                                               .verdict = outcome_verdict,
+                                               .broken = on_ledger_broken};
+    uint64_t until = clock_now_ms() + LEDGER_UP_WAIT_MS;
+    int rc = store_open(node->config, &node->store, why);
+
+    if (rc == 0)
+        rc = store_epoch_next(node->store, &node->epoch, why);
+    if (rc == 0)
+        rc = eventlog_open(&node->log, node->config, node->epoch, why);
+    if (rc == 0)
+        rc = ledger_open(node->config, node->loop, node->epoch, &callbacks, &node->ledger, why);
+    while (rc == 0 && !node->ledger_up) {
+        node_wait(node);
+        if (!node->ledger_up && clock_now_ms() > until)
+            rc = why_set(why, HK_EDOWN, "Redis does not answer");
+    }
+    return rc;
+}
+
+static int open_campaigns(struct node *node, struct hk_why *why)
+{
+    char **id = NULL;
+    size_t count = 0;
+    int rc;
+
+    if (node->options->campaign != NULL)
+        return campaign_open(node, node->options->campaign, why);
+    rc = store_campaign_list(node->store, &id, &count, why);
+    for (size_t i = 0; i < count; i++) {
+        struct manifest manifest;
+        struct hk_why skipped;
+        if (store_campaign_get(node->store, id[i], &manifest, &skipped) == 0 && manifest.settled_us == 0 &&
+            strcmp(manifest.state, "cancelled") != 0 && campaign_open(node, id[i], &skipped) != 0)
+            log_error("campaign %s is not run: %s", id[i], skipped.text);
+        free(id[i]);
+    }
+    free(id);
+    return rc;
+}
+
+static int open_region(struct node *node, struct hk_why *why)
+{
+    char path[4096];
+    int rc;
+
+    if (config_path(node->config, path, sizeof path, "region") != 0)
+        return why_set(why, HK_ETOOBIG, "%s: state_dir is too long a path", node->config->state_dir);
+    rc = region_create(path, region_sizes_for(node->config->workers, node->config->smtp.connections),
+                       node->epoch, &node->region, why);
+    if (rc != 0)
+        return rc;
+    node->free_dest = hk_xcalloc(node->region.header->sizes.dest_slots, sizeof *node->free_dest);
+    for (uint32_t i = node->region.header->sizes.dest_slots; i-- > 0;)
+        node->free_dest[node->free_dests++] = i;
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL)
+            campaign_publish(node->campaign[i]);
+    return 0;
+}
+
+static int node_start(struct node *node, struct hk_why *why)
+{
+    int rc = open_signals(node, why);
+
+    if (rc == 0)
+        rc = open_ledger(node, why);
+    if (rc == 0)
+        rc = open_campaigns(node, why);
+    if (rc == 0)
+        rc = settle_region(node, why);
+    if (rc == 0)
+        rc = open_region(node, why);
+    if (rc == 0)
+        rc = control_open(node, why);
+    if (rc == 0)
+        rc = children_start(node, why);
+    if (rc == 0)
+        open_timers(node);
+    return rc;
+}
+
+/* ---- stopping ---- */
+
+/* A region with nothing under way has nothing to tell the next node. */
+static void remove_region(struct node *node, bool clean)
+{
+    char path[4096], *old;
+
+    region_close(&node->region);
+    free(node->free_dest);
+    if (config_path(node->config, path, sizeof path, "region") != 0)
+        return;
+    if (clean)
+        unlink(path);
+    old = hk_xasprintf("%s.old", path);
+    unlink(old);
+    free(old);
+}
+
+static void node_stop(struct node *node)
+{
+    bool clean = node->holds == 0 && node->ledger != NULL && ledger_pending(node->ledger) == 0;
+
+    control_close(node);
+    if (node->worker != NULL)
+        children_stop(node);
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL)
+            campaign_close(node->campaign[i]);
+    if (node->ledger != NULL)
+        ledger_close(node->ledger);
+    if (node->store != NULL)
+        store_close(node->store);
+    eventlog_close(&node->log);
+    if (node->region.base != NULL)
+        remove_region(node, clean);
+    ev_loop_destroy(node->loop);
+    if (node->signal_fd >= 0)
+        close(node->signal_fd);
+}
+
+int node_run(const struct config *config, struct node_place *place, const struct node_options *options)
+{
+    struct node *node = hk_xcalloc(1, sizeof *node);
+    struct hk_why why;
+    int rc, exit_status;
+
+    node->config = config;
+    node->place = place;
+    node->options = options;
+    node->control_fd = -1;
+    node->signal_fd = -1;
+    node->started_ms = clock_now_ms();
+    TAILQ_INIT(&node->ready);
+    TAILQ_INIT(&node->waiting);
+    domains_open(node);
+    node->loop = ev_loop_new(EVFLAG_AUTO);
+    HK_BUG_ON(node->loop == NULL);
+    process_title_set("hikyaku: master");
+    rc = node_start(node, &why);
+    if (rc == 0) {
+        ev_run(node->loop, 0);
+        node_tell_progress(node);
+    } else {
+        log_error("%s", why.text);
+        node->exit_status =
+            rc == HK_EINVAL || rc == HK_ECHANGED || rc == HK_ENOENT ? EXIT_USAGE : EXIT_NEEDED;
+    }
+    exit_status = node->exit_status;
+    node_stop(node);
+    free(node);
+    return exit_status;
+}

@@ -1,0 +1,435 @@
+/* outcome.c - what became of a permission: event line first, then the ledger, then the recipient leaves memory.
+ *
+ * Every recipient that leaves a queue comes through here exactly once: as a flight's outcome, or as a run that cannot be
+ * tried. He stays active (campaign.c) until the ledger has answered, so nothing can queue him twice.
+ */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "master.h"
+
+#define COOKIE_RUN \
+    ((uint64_t)1 << 63) /* the op is about a run, not about a flight slot: campaign slot in the low bits */
+
+/* ---- events ---- */
+
+static void event_reply(struct eventlog *log, const struct outcome_reply *reply)
+{
+    char enhanced[16], text[REGION_REPLY_TEXT];
+    size_t length = reply->text_length < sizeof text ? reply->text_length : sizeof text;
+
+    memcpy(text, reply->text, length);
+    for (size_t i = 0; i < length; i++)
+        if (text[i] == '\n' || text[i] == '\r')
+            text[i] = ' ';
+    event_word(log, "phase", log_phase_name((enum log_phase)reply->log_phase));
+    event_object(log, "reply");
+    if (reply->code != 0)
+        event_number(log, "code", reply->code);
+    if (reply->enhanced[0] != 0) {
+        snprintf(enhanced, sizeof enhanced, "%u.%u.%u", reply->enhanced[0], reply->enhanced[1],
+                 reply->enhanced[2]);
+        event_word(log, "enhanced", enhanced);
+    }
+    event_text(log, "text", text, length);
+    event_object_end(log);
+}
+
+static void event_verdict(struct eventlog *log, struct verdict verdict)
+{
+    if (verdict.reply_class == CLASS_NONE)
+        return;
+    event_word(log, "class", reply_class_name(verdict.reply_class));
+    event_word(log, "disposition", disposition_name(verdict.disposition));
+}
+
+static void event_address(struct eventlog *log, const char *key, uint8_t family, const uint8_t *address)
+{
+    char text[INET6_ADDRSTRLEN];
+
+    if ((family == AF_INET || family == AF_INET6) && inet_ntop(family, address, text, sizeof text) != NULL)
+        event_word(log, key, text);
+}
+
+static void event_recipient(struct eventlog *log, const struct campaign *campaign, uint32_t index)
+{
+    struct segment_record record;
+
+    event_word(log, "campaign", campaign->manifest.campaign);
+    if (segment_record(campaign->segment, index, &record) == 0)
+        event_text(log, "recipient", record.email, record.email_length);
+    event_number(log, "index", index);
+}
+
+static void event_connection(struct node *node, const struct region *region, const struct conn_info *info)
+{
+    struct eventlog *log = &node->log;
+    const struct destination *dest;
+
+    if (info->source < node->config->source_count && node->config->source[info->source].name[0] != '\0')
+        event_word(log, "source", node->config->source[info->source].name);
+    event_address(log, "source_ip", info->family, info->local);
+    if (info->dest < region->header->sizes.dest_slots) {
+        dest = &region->destination[info->dest];
+        event_text(log, "site", dest->site, strnlen(dest->site, sizeof dest->site));
+        event_word(log, "mx", destination_mx_name(dest, dest->address[info->mx % DEST_ADDRESSES_MAX].mx));
+    }
+    event_address(log, "mx_ip", info->family, info->peer);
+    if (info->tls_version[0] == '\0')
+        return;
+    event_object(log, "tls");
+    event_text(log, "version", info->tls_version, strnlen(info->tls_version, sizeof info->tls_version));
+    event_text(log, "cipher", info->tls_cipher, strnlen(info->tls_cipher, sizeof info->tls_cipher));
+    if (info->tls_verified[0] != '\0')
+        event_text(log, "verified_by", info->tls_verified,
+                   strnlen(info->tls_verified, sizeof info->tls_verified));
+    event_object_end(log);
+}
+
+static const char *outcome_name(uint8_t state)
+{
+    return state == LEDGER_EXPIRED ? "deferred" : ledger_state_name((enum ledger_state)state);
+}
+
+/* The line of a flight that ended. One that was told before its master died keeps its id. */
+static void event_attempt(struct node *node, const struct region *region, uint32_t worker,
+                          struct flight *flight, const struct campaign *campaign, struct ledger_word word,
+                          struct verdict verdict)
+{
+    struct eventlog *log = &node->log;
+    const struct conn_info *info;
+
+    if (flight->event != 0)
+        event_begin_again(log, "attempt", region->header->epoch, flight->event);
+    else
+        flight->event = event_begin(log, "attempt");
+    event_recipient(log, campaign, flight->send.index);
+    event_number(log, "attempt", word.attempts);
+    event_word(log, "outcome", outcome_name(word.state));
+    event_reply(log, &flight->reply);
+    event_verdict(log, verdict);
+    if (flight->conn < region->header->sizes.conn_slots) {
+        info = region_conn(region, worker, flight->conn);
+        event_connection(node, region, info);
+        event_number(log, "bytes", flight->bytes);
+        event_number(log, "queue_ms", flight->queue_ms);
+        event_number(log, "smtp_ms", flight->smtp_ms);
+        event_number(log, "connection", info->serial);
+        event_number(log, "nth", flight->nth);
+    }
+    event_end(log);
+}
+
+static void event_expired(struct node *node, const struct campaign *campaign, uint32_t index,
+                          const char *site)
+{
+    event_begin(&node->log, "expired");
+    event_recipient(&node->log, campaign, index);
+    event_word(&node->log, "site", site);
+    event_end(&node->log);
+}
+
+void event_unreachable(struct node *node, const struct dest *dest, const char *site, uint64_t recipients,
+                       const struct outcome_reply *failure)
+{
+    struct eventlog *log = &node->log;
+
+    event_begin(log, "attempt");
+    event_word(log, "outcome", "deferred");
+    event_number(log, "recipients", recipients);
+    event_reply(log, failure);
+    event_verdict(log, reply_classify((enum log_phase)failure->log_phase, failure->code, failure->enhanced,
+                                      failure->text, failure->text_length));
+    event_word(log, "site", site);
+    if (dest != NULL && dest->failure_ip[0] != '\0')
+        event_word(log, "mx_ip", dest->failure_ip);
+    event_end(log);
+}
+
+/* ---- runs that cannot be tried ---- */
+
+static uint32_t deadline_s(const struct campaign *campaign, uint32_t first_s)
+{
+    return first_s + campaign->node->config->retry.give_up_s;
+}
+
+bool run_is_over(const struct campaign *campaign, const struct run *run)
+{
+    return run->first_s != 0 && campaign_now_s(campaign) >= deadline_s(campaign, run->first_s);
+}
+
+/* When the recipient is tried again after its `attempts`-th attempt: the schedule's step, but never past the deadline. */
+static uint32_t next_due_s(const struct campaign *campaign, uint32_t attempts, uint32_t first_s)
+{
+    const struct config *config = campaign->node->config;
+    size_t step = attempts > 0 ? attempts - 1 : 0;
+    uint32_t due_s, deadline = deadline_s(campaign, first_s);
+
+    if (step >= config->retry.schedule_count)
+        step = config->retry.schedule_count - 1;
+    due_s = campaign_now_s(campaign) + config->retry.schedule_s[step];
+    return due_s < deadline ? due_s : deadline;
+}
+
+static void push(struct campaign *campaign, const struct ledger_op *op)
+{
+    if (ledger_push(campaign->node->ledger, campaign->manifest.campaign, op) != 0)
+        node_freeze(campaign, "out of memory");
+}
+
+static void push_run(struct campaign *campaign, const struct run *run, struct ledger_op op)
+{
+    op.segment = run->segment;
+    op.index = run->index;
+    op.count = run->count;
+    op.span = segment_span_of(campaign->segment, run->index);
+    op.span_first = campaign->span[op.span].first;
+    op.cookie = COOKIE_RUN | run->campaign;
+    push(campaign, &op);
+}
+
+void run_put_back(struct campaign *campaign, struct run run, enum reply_class reply_class, uint16_t code)
+{
+    struct ledger_word word = {.state = LEDGER_DEFERRED, .reply_class = (uint8_t)reply_class, .code = code};
+    uint32_t first_s = run.first_s != 0 ? run.first_s : campaign_now_s(campaign);
+
+    push_run(campaign, &run,
+             (struct ledger_op){.kind = OP_PUT_BACK,
+                                .word = ledger_pack(word),
+                                .due_s = next_due_s(campaign, run.attempts + 1u, first_s),
+                                .first_s = first_s});
+}
+
+void run_bounce(struct campaign *campaign, struct run run, const char *site, const char *words)
+{
+    struct node *node = campaign->node;
+    struct ledger_word word = {.state = LEDGER_BOUNCED, .reply_class = CLASS_DOMAIN_INVALID, .attempts = 1};
+    struct outcome_reply reply = {.log_phase = LOG_PHASE_CONNECT};
+    const struct verdict verdict = {CLASS_DOMAIN_INVALID, DISPOSITION_SUPPRESS};
+
+    reply.text_length = (uint16_t)snprintf(reply.text, sizeof reply.text, "%s", words);
+    for (uint32_t i = 0; i < run.count; i++) {
+        event_begin(&node->log, "attempt");
+        event_recipient(&node->log, campaign, run.index + i);
+        event_number(&node->log, "attempt", run.attempts + 1u);
+        event_word(&node->log, "outcome", "bounced");
+        event_reply(&node->log, &reply);
+        event_verdict(&node->log, verdict);
+        event_word(&node->log, "site", site);
+        event_end(&node->log);
+    }
+    push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
+}
+
+void run_expire(struct campaign *campaign, struct run run, const char *site)
+{
+    struct ledger_word word = {.state = LEDGER_EXPIRED, .reply_class = CLASS_NETWORK};
+
+    for (uint32_t i = 0; i < run.count; i++)
+        event_expired(campaign->node, campaign, run.index + i, site);
+    push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
+}
+
+/* ---- flights ---- */
+
+static struct ledger_op flight_op(const struct worker *worker, uint32_t slot, enum ledger_op_kind kind)
+{
+    const struct hold *hold = &worker->hold[slot];
+    const struct campaign *campaign = worker->node->campaign[hold->run.campaign];
+
+    return (struct ledger_op){
+        .kind = (uint8_t)kind,
+        .attempt = (uint8_t)(hold->run.attempts < UINT8_MAX ? hold->run.attempts + 1 : UINT8_MAX),
+        .segment = hold->run.segment,
+        .span = hold->span,
+        .index = hold->run.index,
+        .span_first = campaign->span[hold->span].first,
+        .count = 1,
+        .cookie = (uint64_t)worker->number << 32 | slot};
+}
+
+void flight_commit(struct worker *worker, uint32_t slot)
+{
+    struct hold *hold = &worker->hold[slot];
+    struct ledger_op op = flight_op(worker, slot, OP_COMMIT);
+
+    HK_BUG_ON(!hold->used || hold->done || hold->commit != COMMIT_NONE);
+    hold->commit = COMMIT_ASKED;
+    push(worker->node->campaign[hold->run.campaign], &op);
+}
+
+/* The slot has nothing more to tell: it and what it held of the destination go back. */
+static void hold_end(struct worker *worker, uint32_t slot)
+{
+    struct dest *dest = worker->hold[slot].dest;
+
+    slot_release(worker, slot);
+    dest->refs--;
+    dest_forget(dest);
+}
+
+static void flight_returned(struct worker *worker, uint32_t slot)
+{
+    struct hold *hold = &worker->hold[slot];
+    struct ledger_op op;
+
+    if (hold->commit == COMMIT_ASKED || hold->commit == COMMIT_GRANTED) {
+        op = flight_op(worker, slot, OP_RELEASE);
+        push(worker->node->campaign[hold->run.campaign], &op);
+        return; /* queued again when the ledger has let go */
+    }
+    dest_enqueue(hold->dest, hold->run, true);
+    hold_end(worker, slot);
+}
+
+static struct ledger_word flight_word(const struct campaign *campaign, const struct flight *flight,
+                                      uint8_t attempts, uint32_t first_s, struct verdict verdict)
+{
+    struct ledger_word word = {
+        .attempts = attempts, .reply_class = (uint8_t)verdict.reply_class, .code = flight->reply.code};
+
+    switch (flight->result) {
+    case RESULT_SENT:
+        word.state = LEDGER_SENT;
+        break;
+    case RESULT_BOUNCED:
+        word.state = LEDGER_BOUNCED;
+        break;
+    case RESULT_UNKNOWN:
+        word.state = LEDGER_UNKNOWN;
+        break;
+    default:
+        word.state =
+            campaign_now_s(campaign) >= deadline_s(campaign, first_s) ? LEDGER_EXPIRED : LEDGER_DEFERRED;
+        break;
+    }
+    return word;
+}
+
+void flight_outcome(struct node *node, const struct region *region, uint32_t worker, struct flight *flight,
+                    struct campaign *campaign, struct ledger_op op)
+{
+    const struct outcome_reply *reply = &flight->reply;
+    struct verdict verdict = {CLASS_NONE, DISPOSITION_NONE};
+    struct ledger_word word;
+
+    if (op.first_s == 0)
+        op.first_s = campaign_now_s(campaign);
+    if (flight->result == RESULT_DEFERRED || flight->result == RESULT_BOUNCED)
+        verdict = reply_classify((enum log_phase)reply->log_phase, reply->code, reply->enhanced, reply->text,
+                                 reply->text_length);
+    word = flight_word(campaign, flight, op.attempt, op.first_s, verdict);
+    op.word = ledger_pack(word);
+    if (word.state == LEDGER_DEFERRED)
+        op.due_s = next_due_s(campaign, word.attempts, op.first_s);
+    event_attempt(node, region, worker, flight, campaign, word, verdict);
+    if (word.state == LEDGER_EXPIRED)
+        event_expired(node, campaign, op.index, NULL);
+    push(campaign, &op);
+}
+
+void flight_done(struct worker *worker, uint32_t slot)
+{
+    struct node *node = worker->node;
+    struct hold *hold = &worker->hold[slot];
+    struct flight *flight = region_flight(&node->region, worker->number, slot);
+    struct campaign *campaign;
+
+    HK_BUG_ON(!hold->used || hold->done);
+    hold->done = true;
+    campaign = node->campaign[hold->run.campaign];
+    if (hold->conn != NULL) {
+        hold->conn->under_way--;
+        conn_feed(hold->conn);
+        hold->conn = NULL;
+    }
+    if (flight->result == RESULT_RETURNED && flight->reply.text_length > 0)
+        node_freeze(campaign, flight->reply.text);
+    if (flight->result == RESULT_RETURNED) {
+        flight_returned(worker, slot);
+    } else if (flight->result == RESULT_DENIED) {
+        campaign_release(campaign, hold->span, hold->run.index, 1, 0);
+        hold_end(worker, slot);
+    } else {
+        struct ledger_op op = flight_op(worker, slot, OP_OUTCOME);
+        op.first_s = hold->run.first_s;
+        flight_outcome(node, &node->region, worker->number, flight, campaign, op);
+    }
+}
+
+void flight_lost_reply(struct flight *flight, const char *words)
+{
+    flight->result = RESULT_UNKNOWN;
+    memset(&flight->reply, 0, sizeof flight->reply);
+    flight->reply.log_phase = LOG_PHASE_DOT;
+    flight->reply.text_length =
+        (uint16_t)snprintf(flight->reply.text, sizeof flight->reply.text, "%s", words);
+}
+
+void flight_orphan(struct worker *worker, uint32_t slot)
+{
+    struct flight *flight = region_flight(&worker->node->region, worker->number, slot);
+    uint32_t phase = atomic_load_explicit(&flight->phase, memory_order_acquire);
+
+    if (phase == FLIGHT_DOT) {
+        flight_lost_reply(flight, "our worker died before the reply");
+    } else if (phase != FLIGHT_DONE) {
+        flight->result = RESULT_RETURNED;
+        flight->reply.text_length = 0;
+    }
+    flight_done(worker, slot);
+}
+
+/* ---- what the ledger says ---- */
+
+static void verdict_commit(struct worker *worker, uint32_t slot, enum ledger_verdict verdict)
+{
+    struct hold *hold = &worker->hold[slot];
+    struct campaign *campaign = worker->node->campaign[hold->run.campaign];
+    struct desc answer = {.kind = verdict == VERDICT_DONE ? DESC_GRANT : DESC_DENY, .slot = slot};
+
+    if (verdict == VERDICT_LOST || verdict == VERDICT_NOT_OURS)
+        node_freeze(campaign, verdict == VERDICT_LOST ? "the ledger has lost a span that was taken"
+                                                      : "another node took over a span of ours");
+    if (hold->done)
+        return; /* the worker gave it back meanwhile: a release is on its way */
+    hold->commit = verdict == VERDICT_DONE ? COMMIT_GRANTED : COMMIT_REFUSED;
+    worker_tell(worker, &answer);
+}
+
+static void verdict_flight(struct worker *worker, const struct ledger_op *op, enum ledger_verdict verdict)
+{
+    uint32_t slot = (uint32_t)op->cookie;
+    struct hold *hold = &worker->hold[slot];
+    struct campaign *campaign = worker->node->campaign[hold->run.campaign];
+
+    if (op->kind == OP_COMMIT) {
+        verdict_commit(worker, slot, verdict);
+        return;
+    }
+    if (op->kind == OP_RELEASE && verdict == VERDICT_DONE) {
+        dest_enqueue(hold->dest, hold->run, true);
+    } else {
+        site_settled(hold->dest->site, 1);
+        campaign_release(campaign, hold->span, hold->run.index, 1, op->kind == OP_OUTCOME ? op->due_s : 0);
+    }
+    hold_end(worker, slot);
+}
+
+void outcome_verdict(void *context, const char *id, const struct ledger_op *op, enum ledger_verdict verdict)
+{
+    struct node *node = context;
+    struct campaign *campaign;
+
+    if (op->cookie == COOKIE_OLD_REGION)
+        return; /* settle.c waits for the ledger as a whole */
+    if ((op->cookie & COOKIE_RUN) == 0) {
+        verdict_flight(&node->worker[op->cookie >> 32], op, verdict);
+        return;
+    }
+    campaign = campaign_find(node, id);
+    HK_BUG_ON(campaign == NULL);
+    campaign_release(campaign, op->span, op->index, op->count, op->kind == OP_PUT_BACK ? op->due_s : 0);
+    if (op->kind == OP_SETTLE)
+        node->settled_total += op->count;
+}

@@ -1,0 +1,174 @@
+/* settle.c - what a dead master's region tells: each flight it left is settled before anything new is sent.
+ *
+ * The region is read once no worker of it lives (their lock is free). A region of another boot is not believed: what the
+ * ledger calls sending becomes unknown when its span is taken.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "master.h"
+
+#define LOCK_GRACE_MS  5000u  /* beyond node.orphan, within which workers without a master end */
+#define LEDGER_WAIT_MS 60000u /* for the ledger to take what was found */
+
+struct tally {
+    uint64_t told, unknown, again, strange;
+};
+
+static int wait_for_workers(const struct node *node, struct hk_why *why)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    uint64_t until = clock_now_ms() + node->config->node.orphan_ms + LOCK_GRACE_MS;
+    char path[4096];
+    bool said = false;
+    int fd;
+
+    if (config_path(node->config, path, sizeof path, "workers.lock") != 0)
+        return why_set(why, HK_ETOOBIG, "state_dir is too long a path");
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (clock_now_ms() > until) {
+            close(fd);
+            return why_set(why, HK_EBUSY, "%s: workers of an earlier node still hold it; end them first",
+                           path);
+        }
+        if (!said)
+            log_info("waiting for the workers of a dead master to end");
+        said = true;
+        nanosleep(&pause, NULL);
+    }
+    close(fd);
+    return 0;
+}
+
+/* The campaign a slot of the old table means, opened if this node does not run it already. */
+static struct campaign *old_campaign(struct node *node, const struct region *old, uint16_t slot,
+                                     bool opened[])
+{
+    struct hk_why why;
+    struct campaign *campaign;
+    const char *id;
+
+    if (slot >= REGION_CAMPAIGNS_MAX)
+        return NULL;
+    id = old->campaign[slot].id;
+    if (memchr(id, '\0', sizeof old->campaign[slot].id) == NULL || !campaign_id_is_valid(id))
+        return NULL;
+    campaign = campaign_find(node, id);
+    if (campaign != NULL)
+        return campaign;
+    if (campaign_open(node, id, &why) != 0) {
+        log_error("campaign %s: %s", id, why.text);
+        return NULL;
+    }
+    campaign = campaign_find(node, id);
+    opened[campaign->slot] = true;
+    return campaign;
+}
+
+static void settle_flight(struct node *node, const struct region *old, uint32_t worker, struct flight *flight,
+                          bool opened[], struct tally *tally)
+{
+    uint32_t phase = atomic_load_explicit(&flight->phase, memory_order_acquire);
+    struct campaign *campaign;
+    struct ledger_op op = {.cookie = COOKIE_OLD_REGION, .count = 1};
+
+    if (phase == FLIGHT_FREE)
+        return;
+    campaign = old_campaign(node, old, flight->send.campaign, opened);
+    if (campaign == NULL || flight->send.index >= segment_count(campaign->segment) || phase > FLIGHT_DONE) {
+        tally->strange++;
+        return;
+    }
+    op.attempt = flight->send.attempt;
+    op.segment = flight->send.segment;
+    op.index = flight->send.index;
+    op.span = segment_span_of(campaign->segment, op.index);
+    op.span_first = campaign->span[op.span].first;
+    if (phase == FLIGHT_DOT)
+        flight_lost_reply(flight, "our node died before the reply");
+    if (phase == FLIGHT_DOT || (phase == FLIGHT_DONE && flight->result >= RESULT_SENT)) {
+        op.kind = OP_OUTCOME;
+        flight_outcome(node, old, worker, flight, campaign, op);
+        tally->unknown += flight->result == RESULT_UNKNOWN;
+        tally->told += flight->result != RESULT_UNKNOWN;
+        return;
+    }
+    op.kind = OP_RELEASE;
+    if (ledger_push(node->ledger, campaign->manifest.campaign, &op) != 0)
+        node_freeze(campaign, "out of memory");
+    tally->again++;
+}
+
+static int wait_for_ledger(struct node *node, struct hk_why *why)
+{
+    uint64_t until = clock_now_ms() + LEDGER_WAIT_MS;
+
+    while (ledger_pending(node->ledger) > 0) {
+        if (eventlog_flush(&node->log) == 0)
+            ledger_flush(node->ledger);
+        node_wait(node);
+        if (clock_now_ms() > until)
+            return why_set(why, HK_EDOWN,
+                           "Redis does not take what the last run left; try again when it does");
+    }
+    return 0;
+}
+
+static int settle_flights(struct node *node, const struct region *old, struct hk_why *why)
+{
+    bool opened[REGION_CAMPAIGNS_MAX] = {false};
+    struct tally tally = {0};
+    int rc;
+
+    for (uint32_t w = 0; w < old->header->sizes.workers; w++)
+        for (uint32_t i = 0; i < old->header->sizes.flight_slots; i++)
+            settle_flight(node, old, w, region_flight(old, w, i), opened, &tally);
+    rc = wait_for_ledger(node, why);
+    if (tally.told + tally.unknown + tally.again + tally.strange > 0)
+        log_info("the last run left %llu messages under way: %llu had their outcome, %llu are unknown, %llu "
+                 "are sent "
+                 "again",
+                 (unsigned long long)(tally.told + tally.unknown + tally.again),
+                 (unsigned long long)tally.told, (unsigned long long)tally.unknown,
+                 (unsigned long long)tally.again);
+    if (tally.strange > 0)
+        log_warning("%llu flights of the last run belong to no campaign that is here",
+                    (unsigned long long)tally.strange);
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (opened[i])
+            campaign_close(node->campaign[i]);
+    return rc;
+}
+
+int settle_region(struct node *node, struct hk_why *why)
+{
+    struct region old;
+    char path[4096];
+    bool same_boot;
+    int rc = wait_for_workers(node, why);
+
+    if (rc == 0 && config_path(node->config, path, sizeof path, "region") != 0)
+        rc = why_set(why, HK_ETOOBIG, "state_dir is too long a path");
+    if (rc != 0)
+        return rc;
+    rc = region_attach(path, &old, &same_boot, why);
+    if (rc == HK_ENOENT)
+        return 0;
+    if (rc != 0) {
+        log_warning("%s; what was under way counts as unknown", why->text);
+        return 0;
+    }
+    if (same_boot)
+        rc = settle_flights(node, &old, why);
+    else
+        log_warning("the machine was started anew: what was under way counts as unknown");
+    region_close(&old);
+    return rc;
+}

@@ -1,0 +1,330 @@
+/* site.c - sites, their lanes and destinations: what limits apply to a recipient, and the queue he waits in.
+ *
+ * A site is named as design 2 says; the same MX set under two providers is two destinations. Everything here goes away
+ * again when nothing waits in it, nothing is connected to it and no domain names it.
+ */
+#include <netinet/in.h>
+#include <string.h>
+
+#include "master.h"
+
+#define USEFUL_AT_FIRST 256u /* recipients of a new site that count for the window */
+#define USEFUL_SECONDS  10u
+
+/* ---- how much of the window a site takes ---- */
+
+static uint64_t site_share(const struct site *site)
+{
+    return site->queued < site->useful ? site->queued : site->useful;
+}
+
+static void site_count(struct site *site, int64_t change)
+{
+    uint64_t before = site_share(site);
+
+    site->queued = (uint64_t)((int64_t)site->queued + change);
+    site->node->movable = site->node->movable - before + site_share(site);
+}
+
+void site_settled(struct site *site, uint64_t count)
+{
+    site->settled += count;
+    site->node->settled_total += count;
+}
+
+/* A site that sends fast may hold many recipients in the window, one that crawls only a few: so slow ones never fill it. */
+void sites_tick(struct node *node)
+{
+    size_t cursor = 0;
+    struct site *site = NULL;
+
+    while ((site = table_next(&node->sites, &cursor, site != NULL ? &site->link : NULL)) != NULL) {
+        uint64_t share = site_share(site);
+        site->useful = USEFUL_AT_FIRST / 4 + (site->settled - site->before) * USEFUL_SECONDS;
+        site->before = site->settled;
+        node->movable = node->movable - share + site_share(site);
+    }
+}
+
+/* ---- sites ---- */
+
+static void on_site_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    site_wake(timer->data);
+}
+
+/* Sources of the first pool, or all of them where no pool stands. */
+static uint32_t lane_sources(const struct config *config, uint16_t *source, uint32_t max)
+{
+    uint32_t count = 0;
+
+    if (config->pool_count > 0)
+        for (size_t i = 0; i < config->pool[0].count && count < max; i++)
+            source[count++] = (uint16_t)config->pool[0].source[i];
+    else
+        for (size_t i = 0; i < config->source_count && count < max; i++)
+            source[count++] = (uint16_t)i;
+    return count;
+}
+
+static struct site *site_get(struct node *node, const char *name, const struct cfg_provider *provider)
+{
+    struct site *site = table_find(&node->sites, name);
+    uint16_t source[64];
+
+    if (site != NULL)
+        return site;
+    site = hk_xcalloc(1, sizeof *site);
+    site->node = node;
+    site->name = hk_xstrdup(name);
+    site->provider = provider;
+    site->useful = USEFUL_AT_FIRST;
+    site->lanes = lane_sources(node->config, source, sizeof source / sizeof source[0]);
+    site->lane = hk_xcalloc(site->lanes, sizeof *site->lane);
+    for (uint32_t i = 0; i < site->lanes; i++) {
+        site->lane[i].site = site;
+        site->lane[i].source = source[i];
+        site->lane[i].cap = UINT32_MAX;
+        limit_init(&site->lane[i].rate, provider->rate, provider->burst);
+        limit_init(&site->lane[i].conn_rate, provider->max_connection_rate, 1);
+    }
+    TAILQ_INIT(&site->dests);
+    ev_timer_init(&site->timer, on_site_timer, 0.0, 0.0);
+    site->timer.data = site;
+    table_add(&node->sites, &site->link, site->name);
+    return site;
+}
+
+/* A limit that is not yet at rest has to be remembered, or the site could begin anew and pass more than it allows. */
+static bool site_is_at_rest(const struct site *site, uint64_t now_us)
+{
+    if (!TAILQ_EMPTY(&site->dests) || site->is_ready || site->is_waiting ||
+        site->no_pipelining_until_ms > now_us / 1000)
+        return false;
+    for (uint32_t i = 0; i < site->lanes; i++) {
+        const struct lane *lane = &site->lane[i];
+        if (lane->conns > 0 || lane->rate.due_us > now_us || lane->conn_rate.due_us > now_us ||
+            lane->cap_until_ms > now_us / 1000)
+            return false;
+    }
+    return true;
+}
+
+void sites_sweep(struct node *node)
+{
+    uint64_t now_us = clock_now_us();
+    size_t cursor = 0;
+    struct site *site, *next;
+
+    for (site = table_next(&node->sites, &cursor, NULL); site != NULL; site = next) {
+        next = table_next(&node->sites, &cursor, &site->link);
+        if (!site_is_at_rest(site, now_us))
+            continue;
+        table_remove(&node->sites, &site->link);
+        ev_timer_stop(node->loop, &site->timer);
+        free(site->lane);
+        free(site->name);
+        free(site);
+    }
+}
+
+/* ---- destinations ---- */
+
+static const struct resolve_answer *sort_of; /* for the comparison below: qsort takes no context */
+
+static int by_preference_then_name(const void *a, const void *b)
+{
+    uint8_t x = *(const uint8_t *)a, y = *(const uint8_t *)b;
+
+    if (sort_of->host[x].preference != sort_of->host[y].preference)
+        return sort_of->host[x].preference < sort_of->host[y].preference ? -1 : 1;
+    return strcmp(sort_of->host[x].name, sort_of->host[y].name);
+}
+
+static uint8_t sorted_hosts(const struct resolve_answer *answer, uint8_t order[RESOLVE_HOSTS_MAX])
+{
+    for (uint8_t i = 0; i < answer->host_count; i++)
+        order[i] = i;
+    sort_of = answer;
+    qsort(order, answer->host_count, 1, by_preference_then_name);
+    return answer->host_count;
+}
+
+static struct site *site_of_answer(struct node *node, const char *domain, int16_t route,
+                                   const struct resolve_answer *answer)
+{
+    const char *mx[RESOLVE_HOSTS_MAX], *first = NULL;
+    const struct cfg_provider *provider;
+
+    for (uint8_t i = 0; i < answer->host_count; i++) {
+        mx[i] = answer->host[i].name;
+        if (first == NULL || strcmp(mx[i], first) < 0)
+            first = mx[i];
+    }
+    if (route >= 0) {
+        const char *title = node->config->route[route].domain;
+        return site_get(node, title, config_provider(node->config, title, mx, answer->host_count));
+    }
+    provider = config_provider(node->config, domain, mx, answer->host_count);
+    if (strcmp(provider->name, "default") != 0)
+        return site_get(node, provider->name, provider);
+    return site_get(node, first != NULL ? first : domain, provider);
+}
+
+/* What tells one MX set of a site from another: the site, then its hosts by rank. */
+static char *dest_key(const struct site *site, const struct resolve_answer *answer)
+{
+    uint8_t order[RESOLVE_HOSTS_MAX];
+    uint8_t count = sorted_hosts(answer, order);
+    char *key = hk_xasprintf("%s", site->name);
+
+    for (uint8_t i = 0; i < count; i++) {
+        bool same = i > 0 && answer->host[order[i]].preference == answer->host[order[i - 1]].preference;
+        char *longer = hk_xasprintf("%s%s%s", key, same ? "=" : " ", answer->host[order[i]].name);
+        free(key);
+        key = longer;
+    }
+    return key;
+}
+
+struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route,
+                            const struct resolve_answer *answer)
+{
+    struct site *site = site_of_answer(node, domain, route, answer);
+    const struct cfg_route *relay = route >= 0 ? &node->config->route[route] : NULL;
+    char *key = dest_key(site, answer);
+    struct dest *dest = table_find(&node->dests, key);
+
+    if (dest == NULL) {
+        dest = hk_xcalloc(1, sizeof *dest);
+        dest->site = site;
+        dest->name = key;
+        dest->route = route;
+        dest->port = relay != NULL ? relay->relay.port : node->config->smtp.port;
+        dest->tls = (uint8_t)(relay != NULL ? relay->tls : site->provider->tls);
+        dest->shared = UINT32_MAX;
+        dest->hosts = hk_xcalloc(1, sizeof *dest->hosts);
+        TAILQ_INIT(&dest->hungry);
+        TAILQ_INSERT_TAIL(&site->dests, dest, of_site);
+        table_add(&node->dests, &dest->link, dest->name);
+    } else {
+        free(key);
+    }
+    /* New connections get the newest addresses; open ones keep the slot they were opened with. */
+    *dest->hosts = *answer;
+    dest->shared = UINT32_MAX;
+    return dest;
+}
+
+void dest_forget(struct dest *dest)
+{
+    if (dest->domains > 0 || dest->refs > 0 || dest->queue.runs > 0)
+        return;
+    TAILQ_REMOVE(&dest->site->dests, dest, of_site);
+    table_remove(&dest->site->node->dests, &dest->link);
+    free(dest->hosts);
+    free(dest->name);
+    free(dest);
+}
+
+void dest_enqueue(struct dest *dest, struct run run, bool first)
+{
+    if (first)
+        queue_put_first(&dest->queue, run);
+    else
+        queue_put(&dest->queue, run);
+    site_count(dest->site, run.count);
+    site_wake(dest->site);
+}
+
+bool dest_next(struct dest *dest, struct run *run)
+{
+    if (!queue_get_one(&dest->queue, run))
+        return false;
+    site_count(dest->site, -1);
+    return true;
+}
+
+void dest_put_back(struct dest *dest)
+{
+    struct site *site = dest->site;
+    uint64_t put_back = 0;
+    struct run run;
+
+    while (queue_get(&dest->queue, &run)) {
+        struct campaign *campaign = site->node->campaign[run.campaign];
+        site_count(site, -(int64_t)run.count);
+        if (run_is_over(campaign, &run)) {
+            run_expire(campaign, run, site->name);
+            continue;
+        }
+        put_back += run.count;
+        run_put_back(campaign, run, CLASS_NETWORK, dest->failure.code);
+    }
+    if (put_back > 0)
+        event_unreachable(site->node, dest, site->name, put_back, &dest->failure);
+}
+
+/* ---- the shared slot that workers read ---- */
+
+static void share_names(struct destination *shared, const struct resolve_answer *hosts)
+{
+    size_t used = 0;
+
+    for (uint8_t i = 0; i < hosts->host_count && shared->mx_count < DEST_MX_MAX; i++) {
+        size_t length = strlen(hosts->host[i].name) + 1;
+        if (used + length > sizeof shared->names)
+            break; /* hosts beyond this are not tried: there are enough before them */
+        memcpy(shared->names + used, hosts->host[i].name, length);
+        shared->mx_offset[shared->mx_count++] = (uint16_t)used;
+        used += length;
+    }
+    for (uint8_t i = 0; i < hosts->address_count && shared->address_count < DEST_ADDRESSES_MAX; i++) {
+        struct dest_address *to = &shared->address[shared->address_count];
+        if (hosts->address[i].host >= shared->mx_count)
+            continue;
+        to->family = hosts->address[i].family;
+        to->mx = hosts->address[i].host;
+        memcpy(to->ip, hosts->address[i].ip, sizeof to->ip);
+        shared->address_count++;
+    }
+}
+
+bool dest_share(struct dest *dest)
+{
+    struct node *node = dest->site->node;
+    struct destination *shared;
+    uint32_t generation;
+
+    if (dest->shared != UINT32_MAX)
+        return true;
+    if (node->free_dests == 0)
+        return false;
+    dest->shared = node->free_dest[--node->free_dests];
+    shared = &node->region.destination[dest->shared];
+    generation = shared->generation + 1;
+    memset(shared, 0, sizeof *shared);
+    shared->generation = generation;
+    shared->port = dest->port;
+    shared->tls = dest->tls;
+    shared->route = dest->route;
+    shared->no_pipelining = dest->site->no_pipelining_until_ms > clock_now_ms();
+    snprintf(shared->site, sizeof shared->site, "%s", dest->site->name);
+    share_names(shared, dest->hosts);
+    return true;
+}
+
+void dest_unshare(struct dest *dest, uint32_t slot)
+{
+    struct node *node = dest->site->node;
+    struct destination *shared = &node->region.destination[slot];
+
+    HK_BUG_ON(shared->refs == 0);
+    if (--shared->refs > 0)
+        return;
+    node->free_dest[node->free_dests++] = slot;
+    if (dest->shared == slot)
+        dest->shared = UINT32_MAX;
+}

@@ -1,0 +1,147 @@
+/* The event log: whole lines of JSON, whatever the text; a torn line is cut; a full file begins anew. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <glob.h>
+#include <jansson.h>
+#include <unistd.h>
+
+#include "eventlog.h"
+
+static char directory[] = "/tmp/hikyaku-eventlog-XXXXXX";
+static char path[64];
+static struct config config;
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (mkdtemp(directory) == NULL)
+        return -1;
+    snprintf(path, sizeof path, "%s/events.jsonl", directory);
+    config.events.file = path;
+    config.events.rotate_bytes = 1000000;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char pattern[80];
+    glob_t found;
+
+    (void)state;
+    snprintf(pattern, sizeof pattern, "%s/*", directory);
+    if (glob(pattern, 0, NULL, &found) == 0)
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            unlink(found.gl_pathv[i]);
+    globfree(&found);
+    return rmdir(directory);
+}
+
+static char *content(void)
+{
+    char *text;
+    size_t length;
+    struct hk_why why;
+
+    assert_int_equal(hk_read_file(path, 1000000, &text, &length, &why), 0);
+    return text;
+}
+
+static void any_text_makes_a_line_of_json(void **state)
+{
+    static const char hostile[] = "a\"b\\c\n\r\t\x01\x7f\xff\xc3\xa9</script>\0z";
+    struct eventlog log;
+    struct hk_why why;
+    json_t *line;
+    char *text;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(eventlog_open(&log, &config, 7, &why), 0);
+    assert_int_equal(event_begin(&log, "attempt"), 1);
+    event_text(&log, "text", hostile, sizeof hostile - 1);
+    event_object(&log, "tls");
+    event_word(&log, "version", "TLSv1.3");
+    event_word(&log, "absent", NULL);
+    event_object_end(&log);
+    event_number(&log, "bytes", UINT64_MAX / 2);
+    event_end(&log);
+    assert_int_equal(eventlog_flush(&log), 0);
+    eventlog_close(&log);
+
+    text = content();
+    line = json_loads(text, 0, NULL);
+    assert_non_null(line);
+    assert_string_equal(json_string_value(json_object_get(line, "id")), "7-1");
+    assert_string_equal(json_string_value(json_object_get(line, "text")),
+                        "a\"b\\c\?\?\?\?\?\?\xc3\xa9</script>?z");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(line, "tls"), "version")),
+                        "TLSv1.3");
+    assert_null(json_object_get(json_object_get(line, "tls"), "absent"));
+    json_decref(line);
+    free(text);
+}
+
+static void a_torn_last_line_is_cut_off(void **state)
+{
+    struct eventlog log;
+    struct hk_why why;
+    char *text;
+
+    (void)state;
+    assert_int_equal(hk_write_file(path, 0600, "{\"a\":1}\n{\"b\":2}\n{\"c\":", 21, &why), 0);
+    assert_int_equal(eventlog_open(&log, &config, 8, &why), 0);
+    eventlog_close(&log);
+    text = content();
+    assert_string_equal(text, "{\"a\":1}\n{\"b\":2}\n");
+    free(text);
+
+    assert_int_equal(hk_write_file(path, 0600, "torn", 4, &why), 0);
+    assert_int_equal(eventlog_open(&log, &config, 8, &why), 0);
+    eventlog_close(&log);
+    text = content();
+    assert_string_equal(text, "");
+    free(text);
+}
+
+static void a_full_file_is_put_aside_and_begun_anew(void **state)
+{
+    struct eventlog log;
+    struct hk_why why;
+    char pattern[80];
+    glob_t found;
+    char *text;
+
+    (void)state;
+    unlink(path);
+    config.events.rotate_bytes = 100;
+    assert_int_equal(eventlog_open(&log, &config, 9, &why), 0);
+    for (int i = 0; i < 4; i++) {
+        event_begin(&log, "node");
+        event_end(&log);
+        assert_int_equal(eventlog_flush(&log), 0);
+    }
+    eventlog_close(&log);
+    snprintf(pattern, sizeof pattern, "%s/events.jsonl.*", directory);
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_true(found.gl_pathc >= 1);
+    globfree(&found);
+    text = content();
+    assert_true(strlen(text) < 200);
+    free(text);
+    config.events.rotate_bytes = 1000000;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_text_makes_a_line_of_json),
+        cmocka_unit_test(a_torn_last_line_is_cut_off),
+        cmocka_unit_test(a_full_file_is_put_aside_and_begun_anew),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
