@@ -357,18 +357,15 @@ static int read_rows(struct import *im)
     return n < 0 ? (int)n : end_of_rows(im);
 }
 
-/* A list that is still being written would be sent to in part. */
-static int check_unchanged(const struct import *im, const struct stat *before)
+/* A list that is still being written would be sent to in part; and what looked wrong in it may be its cut end. */
+static bool list_has_changed(const struct import *im, const struct stat *before)
 {
     struct stat after;
 
-    if (!S_ISREG(before->st_mode))
-        return 0;
-    if (fstat(im->fd, &after) == 0 && after.st_size == before->st_size &&
-        after.st_mtim.tv_sec == before->st_mtim.tv_sec && after.st_mtim.tv_nsec == before->st_mtim.tv_nsec)
-        return 0;
-    return why_set(im->why, HK_ECHANGED, "%s: changed while it was read; start again when it is complete",
-                   im->name);
+    return im->fd >= 0 && S_ISREG(before->st_mode) &&
+           (fstat(im->fd, &after) != 0 || after.st_size != before->st_size ||
+            after.st_mtim.tv_sec != before->st_mtim.tv_sec ||
+            after.st_mtim.tv_nsec != before->st_mtim.tv_nsec);
 }
 
 /* ---- the segment ---- */
@@ -428,8 +425,9 @@ static int run(struct import *im)
         rc = open_outputs(im);
     if (rc == 0)
         rc = read_rows(im);
-    if (rc == 0)
-        rc = check_unchanged(im, &st);
+    if ((rc == 0 || rc == HK_EINVAL) && list_has_changed(im, &st))
+        rc = why_set(im->why, HK_ECHANGED, "%s: changed while it was read; start again when it is complete",
+                     im->name);
     return rc == 0 ? write_segment(im) : rc;
 }
 

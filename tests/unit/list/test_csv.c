@@ -149,7 +149,7 @@ static unsigned read_long(const char *before, char c, size_t length, const char 
     rc = csv_next(&reader, &after, after + strlen(after), &row);
     assert_int_equal(rc, 1);
     *field = csv_field(&row, 0).length;
-    assert_true(reader.capacity <= 4u * CSV_FIELD_MAX);
+    assert_true(reader.capacity <= (size_t)4 * CSV_FIELD_MAX);
     csv_free(&reader);
     free(bytes);
     return row.faults;
@@ -164,7 +164,7 @@ static void a_field_is_kept_up_to_its_limit_and_no_further(void **state)
     assert_int_equal(field, CSV_FIELD_MAX);
     assert_int_equal(read_long("a", 'b', CSV_FIELD_MAX, ",c\n", &field), CSV_LONG_FIELD);
     assert_int_equal(field, CSV_FIELD_MAX);
-    assert_int_equal(read_long("\"", 'b', 50u * CSV_FIELD_MAX, "\"\n", &field), CSV_LONG_FIELD);
+    assert_int_equal(read_long("\"", 'b', (size_t)50 * CSV_FIELD_MAX, "\"\n", &field), CSV_LONG_FIELD);
     assert_int_equal(field, CSV_FIELD_MAX);
 }
 
