@@ -254,7 +254,7 @@ int campaign_create(const struct campaign_source *source, struct store *store, s
                     struct hk_why *why)
 {
     char segment_path[PATH_BYTES], rejected_path[PATH_BYTES];
-    struct import_result result;
+    struct import_result result = {0};
     struct segment *segment;
     int error = campaign_path(source, CAMPAIGN_SEGMENT_FILE, segment_path, why);
 
@@ -369,7 +369,7 @@ static int compare_list(const struct campaign_source *source, const struct manif
 {
     char incoming[PATH_BYTES];
     struct segment *before = NULL, *after = NULL;
-    struct import_result result;
+    struct import_result result = {0};
     int error = campaign_path(source, INCOMING_PREFIX CAMPAIGN_SEGMENT_FILE, incoming, why);
 
     if (error == 0)
@@ -408,7 +408,7 @@ static int restore_segment(const struct campaign_source *source, const struct ma
                            const char *segment_path, struct hk_why *why)
 {
     char rejected_path[PATH_BYTES];
-    struct import_result result;
+    struct import_result result = {0};
     int error = campaign_path(source, CAMPAIGN_REJECTED_FILE, rejected_path, why);
     if (error == 0)
         error = import_list(source, segment_path, rejected_path, &result, why);

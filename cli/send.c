@@ -68,7 +68,7 @@ static int print_report(struct sending *s, int status)
 
 static int say_stopped(struct sending *s, const char *how_to_go_on)
 {
-    uint64_t counts[LEDGER_STATES_COUNT], attempts;
+    uint64_t counts[LEDGER_STATES_COUNT] = {0}, attempts;
     char left[FORMAT_SIZE], whole[FORMAT_SIZE];
     int error = store_counts(s->reach.store, &s->manifest, counts, &attempts, &s->why);
 

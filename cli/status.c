@@ -24,7 +24,7 @@ static json_t *json_of_counts(const uint64_t counts[LEDGER_STATES_COUNT])
 /* {campaign, paused, counts, rate} from what Redis holds; nothing sends it now, so its rate is 0. */
 static int stored_campaign(const struct reach *reach, const char *name, json_t **out, struct hk_why *why)
 {
-    uint64_t counts[LEDGER_STATES_COUNT], attempts;
+    uint64_t counts[LEDGER_STATES_COUNT] = {0}, attempts;
     struct manifest manifest;
     int error = store_campaign_get(reach->store, name, &manifest, why);
 
