@@ -1,0 +1,562 @@
+/* conn.c - one session of a worker: its addresses in order, its socket, its timer; the dialogue says what to do.
+ *
+ *   CONN_CONNECTING -> [CONN_HANDSHAKE, implicit TLS] -> CONN_TALKING <-> CONN_HANDSHAKE -> CONN_OVER -> CONN_FREE
+ *
+ * An address that fails before the session is ready gives way to the next one; opportunistic TLS that fails gets
+ * the same address once more in plain. When all have failed, conn_info says why: what a server said counts for
+ * more than that another could not be reached.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "worker.h"
+
+/* Before anything of the dialogue is called: the time, and a place for what it writes. */
+static void conn_enter(struct session *s)
+{
+    s->talk.now_ms = s->worker->now_ms;
+    if (s->wire != NULL || s->state == CONN_FREE || s->state == CONN_OVER)
+        return;
+    s->wire = worker_wire(s->worker);
+    s->box.text = s->wire->text;
+    s->box.text_size = sizeof s->wire->text;
+}
+
+static void conn_rest(struct session *s)
+{
+    if (s->wire == NULL || s->state != CONN_TALKING || !dialogue_is_idle(&s->talk) ||
+        reply_pending(&s->wire->reader) > 0)
+        return;
+    worker_wire_back(s->worker, s->wire);
+    s->wire = NULL;
+    s->box.text = NULL;
+    s->box.text_size = 0;
+}
+
+static void conn_over(struct session *s)
+{
+    if (s->state == CONN_OVER || s->state == CONN_FREE)
+        return;
+    s->state = CONN_OVER;
+    ev_io_stop(s->worker->loop, &s->io);
+    ev_timer_stop(s->worker->loop, &s->timer);
+    outbox_clear(&s->box);
+    link_close(&s->link);
+    s->over_next = s->worker->over;
+    s->worker->over = s;
+}
+
+static void conn_watch(struct session *s, int events)
+{
+    if (ev_is_active(&s->io) && (s->io.events & (EV_READ | EV_WRITE)) == events && s->io.fd == s->link.fd)
+        return;
+    ev_io_stop(s->worker->loop, &s->io);
+    ev_io_set(&s->io, s->link.fd, events);
+    ev_io_start(s->worker->loop, &s->io);
+}
+
+/* The timer is only moved when it would come too late: one that comes early looks at the deadline again. */
+static void conn_arm(struct session *s)
+{
+    uint64_t deadline_ms = s->state == CONN_TALKING ? dialogue_deadline_ms(&s->talk) : s->deadline_ms;
+    uint64_t now_ms = s->worker->now_ms;
+    if (deadline_ms == UINT64_MAX || (s->timer_ms != 0 && s->timer_ms <= deadline_ms))
+        return;
+    uint64_t wait_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+    ev_timer_stop(s->worker->loop, &s->timer);
+    ev_timer_set(&s->timer, (double)wait_ms / 1000 + 0.001, 0.);
+    ev_timer_start(s->worker->loop, &s->timer);
+    s->timer_ms = deadline_ms;
+}
+
+/* Failure before the session is ready. */
+
+void conn_note_failure(struct session *s, enum log_phase log_phase, const struct reply *reply,
+                       const char *words)
+{
+    struct outcome_reply *failure = &worker_conn_info(s->worker, s)->failure;
+    const char *text = reply != NULL ? reply->text : words;
+    size_t length = reply != NULL ? reply->length : strlen(words);
+    char clean[256];
+    s->failed_in = log_phase;
+    (void)hk_clean_text(clean, sizeof clean, text, length);
+    log_info("connection %u to %s, %s: %u %s", s->conn, s->host, log_phase_name(log_phase),
+             reply != NULL ? reply->code : 0u, clean);
+    if (reply == NULL && failure->code != 0)
+        return;
+    length = length < sizeof failure->text ? length : sizeof failure->text;
+    *failure = (struct outcome_reply){.code = reply != NULL ? reply->code : 0,
+                                      .log_phase = (uint8_t)log_phase,
+                                      .text_length = (uint16_t)length};
+    if (reply != NULL)
+        memcpy(failure->enhanced, reply->enhanced, sizeof failure->enhanced);
+    memcpy(failure->text, text, length);
+}
+
+static bool conn_try(struct session *s);
+
+static void conn_give_up(struct session *s)
+{
+    worker_conn_info(s->worker, s)->failed = 1;
+    dialogue_drain(&s->talk);
+    conn_over(s);
+}
+
+/* The address under trial failed in log_phase: the same one in plain, the next, or the end. */
+static void conn_address_failed(struct session *s, enum log_phase log_phase)
+{
+    struct worker *w = s->worker;
+    bool again_plain = log_phase == LOG_PHASE_STARTTLS && s->terms.tls == TLS_OPPORTUNISTIC &&
+                       !s->terms.implicit_tls && !s->plain;
+    counter_add(w->counters, connect_failures, 1);
+    ev_io_stop(w->loop, &s->io);
+    link_close(&s->link);
+    outbox_clear(&s->box);
+    if (w->orphaned || w->exiting) {
+        conn_give_up(s);
+        return;
+    }
+    s->plain = again_plain;
+    if (!again_plain)
+        s->at++;
+    while (s->at < s->dest->address_count) {
+        if (conn_try(s))
+            return;
+        s->at++;
+    }
+    s->at = s->dest->address_count > 0 ? (uint8_t)(s->dest->address_count - 1) : 0;
+    conn_give_up(s);
+}
+
+static void conn_fail(struct session *s, enum log_phase log_phase, const char *words)
+{
+    conn_note_failure(s, log_phase, NULL, words);
+    conn_address_failed(s, log_phase);
+}
+
+/* Opening. */
+
+static void conn_set_terms(struct session *s)
+{
+    const struct worker *w = s->worker;
+    const struct destination *dest = s->dest;
+    const struct cfg_route *route = dest->route >= 0 ? &w->config->route[dest->route] : NULL;
+    s->terms = (struct dialogue_terms){.config = w->config,
+                                       .hostname = w->config->source[s->source].hostname,
+                                       .tls = s->plain ? TLS_NONE : (enum tls_policy)dest->tls,
+                                       .implicit_tls = route != NULL && route->implicit_tls,
+                                       .no_pipelining = dest->no_pipelining != 0};
+    if (route == NULL || !w->login[dest->route].given)
+        return;
+    s->terms.auth_plain = w->login[dest->route].plain;
+    s->terms.auth_user = w->login[dest->route].user;
+    s->terms.auth_password = w->login[dest->route].password;
+}
+
+/* Begin to connect to the address at s->at. False: it failed at once, and that is noted. */
+static bool conn_try(struct session *s)
+{
+    struct worker *w = s->worker;
+    const struct dest_address *address = &s->dest->address[s->at];
+    struct conn_info *info = worker_conn_info(w, s);
+    char words[128];
+    const char *host = address->mx < s->dest->mx_count ? destination_mx_name(s->dest, address->mx) : "";
+    (void)snprintf(s->host, sizeof s->host, "%s", host);
+    conn_set_terms(s);
+    info->family = address->family;
+    info->mx = address->mx;
+    info->port = s->dest->port;
+    memcpy(info->peer, address->ip, sizeof info->peer);
+    if (link_connect(&s->link, address, s->dest->port, &w->config->source[s->source], words, sizeof words) !=
+        0) {
+        counter_add(w->counters, connect_failures, 1);
+        conn_note_failure(s, LOG_PHASE_CONNECT, NULL, words);
+        return false;
+    }
+    s->state = CONN_CONNECTING;
+    s->deadline_ms = w->now_ms + w->config->smtp.connect_ms;
+    conn_watch(s, EV_WRITE);
+    conn_arm(s);
+    return true;
+}
+
+void conn_open(struct session *s, const struct desc *desc)
+{
+    struct worker *w = s->worker;
+    struct conn_info *info = worker_conn_info(w, s);
+    HK_BUG_ON(s->state != CONN_FREE || desc->dest >= w->region->header->sizes.dest_slots ||
+              desc->source >= w->config->source_count);
+    const struct destination *dest = &w->region->destination[desc->dest];
+    HK_BUG_ON(dest->address_count > DEST_ADDRESSES_MAX ||
+              (dest->route >= 0 && (size_t)dest->route >= w->config->route_count));
+    memset(info, 0, sizeof *info);
+    info->serial = desc->serial;
+    info->dest = desc->dest;
+    info->source = desc->source;
+    s->dest = hk_xcalloc(1, sizeof *s->dest);
+    *s->dest = *dest;
+    s->source = desc->source;
+    s->plain = s->ever_opened = false;
+    s->at = 0;
+    s->talk = (struct dialogue){.ops = &worker_ops, .context = s, .now_ms = w->now_ms};
+    s->terms = (struct dialogue_terms){.config = w->config};
+    s->talk.terms = &s->terms;
+    s->talk.box = &s->box;
+    s->state = CONN_CONNECTING;
+    w->open_sessions++;
+    conn_enter(s);
+    for (; s->at < s->dest->address_count; s->at++)
+        if (conn_try(s))
+            return;
+    s->at = 0;
+    if (s->dest->address_count == 0)
+        conn_note_failure(s, LOG_PHASE_CONNECT, NULL, "no address to connect to");
+    conn_give_up(s);
+}
+
+static struct tls_peer conn_tls_peer(const struct session *s)
+{
+    return (struct tls_peer){s->host, &s->dest->address[s->at], s->dest->port, s->terms.tls};
+}
+
+static void conn_work(struct session *s);
+static void conn_readable(struct session *s);
+
+static void conn_ready(struct session *s)
+{
+    struct worker *w = s->worker;
+    struct conn_info *info = worker_conn_info(w, s);
+    memset(&info->failure, 0, sizeof info->failure);
+    link_local(&s->link, info->local);
+    if (s->link.ssl != NULL) {
+        struct tls_peer peer = conn_tls_peer(s);
+        tls_describe(s->link.ssl, &peer, info);
+    }
+    log_debug("connection %u to %s is ready (%s)", s->conn, s->host,
+              info->tls_version[0] != '\0' ? info->tls_version : "plain");
+    s->ever_opened = true;
+    free(s->dest);
+    s->dest = NULL;
+    worker_push(w, &(struct desc){.kind = DESC_OPENED, .conn = s->conn, .serial = info->serial});
+}
+
+static void conn_shake(struct session *s)
+{
+    char words[256];
+    struct tls_peer peer = conn_tls_peer(s);
+    enum tls_result result = tls_shake(s->link.ssl, &peer, words, sizeof words);
+    if (result == TLS_FAILED) {
+        conn_fail(s, LOG_PHASE_STARTTLS, words);
+        return;
+    }
+    if (result != TLS_DONE) {
+        conn_watch(s, result == TLS_WANT_READ ? EV_READ : EV_WRITE);
+        return;
+    }
+    counter_add(s->worker->counters, tls_handshakes, 1);
+    if (SSL_session_reused(s->link.ssl))
+        counter_add(s->worker->counters, tls_resumed, 1);
+    s->state = CONN_TALKING;
+    if (dialogue_secured(&s->talk) == DIALOGUE_FAILED) {
+        conn_address_failed(s, LOG_PHASE_STARTTLS);
+        return;
+    }
+    conn_readable(
+        s); /* the greeting of implicit TLS may lie in OpenSSL's buffer, where no event tells of it */
+    conn_work(s);
+}
+
+static void conn_start_tls(struct session *s)
+{
+    struct tls_peer peer = conn_tls_peer(s);
+    /* RFC 3207 6, and what came of not heeding it: bytes from before TLS would be taken for the server's. */
+    if (reply_pending(&s->wire->reader) > 0) {
+        conn_fail(s, LOG_PHASE_STARTTLS, "the server sent more than its reply to STARTTLS before TLS began");
+        return;
+    }
+    s->link.ssl = tls_start(s->worker->tls, s->link.fd, &peer);
+    if (s->link.ssl == NULL) {
+        conn_fail(s, LOG_PHASE_STARTTLS, "no memory for TLS");
+        return;
+    }
+    s->state = CONN_HANDSHAKE;
+    s->deadline_ms = s->worker->now_ms + s->worker->config->smtp.starttls_ms;
+    conn_arm(s);
+    conn_shake(s);
+}
+
+static void conn_heed(struct session *s, enum dialogue_verdict verdict)
+{
+    switch (verdict) {
+    case DIALOGUE_GO_ON:
+        return;
+    case DIALOGUE_START_TLS:
+        conn_start_tls(s);
+        return;
+    case DIALOGUE_OPENED:
+        conn_ready(s);
+        return;
+    case DIALOGUE_FAILED:
+        conn_address_failed(s, s->failed_in);
+        return;
+    case DIALOGUE_ENDED:
+        conn_over(s);
+        return;
+    }
+}
+
+static void conn_established(struct session *s)
+{
+    char words[128];
+    if (link_connected(&s->link, words, sizeof words) != 0) {
+        conn_fail(s, LOG_PHASE_CONNECT, words);
+        return;
+    }
+    counter_add(s->worker->counters, connects, 1);
+    reply_reader_init(&s->wire->reader);
+    outbox_clear(&s->box);
+    dialogue_begin(&s->talk, &s->terms, &s->box);
+    s->state = CONN_TALKING;
+    if (s->terms.implicit_tls)
+        conn_start_tls(s);
+    else
+        conn_work(s);
+}
+
+/* Talking. */
+
+/* Every whole reply that is there. False: nothing more may be read. */
+static bool conn_replies(struct session *s)
+{
+    struct reply reply;
+    while (s->state == CONN_TALKING && s->wire != NULL) {
+        int got = reply_next(&s->wire->reader, &reply);
+        if (got == 0)
+            return true;
+        if (got < 0) {
+            conn_heed(s, dialogue_garbled(&s->talk, got == HK_ETOOBIG ? "the reply is too long"
+                                                                      : "what came is not an SMTP reply"));
+            return false;
+        }
+        counter_add(s->worker->counters, replies, 1);
+        conn_heed(s, dialogue_reply(&s->talk, &reply));
+    }
+    return false; /* over, shaking hands, or (a whole opening in one read) idle again */
+}
+
+static void conn_readable(struct session *s)
+{
+    char words[256];
+    while (s->state == CONN_TALKING && s->wire != NULL) {
+        char *where;
+        size_t room = reply_room(&s->wire->reader, &where);
+        if (room > 0) {
+            ssize_t got = link_read(&s->link, where, room, words, sizeof words);
+            if (got == LINK_AGAIN)
+                return;
+            if (got <= 0) {
+                conn_heed(s, dialogue_lost(&s->talk, got == 0 ? "connection closed by the receiver" : words));
+                return;
+            }
+            reply_filled(&s->wire->reader, (size_t)got);
+        }
+        if (!conn_replies(s))
+            return;
+    }
+}
+
+/* One write. False: nothing more can be written now. */
+static bool conn_flush(struct session *s)
+{
+    struct iovec iov[LINK_PIECES];
+    char words[256];
+    bool has_dot;
+    size_t count = outbox_gather(&s->box, iov, LINK_PIECES, link_write_limit(&s->link), &has_dot);
+    if (has_dot)
+        dialogue_dot_leaves(&s->talk);
+    ssize_t wrote = link_write(&s->link, iov, count, words, sizeof words);
+    dialogue_wrote(&s->talk, wrote > 0 ? (size_t)wrote : 0, has_dot);
+    if (wrote > 0) {
+        counter_add(s->worker->counters, bytes_out, (uint64_t)wrote);
+        return true;
+    }
+    if (wrote == LINK_AGAIN)
+        return false;
+    conn_readable(s); /* the last words of a server that hung up may be the outcome */
+    if (s->state == CONN_TALKING)
+        conn_heed(s, dialogue_lost(&s->talk, wrote == 0 ? "connection closed by the receiver" : words));
+    return false;
+}
+
+/* Put what may go, write what the socket takes, and wait for the rest. */
+static void conn_work(struct session *s)
+{
+    for (int writes = 0; writes < 8 && s->state == CONN_TALKING; writes++) {
+        conn_heed(s, dialogue_pump(&s->talk));
+        if (s->state != CONN_TALKING || outbox_is_empty(&s->box) || !conn_flush(s))
+            break;
+    }
+    if (s->state == CONN_TALKING && s->worker->exiting && s->talk.phase == DIALOGUE_QUIT &&
+        outbox_is_empty(&s->box))
+        conn_over(s);
+    if (s->state != CONN_TALKING)
+        return;
+    conn_watch(s, outbox_is_empty(&s->box) ? EV_READ : EV_READ | EV_WRITE);
+    conn_arm(s);
+    conn_rest(s);
+}
+
+static void conn_on_io(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct session *s = io->data;
+    (void)loop;
+    conn_enter(s);
+    if (s->state == CONN_CONNECTING) {
+        conn_established(s);
+    } else if (s->state == CONN_HANDSHAKE) {
+        conn_shake(s);
+    } else if (s->state == CONN_TALKING) {
+        if (events & EV_READ)
+            conn_readable(s);
+        conn_work(s);
+    }
+}
+
+static void conn_on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct session *s = timer->data;
+    (void)loop;
+    (void)events;
+    s->timer_ms = 0;
+    conn_enter(s);
+    uint64_t deadline_ms = s->state == CONN_TALKING ? dialogue_deadline_ms(&s->talk) : s->deadline_ms;
+    if (s->worker->now_ms < deadline_ms)
+        conn_arm(s);
+    else if (s->state == CONN_CONNECTING)
+        conn_fail(s, LOG_PHASE_CONNECT, "timed out");
+    else if (s->state == CONN_HANDSHAKE)
+        conn_fail(s, LOG_PHASE_STARTTLS, "timed out shaking hands for TLS");
+    else
+        conn_heed(s, dialogue_expired(&s->talk));
+    if (s->state == CONN_TALKING)
+        conn_work(s);
+}
+
+/* Descriptors. */
+
+void conn_init(struct session *s, struct worker *w, uint32_t conn)
+{
+    s->worker = w;
+    s->conn = conn;
+    s->link.fd = -1;
+    ev_init(&s->io, conn_on_io);
+    s->io.data = s;
+    ev_init(&s->timer, conn_on_timer);
+    s->timer.data = s;
+}
+
+bool conn_takes_letters(const struct session *s)
+{
+    return s->state != CONN_FREE && s->state != CONN_OVER && !dialogue_is_closing(&s->talk);
+}
+
+void conn_send(struct session *s, struct letter *letter)
+{
+    dialogue_queue(&s->talk, letter);
+    if (s->state != CONN_TALKING)
+        return;
+    conn_enter(s);
+    conn_work(s);
+}
+
+void conn_grant(struct session *s, struct letter *letter)
+{
+    if (s->state != CONN_TALKING)
+        return;
+    conn_enter(s);
+    dialogue_grant(&s->talk, letter);
+    conn_work(s);
+}
+
+void conn_deny(struct session *s, struct letter *letter)
+{
+    if (s->state != CONN_TALKING)
+        return;
+    conn_enter(s);
+    conn_heed(s, dialogue_deny(&s->talk, letter));
+}
+
+void conn_close(struct session *s)
+{
+    if (s->state == CONN_FREE || s->state == CONN_OVER)
+        return; /* it ended by itself, and DESC_CLOSED is on its way */
+    dialogue_quit(&s->talk);
+    if (s->state != CONN_TALKING)
+        return;
+    conn_enter(s);
+    conn_work(s);
+}
+
+void conn_drain(struct session *s)
+{
+    if (s->state == CONN_FREE || s->state == CONN_OVER)
+        return;
+    conn_enter(s);
+    dialogue_drain(&s->talk);
+}
+
+void conn_stop(struct session *s)
+{
+    if (s->state == CONN_FREE || s->state == CONN_OVER)
+        return;
+    conn_enter(s);
+    if (s->state == CONN_TALKING) {
+        conn_heed(s, dialogue_stop(&s->talk));
+        return;
+    }
+    conn_note_failure(s, LOG_PHASE_CONNECT, NULL, "the master is gone");
+    conn_give_up(s);
+}
+
+void conn_exit(struct session *s)
+{
+    if (s->state == CONN_FREE || s->state == CONN_OVER)
+        return;
+    conn_drain(s);
+    if (s->state == CONN_TALKING && s->talk.opened) {
+        dialogue_quit(&s->talk);
+        conn_work(s);
+        return;
+    }
+    conn_note_failure(s, LOG_PHASE_CONNECT, NULL, "the worker ends");
+    conn_give_up(s);
+}
+
+void conn_rendered(struct session *s, struct letter *letter, const char *fault)
+{
+    conn_enter(s);
+    if (fault == NULL)
+        dialogue_prepared(&s->talk, letter);
+    else
+        dialogue_unprepared(&s->talk, letter, fault);
+    conn_work(s);
+}
+
+void conn_bury(struct session *s)
+{
+    struct worker *w = s->worker;
+    struct conn_info *info = worker_conn_info(w, s);
+    HK_BUG_ON(s->state != CONN_OVER || s->talk.head != NULL || s->talk.in != NULL || s->talk.out != NULL);
+    info->broken_sync = s->talk.broken_sync;
+    if (s->wire != NULL)
+        worker_wire_back(w, s->wire);
+    s->wire = NULL;
+    outbox_init(&s->box, NULL, 0);
+    free(s->dest);
+    s->dest = NULL;
+    s->timer_ms = 0;
+    s->state = CONN_FREE;
+    w->open_sessions--;
+    log_debug("connection %u is closed", s->conn);
+    worker_push(w, &(struct desc){.kind = DESC_CLOSED, .conn = s->conn, .serial = info->serial});
+}

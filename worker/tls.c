@@ -1,0 +1,254 @@
+/* tls.c - see tls.h. */
+#include "tls.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+struct tls_key {
+    char host[DOMAIN_MAX + 1];
+    uint8_t ip[16];
+    uint16_t port;
+    uint8_t family;
+    uint8_t policy;
+};
+
+struct tls_slot {
+    struct tls_key key;
+    SSL_SESSION *session;
+};
+
+struct tls {
+    SSL_CTX *ctx;
+    struct tls_slot *slot; /* TLS_CACHE_SLOTS */
+};
+
+/* What an SSL carries, so that a session ticket that comes later finds its place. */
+struct tls_mark {
+    struct tls *tls;
+    struct tls_key key;
+};
+
+static int mark_index = -1;
+
+static void mark_free(void *parent, void *mark, CRYPTO_EX_DATA *data, int index, long l, void *p)
+{
+    (void)parent;
+    (void)data;
+    (void)index;
+    (void)l;
+    (void)p;
+    free(mark);
+}
+
+/* FNV-1a: only spreads the slots, a wrong hit is caught by comparing the key. */
+static struct tls_slot *cache_slot(struct tls *tls, const struct tls_key *key)
+{
+    const unsigned char *byte = (const unsigned char *)key;
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < sizeof *key; i++)
+        hash = (hash ^ byte[i]) * 1099511628211u;
+    return &tls->slot[(hash ^ (hash >> 32)) % TLS_CACHE_SLOTS];
+}
+
+static void cache_forget(struct tls *tls, const struct tls_key *key)
+{
+    struct tls_slot *slot = cache_slot(tls, key);
+    if (slot->session == NULL || memcmp(&slot->key, key, sizeof *key) != 0)
+        return;
+    SSL_SESSION_free(slot->session);
+    slot->session = NULL;
+}
+
+static int cache_store(SSL *ssl, SSL_SESSION *session)
+{
+    struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
+    if (mark == NULL || !SSL_SESSION_is_resumable(session))
+        return 0;
+    struct tls_slot *slot = cache_slot(mark->tls, &mark->key);
+    SSL_SESSION_free(slot->session);
+    slot->key = mark->key;
+    slot->session = session;
+    return 1; /* the reference is ours now */
+}
+
+int tls_create(const struct config *config, struct tls **out, struct hk_why *why)
+{
+    struct tls *tls = hk_xcalloc(1, sizeof *tls);
+    tls->slot = hk_xcalloc(TLS_CACHE_SLOTS, sizeof *tls->slot);
+    if (mark_index < 0)
+        mark_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, mark_free);
+    tls->ctx = SSL_CTX_new(TLS_client_method());
+    HK_BUG_ON(tls->ctx == NULL || mark_index < 0);
+    SSL_CTX_set_mode(tls->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* A server that closes without close_notify is common and harmless: SMTP says itself where a reply ends. */
+    SSL_CTX_set_options(tls->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(tls->ctx, cache_store);
+    SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_NONE, NULL); /* tls_shake judges */
+    const char *ca_file = config->tls.ca_file;
+    int loaded = ca_file != NULL ? SSL_CTX_load_verify_file(tls->ctx, ca_file)
+                                 : SSL_CTX_set_default_verify_paths(tls->ctx);
+    if (loaded != 1) {
+        tls_free(tls);
+        return why_set(why, HK_EINVAL, "tls.ca_file %s holds no certificate that can be read",
+                       ca_file != NULL ? ca_file : "of the system");
+    }
+    *out = tls;
+    return 0;
+}
+
+void tls_free(struct tls *tls)
+{
+    if (tls == NULL)
+        return;
+    for (size_t i = 0; i < TLS_CACHE_SLOTS; i++)
+        SSL_SESSION_free(tls->slot[i].session);
+    SSL_CTX_free(tls->ctx);
+    free(tls->slot);
+    free(tls);
+}
+
+static bool host_is_literal(const char *host)
+{
+    unsigned char ip[16];
+    return inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1;
+}
+
+static bool mark_set(SSL *ssl, struct tls *tls, const struct tls_peer *peer)
+{
+    struct tls_mark *mark = calloc(1, sizeof *mark);
+    if (mark == NULL)
+        return false;
+    mark->tls = tls;
+    (void)snprintf(mark->key.host, sizeof mark->key.host, "%s", peer->host);
+    memcpy(mark->key.ip, peer->address->ip, sizeof mark->key.ip);
+    mark->key.family = peer->address->family;
+    mark->key.port = peer->port;
+    mark->key.policy = (uint8_t)peer->policy;
+    if (SSL_set_ex_data(ssl, mark_index, mark) == 1)
+        return true;
+    free(mark);
+    return false;
+}
+
+SSL *tls_start(struct tls *tls, int fd, const struct tls_peer *peer)
+{
+    ERR_clear_error();
+    SSL *ssl = SSL_new(tls->ctx);
+    if (ssl == NULL)
+        return NULL;
+    if (!mark_set(ssl, tls, peer) || SSL_set_fd(ssl, fd) != 1) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    if (!host_is_literal(peer->host) && peer->host[0] != '\0')
+        (void)SSL_set_tlsext_host_name(ssl, peer->host); /* without SNI the handshake still means something */
+    if (peer->policy == TLS_OPPORTUNISTIC) {
+        /* The choice is not weak or strong TLS, it is weak TLS or none. */
+        SSL_set_security_level(ssl, 0);
+        (void)SSL_set_min_proto_version(ssl, TLS1_VERSION);
+    }
+    const struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
+    struct tls_slot *slot = cache_slot(tls, &mark->key);
+    if (slot->session != NULL && memcmp(&slot->key, &mark->key, sizeof slot->key) == 0)
+        (void)SSL_set_session(ssl, slot->session);
+    SSL_set_connect_state(ssl);
+    return ssl;
+}
+
+static const char *error_words(const char *otherwise)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
+    return reason != NULL ? reason : otherwise;
+}
+
+static void failure_words(const SSL *ssl, int result, int saved_errno, char *words, size_t size)
+{
+    int error = SSL_get_error(ssl, result);
+    if (error == SSL_ERROR_SYSCALL && saved_errno != 0)
+        (void)snprintf(words, size, "TLS failed: %s", strerror(saved_errno));
+    else
+        (void)snprintf(words, size, "TLS failed: %s", error_words("connection closed"));
+}
+
+/* NULL: the certificate is the host's, and an authority that we trust says so. */
+static const char *certificate_fault(const SSL *ssl, const char *host)
+{
+    X509 *certificate = SSL_get0_peer_certificate(ssl);
+    long result = SSL_get_verify_result(ssl);
+    if (certificate == NULL)
+        return "the server has no certificate";
+    if (result != X509_V_OK)
+        return X509_verify_cert_error_string(result);
+    int match = host_is_literal(host) ? X509_check_ip_asc(certificate, host, 0)
+                                      : X509_check_host(certificate, host, 0, 0, NULL);
+    return match == 1 ? NULL : "it is another host's";
+}
+
+enum tls_result tls_shake(SSL *ssl, const struct tls_peer *peer, char *words, size_t size)
+{
+    ERR_clear_error();
+    errno = 0;
+    int result = SSL_do_handshake(ssl);
+    int saved_errno = errno;
+    if (result != 1) {
+        int error = SSL_get_error(ssl, result);
+        if (error == SSL_ERROR_WANT_READ)
+            return TLS_WANT_READ;
+        if (error == SSL_ERROR_WANT_WRITE)
+            return TLS_WANT_WRITE;
+        const struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
+        cache_forget(mark->tls, &mark->key);
+        failure_words(ssl, result, saved_errno, words, size);
+        return TLS_FAILED;
+    }
+    const char *fault = peer->policy == TLS_VERIFIED ? certificate_fault(ssl, peer->host) : NULL;
+    if (fault == NULL)
+        return TLS_DONE;
+    (void)snprintf(words, size, "certificate of %s not accepted: %s", peer->host, fault);
+    return TLS_FAILED;
+}
+
+static ssize_t transfer_result(const SSL *ssl, int result, int saved_errno, char *words, size_t size)
+{
+    int error = SSL_get_error(ssl, result);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
+        return -1;
+    if (error == SSL_ERROR_ZERO_RETURN)
+        return 0;
+    failure_words(ssl, result, saved_errno, words, size);
+    return -2;
+}
+
+ssize_t tls_read(SSL *ssl, void *where, size_t room, char *words, size_t size)
+{
+    size_t taken = 0;
+    ERR_clear_error();
+    errno = 0;
+    int result = SSL_read_ex(ssl, where, room, &taken);
+    int saved_errno = errno;
+    return result == 1 ? (ssize_t)taken : transfer_result(ssl, result, saved_errno, words, size);
+}
+
+ssize_t tls_write(SSL *ssl, const void *bytes, size_t length, char *words, size_t size)
+{
+    size_t taken = 0;
+    ERR_clear_error();
+    errno = 0;
+    int result = SSL_write_ex(ssl, bytes, length, &taken);
+    int saved_errno = errno;
+    return result == 1 ? (ssize_t)taken : transfer_result(ssl, result, saved_errno, words, size);
+}
+
+void tls_describe(const SSL *ssl, const struct tls_peer *peer, struct conn_info *info)
+{
+    (void)snprintf(info->tls_version, sizeof info->tls_version, "%s", SSL_get_version(ssl));
+    (void)snprintf(info->tls_cipher, sizeof info->tls_cipher, "%s", SSL_get_cipher_name(ssl));
+    (void)snprintf(info->tls_verified, sizeof info->tls_verified, "%s",
+                   certificate_fault(ssl, peer->host) == NULL ? "pkix" : "");
+}

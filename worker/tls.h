@@ -1,0 +1,46 @@
+/* tls.h - the TLS side of a worker's connections: one context, and a bounded cache of sessions to resume.
+ *
+ * Sockets are non-blocking; nothing in here waits. Which certificate is good enough is decided after the
+ * handshake and before anything is sent (tls_shake): under TLS_VERIFIED chain and name must hold, else what was
+ * found is only noted. A resumed session is judged like a fresh one, by the certificate it came with.
+ * Every SSL made here belongs to the caller: SSL_free().
+ */
+#ifndef WORKER_TLS_H
+#define WORKER_TLS_H
+
+#include <openssl/ssl.h>
+
+#include "hikyaku/config.h"
+#include "hikyaku/region.h"
+
+#define TLS_CACHE_SLOTS \
+    1024u /* sessions kept; an address that falls on a taken slot replaces what is there */
+
+struct tls;
+
+/* HK_EINVAL with words: tls.ca_file cannot be used. */
+int tls_create(const struct config *config, struct tls **out, struct hk_why *why) HK_MUST_USE;
+void tls_free(struct tls *tls);
+
+struct tls_peer {
+    const char *host; /* for SNI and the check of the name; an address literal is checked as one */
+    const struct dest_address *address;
+    uint16_t port;
+    enum tls_policy policy;
+};
+
+/* NULL: out of memory. */
+SSL *tls_start(struct tls *tls, int fd, const struct tls_peer *peer);
+
+enum tls_result { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_FAILED };
+/* One step of the handshake. TLS_FAILED fills words. */
+enum tls_result tls_shake(SSL *ssl, const struct tls_peer *peer, char *words, size_t size);
+
+/* Bytes moved; 0: closed by the peer; -1: try again when the socket is ready; -2: broken, words filled. */
+ssize_t tls_read(SSL *ssl, void *where, size_t room, char *words, size_t size);
+ssize_t tls_write(SSL *ssl, const void *bytes, size_t length, char *words, size_t size);
+
+/* Version, cipher and what was verified into info. */
+void tls_describe(const SSL *ssl, const struct tls_peer *peer, struct conn_info *info);
+
+#endif
