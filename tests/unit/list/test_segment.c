@@ -43,14 +43,27 @@ static void a_record_has_what_the_row_had(void **state)
     free(r);
 }
 
-/* Append `count` recipients of a domain. */
-static size_t add_rows(char *text, const char *domain, unsigned from, unsigned count)
+/* Write `count` recipients of a domain. */
+static void add_rows(FILE *f, const char *domain, unsigned from, unsigned count)
 {
-    size_t used = 0;
-
     for (unsigned i = from; i < from + count; i++)
-        used += (size_t)sprintf(text + used, "u%u@%s\n", i, domain);
-    return used;
+        fprintf(f, "u%u@%s\n", i, domain);
+}
+
+static FILE *begin_list(struct place *p)
+{
+    FILE *f = fopen(p->list, "w");
+
+    assert_non_null(f);
+    fputs("email\n", f);
+    return f;
+}
+
+static struct segment *take_list(struct place *p, FILE *f)
+{
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(list_import(&p->options, &p->result, &p->why), 0);
+    return place_open(p);
 }
 
 static void assert_span(const struct segment *s, uint32_t span, uint32_t first, uint32_t count,
@@ -77,19 +90,14 @@ static void big_domains_come_first_alone_and_small_ones_are_packed_whole(void **
     static const char *const out[] = {"b.test", "d.test", "a.test", "c.test", "e.test",
                                       "f.test", "g.test", "h.test", "i.test", "j.test"};
     struct place *p = *state;
-    char *text = malloc(1u << 20);
-    size_t used = 0;
+    FILE *f = begin_list(p);
     struct segment *s;
 
-    assert_non_null(text);
-    used += (size_t)sprintf(text, "email\n");
     for (unsigned i = 0; i < 10; i++)
-        used += add_rows(text + used, in[i].name, 0, 1);
+        add_rows(f, in[i].name, 0, 1);
     for (unsigned i = 10; i-- > 0;)
-        used += add_rows(text + used, in[i].name, 1, in[i].count - 1);
-    assert_int_equal(place_import_bytes(p, text, used), 0);
-    free(text);
-    s = place_open(p);
+        add_rows(f, in[i].name, 1, in[i].count - 1);
+    s = take_list(p, f);
     assert_int_equal(segment_domain_count(s), 10);
     for (uint32_t i = 0; i < 10; i++)
         assert_string_equal(segment_domain(s, i).name, out[i]);
@@ -108,17 +116,12 @@ static void a_small_domain_that_does_not_fit_begins_the_next_span(void **state)
 {
     static const char *const names[] = {"a.test", "b.test", "c.test", "d.test", "e.test"};
     struct place *p = *state;
-    char *text = malloc(1u << 20);
-    size_t used = 0;
+    FILE *f = begin_list(p);
     struct segment *s;
 
-    assert_non_null(text);
-    used += (size_t)sprintf(text, "email\n");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        used += add_rows(text + used, names[i], 0, 1023);
-    assert_int_equal(place_import_bytes(p, text, used), 0);
-    free(text);
-    s = place_open(p);
+        add_rows(f, names[i], 0, 1023);
+    s = take_list(p, f);
     assert_int_equal(segment_span_count(s), 2);
     assert_span(s, 0, 0, 4 * 1023, 0, 4);
     assert_span(s, 1, 4 * 1023, 1023, 4, 1);
