@@ -6,13 +6,47 @@
 
 #include "format.h"
 
+#ifdef HK_POOL_MALLOC
+#define ROSTER_FIRST_BYTES 64u
+#else
 #define ROSTER_FIRST_BYTES (1u << 20)
-#define ROSTER_INDEX_BITS  24u
-#define ROSTER_INDEX_MASK  ((1u << ROSTER_INDEX_BITS) - 1)
-#define ROSTER_BIG         (SPAN_MAX / 4) /* a domain of so many has spans of its own */
+#endif
+#define ROSTER_INDEX_BITS 24u
+#define ROSTER_INDEX_MASK ((1u << ROSTER_INDEX_BITS) - 1)
+#define ROSTER_BIG        (SPAN_MAX / 4) /* a domain of so many has spans of its own */
 _Static_assert(IMPORT_ROWS_MAX < ROSTER_INDEX_MASK, "an index has to fit into a slot");
 
 /* ---- bytes that grow ---- */
+
+#ifdef HK_POOL_MALLOC
+/* A heap block of its own each time, so that a sanitizer sees who still points into the old one. */
+static void *bytes_resize(struct roster_bytes *b, size_t capacity)
+{
+    return realloc(b->base, capacity);
+}
+
+static void bytes_free(struct roster_bytes *b)
+{
+    free(b->base);
+    memset(b, 0, sizeof *b);
+}
+#else
+static void *bytes_resize(struct roster_bytes *b, size_t capacity)
+{
+    void *base = b->base == NULL
+                     ? mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                     : mremap(b->base, b->capacity, capacity, MREMAP_MAYMOVE);
+
+    return base == MAP_FAILED ? NULL : base;
+}
+
+static void bytes_free(struct roster_bytes *b)
+{
+    if (b->base != NULL)
+        munmap(b->base, b->capacity);
+    memset(b, 0, sizeof *b);
+}
+#endif
 
 static int bytes_reserve(struct roster_bytes *b, size_t length)
 {
@@ -24,9 +58,8 @@ static int bytes_reserve(struct roster_bytes *b, size_t length)
     while (capacity < b->used + length)
         capacity += capacity / 2;
     capacity = (capacity + ROSTER_FIRST_BYTES - 1) & ~(size_t)(ROSTER_FIRST_BYTES - 1);
-    base = b->base == NULL ? mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                           : mremap(b->base, b->capacity, capacity, MREMAP_MAYMOVE);
-    if (base == MAP_FAILED)
+    base = bytes_resize(b, capacity);
+    if (base == NULL)
         return HK_ENOMEM;
     b->base = base;
     b->capacity = capacity;
@@ -40,13 +73,6 @@ static int bytes_add(struct roster_bytes *b, const void *bytes, size_t length)
     memcpy(b->base + b->used, bytes, length);
     b->used += length;
     return 0;
-}
-
-static void bytes_free(struct roster_bytes *b)
-{
-    if (b->base != NULL)
-        munmap(b->base, b->capacity);
-    memset(b, 0, sizeof *b);
 }
 
 /* ---- hashing ---- */
