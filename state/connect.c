@@ -2,6 +2,7 @@
 #include "connect.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 static int target_socket(const struct config *config, struct redis_target *out, struct hk_why *why)
@@ -46,10 +47,23 @@ static int target_password(const struct config *config, struct redis_target *out
     return 0;
 }
 
+/* hiredis writes without MSG_NOSIGNAL: a server that went away must be an error, not our death. A handler that the
+ * program has installed stays. */
+static void ignore_broken_pipes(void)
+{
+    struct sigaction action;
+
+    if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL) {
+        action = (struct sigaction){.sa_handler = SIG_IGN};
+        (void)sigaction(SIGPIPE, &action, NULL);
+    }
+}
+
 int redis_target_from(const struct config *config, struct redis_target *out, struct hk_why *why)
 {
     int error;
 
+    ignore_broken_pipes();
     memset(out, 0, sizeof *out);
     if (config->redis.mode == REDIS_EMBEDDED)
         return target_socket(config, out, why);
