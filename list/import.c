@@ -396,9 +396,12 @@ static int write_segment(struct import *im)
     roster_order_free(&order);
     im->result->recipients = im->roster.count;
     im->result->domains = im->roster.domain_count;
-    /* The segment comes last: where it stands, the rejects that belong to it stand too. */
-    rc = im->options->rejected_path == NULL ? 0 : output_commit(&im->rejected, im->why);
-    return rc != 0 ? rc : output_commit(&im->segment, im->why);
+    /* The segment's name comes last: where it stands, the rejects that belong to it stand too. And its bytes
+     * come before theirs: rejects of a segment that found no room must not stand alone. */
+    rc = output_sync(&im->segment, im->why);
+    if (rc == 0 && im->options->rejected_path != NULL)
+        rc = output_commit(&im->rejected, im->why);
+    return rc == 0 ? output_commit(&im->segment, im->why) : rc;
 }
 
 static int open_outputs(struct import *im)

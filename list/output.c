@@ -107,10 +107,12 @@ void output_sha256(struct output *out, unsigned char sha256[32])
 }
 
 /* A rename is durable once its directory is. */
-static int sync_directory(char *path)
+static int sync_directory_of(const char *path)
 {
-    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+    char *copy = strdup(path);
+    int fd = copy == NULL ? -1 : open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
 
+    free(copy);
     if (fd < 0)
         return -1;
     rc = fsync(fd);
@@ -118,26 +120,26 @@ static int sync_directory(char *path)
     return rc;
 }
 
-int output_commit(struct output *out, struct hk_why *why)
+int output_sync(struct output *out, struct hk_why *why)
 {
-    char *renamed = NULL;
-    int rc = 0;
-
     flush(out);
     if (out->error == 0 && fsync(out->fd) != 0)
         out->error = errno;
-    if (out->error == 0 && rename(out->temporary, out->path) != 0)
-        out->error = errno;
-    if (out->error == 0) {
+    return out->error == 0 ? 0 : cannot_write(out->path, out->error, why);
+}
+
+int output_commit(struct output *out, struct hk_why *why)
+{
+    int rc = output_sync(out, why);
+
+    if (rc == 0 && rename(out->temporary, out->path) != 0)
+        rc = cannot_write(out->path, errno, why);
+    if (rc == 0) {
         free(out->temporary);
         out->temporary = NULL;
-        renamed = strdup(out->path);
-        if (renamed == NULL || sync_directory(renamed) != 0)
-            out->error = renamed == NULL ? ENOMEM : errno;
-        free(renamed);
+        if (sync_directory_of(out->path) != 0)
+            rc = cannot_write(out->path, errno, why);
     }
-    if (out->error != 0)
-        rc = cannot_write(out->path, out->error, why);
     output_discard(out);
     return rc;
 }

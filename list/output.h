@@ -25,7 +25,9 @@ int output_open(struct output *out, const char *path, bool digest, struct hk_why
 void output_add(struct output *out, const void *bytes, size_t length);
 /* SHA-256 of all bytes added so far. */
 void output_sha256(struct output *out, unsigned char sha256[32]);
-/* Flush, fsync, rename, fsync of the directory. 0, HK_EFULL or HK_EIO; the temporary file is gone either way.
+/* Have all bytes on the disk, so that output_commit() has only the rename left to do. 0, HK_EFULL or HK_EIO. */
+int output_sync(struct output *out, struct hk_why *why) HK_MUST_USE;
+/* output_sync(), rename, fsync of the directory. 0, HK_EFULL or HK_EIO; the temporary file is gone either way.
  */
 int output_commit(struct output *out, struct hk_why *why) HK_MUST_USE;
 /* Leave nothing. Harmless when the output is not open. */

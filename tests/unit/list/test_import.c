@@ -350,6 +350,7 @@ static void a_write_that_fails_leaves_nothing_and_is_told(void **state)
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
     assert_nothing_left(p);
+    assert_int_not_equal(access(p->rejected, F_OK), 0);
 }
 
 static void what_a_killed_import_left_is_taken_over(void **state)
