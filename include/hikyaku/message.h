@@ -42,6 +42,11 @@ struct verp_token {
  * id. */
 int verp_parse(const struct signer *signer, const char *address, size_t length,
                struct verp_token *out) HK_MUST_USE;
+/* What verp_parse shows for a campaign: its id, or "~" and a hash where the id has more than 20 octets. */
+void verp_campaign(const char *campaign, char out[CAMPAIGN_ID_MAX + 1]);
+/* The same for the token behind sender.unsubscribe_url in {{unsubscribe_url}} and List-Unsubscribe. */
+int unsubscribe_parse(const struct signer *signer, const char *token, size_t length,
+                      struct verp_token *out) HK_MUST_USE;
 
 struct message;
 

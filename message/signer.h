@@ -1,0 +1,56 @@
+/* signer.h - keys and hash contexts, shared by the files of message/.
+ *
+ * Algorithms are fetched and keys parsed once; contexts are used again from copy to copy (OpenSSL 3 makes both
+ * dear). A signer belongs to one thread.
+ */
+#ifndef MESSAGE_SIGNER_H
+#define MESSAGE_SIGNER_H
+
+#include "buf.h"
+#include "hikyaku/message.h"
+
+#include <openssl/evp.h>
+
+#define SHA256_OCTETS        32
+#define SIGNATURE_OCTETS_MAX 1024 /* an RSA key of 8192 bits */
+#define TOKEN_TEXT_MAX       64
+
+/* What a token is for: a token of one kind is none of another. */
+enum token_use { TOKEN_BOUNCE = 'b', TOKEN_UNSUBSCRIBE = 'u', TOKEN_MESSAGE_ID = 'm' };
+
+const EVP_MD *signer_sha256(const struct signer *signer);
+const char *signer_from_domain(const struct signer *signer);
+const char *signer_return_path(const struct signer *signer);
+size_t signer_key_count(const struct signer *signer);
+const char *signer_key_domain(const struct signer *signer, size_t key);
+const char *signer_key_selector(const struct signer *signer, size_t key);
+const char *signer_key_algorithm(const struct signer *signer, size_t key); /* "rsa-sha256" */
+/* Scratch contexts: body and header hash of the copy under way. */
+EVP_MD_CTX *signer_body_hash(const struct signer *signer);
+EVP_MD_CTX *signer_header_hash(const struct signer *signer);
+EVP_MD_CTX *signer_spare_hash(const struct signer *signer);
+/* Sign a SHA-256 digest. The number of octets put into out (SIGNATURE_OCTETS_MAX), or 0 when OpenSSL fails. */
+size_t signer_sign(const struct signer *signer, size_t key, const uint8_t digest[SHA256_OCTETS],
+                   uint8_t *out);
+
+/* HMAC-SHA256 by the newest secret. */
+void signer_mac(const struct signer *signer, const void *bytes, size_t length, uint8_t out[SHA256_OCTETS]);
+uint8_t signer_secret_id(const struct signer *signer);
+/* By the secret of this id; false if there is none. */
+bool signer_mac_by(const struct signer *signer, uint8_t id, const void *bytes, size_t length,
+                   uint8_t out[SHA256_OCTETS]);
+
+/* token.c: a recipient of a campaign as at most TOKEN_TEXT_MAX - 2 base32 digits and a NUL. */
+void token_make(const struct signer *signer, enum token_use use, const char *campaign, uint16_t segment,
+                uint32_t index, char out[TOKEN_TEXT_MAX]);
+/* The same for every try of a copy and different for every copy, so that a receiver who sees it twice knows:
+ * "DIGITS@from_domain", without angle brackets. */
+void message_id_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
+                     char *out, size_t size);
+int token_parse(const struct signer *signer, enum token_use use, const char *text, size_t length,
+                struct verp_token *out) HK_MUST_USE;
+
+/* Equal, or one above the other in the tree of domains. Both are lower-case A-labels. */
+bool domain_is_aligned(const char *one, const char *other);
+
+#endif

@@ -1,0 +1,155 @@
+/* token.c - tokens that name a recipient of a campaign, and the VERP return path made of one.
+ *
+ * Octets, then base32 in lower case (receivers fold case): key id 1, segment 2, index 4, length of the
+ * campaign id 1, the id (or the first 8 octets of its SHA-256 where it is longer than 20), HMAC 10. So a
+ * return path's local part has at most 63 octets (RFC 5321 4.5.3.1.1 allows 64), of [a-z0-9-] only.
+ */
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "encode.h"
+#include "hikyaku/address.h"
+#include "signer.h"
+
+#define TOKEN_HEAD         8u
+#define TOKEN_CAMPAIGN_MAX 20u
+#define TOKEN_HASHED       0xFFu
+#define TOKEN_HASH         8u
+#define TOKEN_MAC          10u
+#define TOKEN_OCTETS_MAX   (TOKEN_HEAD + TOKEN_CAMPAIGN_MAX + TOKEN_MAC)
+_Static_assert(2 + (TOKEN_OCTETS_MAX * 8 + 4) / 5 <= ADDRESS_LOCAL_MAX,
+               "a return path's local part is too long");
+
+/* The campaign as it stands in a token: its length octet and its octets. Returns the number of these. */
+static size_t campaign_octets(const char *campaign, uint8_t *length, uint8_t *out)
+{
+    size_t n = strlen(campaign);
+    char hex[HK_SHA256_HEX];
+
+    if (n <= TOKEN_CAMPAIGN_MAX) {
+        *length = (uint8_t)n;
+        memcpy(out, campaign, n);
+        return n;
+    }
+    *length = TOKEN_HASHED;
+    hk_sha256_hex(campaign, n, hex);
+    for (size_t i = 0; i < TOKEN_HASH; i++) {
+        char digits[3] = {hex[2 * i], hex[2 * i + 1], 0};
+
+        out[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    return TOKEN_HASH;
+}
+
+static void campaign_text(uint8_t length, const uint8_t *octets, size_t count, char *out)
+{
+    if (length != TOKEN_HASHED) {
+        memcpy(out, octets, count);
+        out[count] = 0;
+        return;
+    }
+    *out++ = '~';
+    for (size_t i = 0; i < count; i++, out += 2)
+        (void)snprintf(out, 3, "%02x", octets[i]);
+}
+
+void verp_campaign(const char *campaign, char out[CAMPAIGN_ID_MAX + 1])
+{
+    uint8_t length, octets[TOKEN_CAMPAIGN_MAX];
+    size_t count = campaign_octets(campaign, &length, octets);
+
+    campaign_text(length, octets, count, out);
+}
+
+/* The MAC covers the use and everything before it. */
+static void token_mac(uint8_t *message, enum token_use use, const uint8_t *token, size_t length)
+{
+    message[0] = (uint8_t)use;
+    memcpy(message + 1, token, length);
+}
+
+void token_make(const struct signer *signer, enum token_use use, const char *campaign, uint16_t segment,
+                uint32_t index, char out[TOKEN_TEXT_MAX])
+{
+    uint8_t token[TOKEN_OCTETS_MAX], message[1 + TOKEN_OCTETS_MAX], mac[SHA256_OCTETS];
+    size_t length;
+
+    token[0] = signer_secret_id(signer);
+    token[1] = (uint8_t)(segment >> 8);
+    token[2] = (uint8_t)segment;
+    for (unsigned i = 0; i < 4; i++)
+        token[3 + i] = (uint8_t)(index >> (24 - 8 * i));
+    length = TOKEN_HEAD + campaign_octets(campaign, &token[7], token + TOKEN_HEAD);
+    token_mac(message, use, token, length);
+    signer_mac(signer, message, 1 + length, mac);
+    memcpy(token + length, mac, TOKEN_MAC);
+    length += TOKEN_MAC;
+    base32_encode(token, length, out);
+    out[base32_size(length)] = 0;
+}
+
+void message_id_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
+                     char *out, size_t size)
+{
+    char message[CAMPAIGN_ID_MAX + 32], digits[TOKEN_TEXT_MAX];
+    uint8_t mac[SHA256_OCTETS];
+    int length = snprintf(message, sizeof message, "%c%u.%u.%s", TOKEN_MESSAGE_ID, segment, index, campaign);
+
+    signer_mac(signer, message, (size_t)length, mac);
+    base32_encode(mac, 20, digits);
+    digits[base32_size(20)] = 0;
+    (void)snprintf(out, size, "%s@%s", digits, signer_from_domain(signer));
+}
+
+int token_parse(const struct signer *signer, enum token_use use, const char *text, size_t length,
+                struct verp_token *out)
+{
+    uint8_t token[TOKEN_OCTETS_MAX], message[1 + TOKEN_OCTETS_MAX], mac[SHA256_OCTETS];
+    int octets = base32_decode(text, length, token, sizeof token);
+    size_t campaign, body;
+
+    if (octets < (int)(TOKEN_HEAD + TOKEN_MAC))
+        return HK_EINVAL;
+    campaign = token[7] == TOKEN_HASHED ? TOKEN_HASH : token[7];
+    body = TOKEN_HEAD + campaign;
+    if (campaign == 0 || (size_t)octets != body + TOKEN_MAC)
+        return HK_EINVAL;
+    token_mac(message, use, token, body);
+    if (!signer_mac_by(signer, token[0], message, 1 + body, mac) ||
+        CRYPTO_memcmp(mac, token + body, TOKEN_MAC) != 0)
+        return HK_EPROTO;
+    out->segment = (uint16_t)(token[1] << 8 | token[2]);
+    out->index = 0;
+    for (unsigned i = 0; i < 4; i++)
+        out->index = out->index << 8 | token[3 + i];
+    campaign_text(token[7], token + TOKEN_HEAD, campaign, out->campaign);
+    return 0;
+}
+
+void verp_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index, char *out)
+{
+    char token[TOKEN_TEXT_MAX];
+
+    token_make(signer, TOKEN_BOUNCE, campaign, segment, index, token);
+    (void)snprintf(out, ADDRESS_MAX + 1, "b-%s@%s", token, signer_return_path(signer));
+}
+
+int verp_parse(const struct signer *signer, const char *address, size_t length, struct verp_token *out)
+{
+    const char *at = memrchr(address, '@', length);
+    const char *domain = signer_return_path(signer);
+    size_t local;
+
+    if (at == NULL || length < 2 || strncasecmp(address, "b-", 2) != 0)
+        return HK_EINVAL;
+    local = (size_t)(at - address);
+    if (length - local - 1 != strlen(domain) || strncasecmp(at + 1, domain, strlen(domain)) != 0)
+        return HK_EINVAL;
+    return local < 2 ? HK_EINVAL : token_parse(signer, TOKEN_BOUNCE, address + 2, local - 2, out);
+}
+
+int unsubscribe_parse(const struct signer *signer, const char *token, size_t length, struct verp_token *out)
+{
+    return token_parse(signer, TOKEN_UNSUBSCRIBE, token, length, out);
+}
