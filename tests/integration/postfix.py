@@ -1,0 +1,309 @@
+#!/usr/bin/python3
+"""A private Postfix as receiver: a real MTA on a loopback address and port, for any integration test.
+
+    with Postfix("127.0.0.5", 2525, ["example.test"], unknown_users=["gone@example.test"]) as mta:
+        ... send ...
+        mta.wait(3)
+        for recipient, content in mta.messages():
+            ...
+
+Takes all mail for its domains but that for unknown_users, which it refuses at RCPT as Postfix does ("550 5.1.1
+<...>: Recipient address rejected: User unknown in virtual mailbox table"). STARTTLS is offered with a certificate
+made for the occasion. Nothing ever leaves it: mail for elsewhere is refused, bounces are discarded, no DNS is asked.
+Configuration, queue, mail and log lie in one temporary directory; /etc/postfix is not read. Needs root, as Postfix
+does. The master process runs as a child in a session of its own, dies with its parent, and stop() ends it by its pid.
+
+Run as a program it tests itself.
+"""
+import ctypes
+import email
+import grp
+import os
+import pwd
+import shutil
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PR_SET_PDEATHSIG = 1
+READY_SECONDS = 20
+STOP_SECONDS = 10
+MASTER = "/usr/lib/postfix/sbin/master"
+MAIL_USER = "nobody"  # who the delivered files belong to
+UNKNOWN = "550 5.1.1 User unknown in virtual mailbox table"
+
+SERVICES = """
+{listen} inet n - n - {processes} smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def sent_bytes(content):
+    """The message as the sender wrote it: without Return-Path, Delivered-To and Received, which Postfix put on top."""
+    for name in (b"Return-Path:", b"X-Original-To:", b"Delivered-To:", b"Received:"):
+        if content.startswith(name):
+            end = content.index(b"\r\n") + 2
+            while content[end:end + 1] in (b" ", b"\t"):
+                end = content.index(b"\r\n", end) + 2
+            content = content[end:]
+    return content
+
+
+class Postfix:
+    def __init__(self, address, port, domains, unknown_users=(), replies=None, hostname="mx.postfix.test", tls=True,
+                 settings=None):
+        """replies: {recipient: "450 4.3.0 come back later"} for RCPT. settings: lines for main.cf that come last."""
+        self.address, self.port, self.hostname, self.tls = address, port, hostname, tls
+        self.domains = list(domains)
+        self.replies = dict.fromkeys(unknown_users, UNKNOWN)
+        self.replies.update(replies or {})
+        self.settings = dict(settings or {})
+        self.process = None
+        self.dir = None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exception):
+        self.stop()
+
+    def start(self):
+        if os.geteuid() != 0:
+            raise RuntimeError("Postfix needs root")
+        if not os.path.exists(MASTER):
+            raise RuntimeError("postfix is not installed: scripts/deps installs it")
+        self.dir = tempfile.mkdtemp(prefix="postfix-")
+        os.chmod(self.dir, 0o755)
+        self._make_directories()
+        if self.tls:
+            self._make_certificate()
+        self._write_configuration()
+        with open(self._path("output"), "wb") as output:
+            self.process = subprocess.Popen([MASTER, "-c", self._path("etc"), "-d"], stdin=subprocess.DEVNULL,
+                                            stdout=output, stderr=output, start_new_session=True,
+                                            preexec_fn=die_with_parent)
+        if not self._wait_ready():
+            words = self.log()
+            self.stop()
+            raise RuntimeError(f"postfix does not start: {words}")
+        return self
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)  # its own session: only its own children
+                self.process.wait()
+            self.process = None
+        if self.dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
+            self.dir = None
+
+    def count(self):
+        """Messages delivered so far."""
+        new = self._path("mail", "all", "new")
+        return len(os.listdir(new)) if os.path.isdir(new) else 0
+
+    def wait(self, count, seconds=30):
+        """Until `count` messages are delivered; the number that is there in the end."""
+        deadline = time.monotonic() + seconds
+        while self.count() < count and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.count()
+
+    def messages(self):
+        """[(recipient, content)] of what was delivered, in no order. CRLF line ends; with Postfix's fields on top:
+        Return-Path has the envelope's sender, Received says how it came (sent_bytes() takes them off)."""
+        new = self._path("mail", "all", "new")
+        found = []
+        for name in sorted(os.listdir(new)) if os.path.isdir(new) else []:
+            with open(os.path.join(new, name), "rb") as f:
+                content = f.read().replace(b"\n", b"\r\n")
+            head = email.message_from_bytes(content.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n")
+            found.append((head["Delivered-To"], content))
+        return found
+
+    def log(self):
+        text = ""
+        for name in ("output", "log"):
+            if os.path.exists(self._path(name)):
+                with open(self._path(name), encoding="utf-8", errors="replace") as f:
+                    text += f.read()
+        return text
+
+    def _path(self, *name):
+        return os.path.join(self.dir, *name)
+
+    def _make_directories(self):
+        postfix, postdrop = pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postdrop").gr_gid
+        nobody = pwd.getpwnam(MAIL_USER)
+        for name in ("etc", "queue", "queue/pid"):
+            os.mkdir(self._path(name), 0o755)
+        for name in ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private",
+                     "saved", "trace"):
+            os.mkdir(self._path("queue", name), 0o700)
+            os.chown(self._path("queue", name), postfix, -1)
+        for name, mode in (("public", 0o2710), ("maildrop", 0o1730)):
+            os.mkdir(self._path("queue", name))
+            os.chown(self._path("queue", name), postfix, postdrop)
+            os.chmod(self._path("queue", name), mode)
+        os.mkdir(self._path("data"), 0o700)
+        os.chown(self._path("data"), postfix, -1)
+        os.mkdir(self._path("mail"), 0o755)
+        os.chown(self._path("mail"), nobody.pw_uid, nobody.pw_gid)
+
+    def _make_certificate(self):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                        f"/CN={self.hostname}", "-addext", f"subjectAltName=DNS:{self.hostname},IP:{self.address}",
+                        "-keyout", self._path("etc", "key.pem"), "-out", self._path("etc", "cert.pem")],
+                       check=True, capture_output=True)
+
+    def _write_configuration(self):
+        nobody = pwd.getpwnam(MAIL_USER)
+        settings = {
+            "compatibility_level": "3.6", "myhostname": self.hostname, "mydomain": "postfix.test",
+            "queue_directory": self._path("queue"), "data_directory": self._path("data"),
+            "maillog_file": self._path("log"), "maillog_file_prefixes": self.dir,
+            # where it listens is said in master.cf; here only an address that an interface has is accepted,
+            # and 127.0.0.5 is on none
+            "inet_interfaces": "::1" if ":" in self.address else "127.0.0.1",
+            "inet_protocols": "ipv6" if ":" in self.address else "ipv4",
+            "mynetworks": "127.0.0.0/8, [::1]/128", "mydestination": "", "alias_maps": "",
+            "local_recipient_maps": "", "default_transport": "discard:",
+            "relay_transport": "discard:", "local_transport": "discard:", "disable_dns_lookups": "yes",
+            "smtpd_peername_lookup": "no", "biff": "no",
+            # clients on loopback are strangers here: nothing in their messages is rewritten or added
+            "local_header_rewrite_clients": "",
+            "smtpd_relay_restrictions": "reject_unauth_destination",
+            "smtpd_recipient_restrictions": f"reject_unauth_destination, check_recipient_access "
+                                            f"texthash:{self._path('etc', 'replies')}",
+            "virtual_mailbox_domains": f"texthash:{self._path('etc', 'domains')}",
+            "virtual_mailbox_maps": "static:all/",
+            "virtual_mailbox_base": self._path("mail"), "virtual_mailbox_limit": "0",
+            "virtual_uid_maps": f"static:{nobody.pw_uid}", "virtual_gid_maps": f"static:{nobody.pw_gid}",
+            "virtual_destination_recipient_limit": "1",
+        }
+        if self.tls:
+            settings.update({"smtpd_tls_security_level": "may", "smtpd_tls_received_header": "yes",
+                             "smtpd_tls_cert_file": self._path("etc", "cert.pem"),
+                             "smtpd_tls_key_file": self._path("etc", "key.pem")})
+        settings.update(self.settings)
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        self._write("main.cf", (f"{key} = {value}" for key, value in settings.items()))
+        self._write("master.cf", [SERVICES.format(listen=f"{host}:{self.port}", processes=200)])
+        self._write("domains", (f"{domain} here" for domain in self.domains))
+        self._write("replies", (f"{recipient} {reply}" for recipient, reply in self.replies.items()))
+
+    def _write(self, name, lines):
+        with open(self._path("etc", name), "w", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+
+    def _wait_ready(self):
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                with socket.create_connection((self.address, self.port), 2) as s:
+                    if s.recv(512).startswith(b"220 "):
+                        s.sendall(b"QUIT\r\n")
+                        return True
+            except OSError:
+                time.sleep(0.05)
+        return False
+
+
+class SelfTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        with socket.socket() as s:
+            s.bind(("127.0.0.5", 0))
+            port = s.getsockname()[1]
+        cls.mta = Postfix("127.0.0.5", port, ["a.test", "b.test"], unknown_users=["gone@a.test"],
+                          replies={"later@a.test": "450 4.3.0 come back later"}).start()
+        cls.addClassCleanup(cls.mta.stop)
+
+    def client(self):
+        client = smtplib.SMTP(self.mta.address, self.mta.port, timeout=10)
+        self.addCleanup(client.close)
+        return client
+
+    def test_mail_is_delivered_as_it_was_sent(self):
+        before = self.mta.count()
+        text = b"From: x@y.test\r\nSubject: =?utf-8?B?44GC?=\r\n\r\n.\r\n..dots\r\n" + b"x" * 900 + b"\r\nend\r\n"
+        client = self.client()
+        client.sendmail("bounce+1@y.test", ["one@a.test", "two@b.test"], text)
+        self.assertEqual(self.mta.wait(before + 2), before + 2)
+        mine = [(r, c) for r, c in self.mta.messages() if b"<bounce+1@y.test>" in c]
+        self.assertEqual(sorted(r for r, _ in mine), ["one@a.test", "two@b.test"])
+        for _, content in mine:
+            self.assertEqual(sent_bytes(content), text)
+
+    def test_unknown_users_and_other_replies_come_at_rcpt(self):
+        client = self.client()
+        client.ehlo("me.test")
+        client.mail("x@y.test")
+        code, words = client.rcpt("gone@a.test")
+        self.assertEqual((code, words), (550, b"5.1.1 <gone@a.test>: Recipient address rejected: User unknown in "
+                                              b"virtual mailbox table"))
+        self.assertEqual(client.rcpt("later@a.test")[0], 450)
+        self.assertEqual(client.rcpt("x@elsewhere.test")[0], 554)
+        self.assertEqual(client.rcpt("known@a.test")[0], 250)
+
+    def test_starttls_works_and_shows_in_received(self):
+        before = self.mta.count()
+        context = ssl.create_default_context(cafile=self.mta._path("etc", "cert.pem"))
+        client = self.client()
+        client.starttls(context=context)
+        client.sendmail("tls@y.test", ["tls@a.test"], b"Subject: tls\r\n\r\nx\r\n")
+        self.assertEqual(self.mta.wait(before + 1), before + 1)
+        content = [c for r, c in self.mta.messages() if r == "tls@a.test"][0]
+        self.assertIn(b"using TLSv1.3", content)
+
+    def test_nothing_is_left_after_stop(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.5", 0))
+            port = s.getsockname()[1]
+        mta = Postfix("127.0.0.5", port, ["c.test"], tls=False).start()
+        directory, group = mta.dir, mta.process.pid
+        client = smtplib.SMTP(mta.address, mta.port, timeout=10)
+        self.assertFalse(client.has_extn("starttls"))
+        client.sendmail("x@y.test", ["x@c.test"], b"Subject: x\r\n\r\nx\r\n")
+        self.assertEqual(mta.wait(1), 1)
+        mta.stop()
+        client.close()
+        self.assertFalse(os.path.exists(directory))
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(group, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.05)
+        self.fail("processes of the stopped Postfix are still there")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]] + [a for a in sys.argv[1:] if not os.path.isdir(a)])
