@@ -55,12 +55,14 @@ static void mx_hosts_stand_by_preference_and_equals_by_lot(void **state)
     choice_add(&list, 20, 1, "c");
     choice_add(&list, 10, 9, "b");
     choice_add(&list, 10, 3, "a");
+    choice_add(&list, 10, 12, "b2");
     choice_add(&list, 30, 0, "d");
-    assert_int_equal(list.count, 4);
+    assert_int_equal(list.count, 5);
     assert_string_equal(list.mx[0].name, "a");
     assert_string_equal(list.mx[1].name, "b");
-    assert_string_equal(list.mx[2].name, "c");
-    assert_string_equal(list.mx[3].name, "d");
+    assert_string_equal(list.mx[2].name, "b2");
+    assert_string_equal(list.mx[3].name, "c");
+    assert_string_equal(list.mx[4].name, "d");
 }
 
 static void a_host_named_twice_keeps_its_better_preference(void **state)
