@@ -110,7 +110,7 @@ bool batch_add(struct batch *batch, const struct ledger_op *op)
     at = put16(at, cost);
     at = put32(at, op->word);
     at = put32(at, op->due_s);
-    at = put32(at, op->first_s);
+    (void)put32(at, op->first_s);
     batch->ops++;
     batch->cost += cost;
     return true;

@@ -47,7 +47,7 @@ struct ledger_campaign {
 };
 
 struct ledger {
-    struct link link;
+    struct redis_link link;
     struct ledger_callbacks callbacks;
     uint64_t epoch;
     struct ledger_campaign *campaigns, *last; /* last: the one looked up before */
@@ -140,7 +140,7 @@ static void on_apply(struct link_call *link_call, const redisReply *reply)
     if (!reply)
         return;
     if (!verdicts_are_valid(reply, count)) {
-        link_reject(&ledger->link, "the ledger's script gives something else than verdicts");
+        redis_link_reject(&ledger->link, "the ledger's script gives something else than verdicts");
         return;
     }
     campaign->applying = false;
@@ -196,7 +196,7 @@ static void on_take(struct link_call *link_call, const redisReply *reply)
         return;
     take = ((struct item *)queue_at(&campaign->items, campaign->items.head))->take;
     if (!take_is_valid(reply, take.count)) {
-        link_reject(&ledger->link, "the ledger's script gives something else than a span");
+        redis_link_reject(&ledger->link, "the ledger's script gives something else than a span");
         return;
     }
     campaign->takes--;
@@ -241,7 +241,7 @@ static bool ledger_send(struct ledger *ledger, struct ledger_campaign *campaign,
         return false;
     *call = (struct ledger_call){
         .link_call.answer = answer, .ledger = ledger, .campaign = campaign, .count = count};
-    if (link_send(&ledger->link, &call->link_call, argc, argv, length) != 0) {
+    if (redis_link_send(&ledger->link, &call->link_call, argc, argv, length) != 0) {
         free(call);
         return false;
     }
@@ -411,7 +411,7 @@ int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoc
         return why_set(why, HK_ENOMEM, "no memory for the ledger");
     ledger->callbacks = *callbacks;
     ledger->epoch = epoch;
-    error = link_open(&ledger->link, config, loop, &owner, why);
+    error = redis_link_open(&ledger->link, config, loop, &owner, why);
     if (error)
         free(ledger);
     else
@@ -425,7 +425,7 @@ void ledger_close(struct ledger *ledger)
 
     if (!ledger)
         return;
-    link_close(&ledger->link);
+    redis_link_close(&ledger->link);
     for (campaign = ledger->campaigns; campaign; campaign = next) {
         next = campaign->next;
         for (uint64_t at = campaign->notes.head; at < campaign->notes.tail; at++)

@@ -15,9 +15,9 @@
 extern const char state_ledger_lua[];
 extern const char state_take_lua[];
 
-static void link_start(struct link *link);
+static void link_start(struct redis_link *link);
 
-static void link_wait(struct link *link, uint32_t ms)
+static void link_wait(struct redis_link *link, uint32_t ms)
 {
     link->state = LINK_PAUSED;
     ev_timer_stop(link->loop, &link->pause);
@@ -26,20 +26,20 @@ static void link_wait(struct link *link, uint32_t ms)
 }
 
 /* Longer each time, until something has worked. */
-static void link_wait_longer(struct link *link)
+static void link_wait_longer(struct redis_link *link)
 {
     link_wait(link, link->pause_ms);
     link->pause_ms = link->pause_ms * 2 > LINK_PAUSE_MAX_MS ? LINK_PAUSE_MAX_MS : link->pause_ms * 2;
 }
 
-static void link_rewind(struct link *link)
+static void link_rewind(struct redis_link *link)
 {
     link->generation++;
     link->owner.rewind(link->owner.context);
 }
 
 /* The connection is of no use any more. */
-static void link_lost(struct link *link, const char *why)
+static void link_lost(struct redis_link *link, const char *why)
 {
     redisAsyncContext *redis = link->redis;
 
@@ -62,7 +62,7 @@ static bool error_is(const char *text, const char *const *kinds)
 }
 
 /* Redis answered with an error: nothing behind that call counts, and all of it goes out again in its order. */
-static void link_trouble(struct link *link, const char *text)
+static void link_trouble(struct redis_link *link, const char *text)
 {
     static const char *const passing[] = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", NULL};
     static const char *const unloaded[] = {"NOSCRIPT", NULL};
@@ -78,7 +78,7 @@ static void link_trouble(struct link *link, const char *text)
     }
 }
 
-void link_reject(struct link *link, const char *what)
+void redis_link_reject(struct redis_link *link, const char *what)
 {
     link_trouble(link, what);
 }
@@ -86,7 +86,7 @@ void link_reject(struct link *link, const char *what)
 static void on_reply(redisAsyncContext *redis, void *raw, void *data)
 {
     struct link_call *call = data;
-    struct link *link = call->link;
+    struct redis_link *link = call->link;
     const redisReply *reply = raw;
 
     if (redis == link->redis && reply) {
@@ -105,7 +105,8 @@ static void on_reply(redisAsyncContext *redis, void *raw, void *data)
     call->answer(call, reply);
 }
 
-int link_send(struct link *link, struct link_call *call, int argc, const char **argv, const size_t *length)
+int redis_link_send(struct redis_link *link, struct link_call *call, int argc, const char **argv,
+                    const size_t *length)
 {
     if (!link->redis)
         return HK_EDOWN;
@@ -118,7 +119,7 @@ int link_send(struct link *link, struct link_call *call, int argc, const char **
     return 0;
 }
 
-bool link_is_ready(const struct link *link)
+bool link_is_ready(const struct redis_link *link)
 {
     return link->state == LINK_READY;
 }
@@ -133,14 +134,14 @@ struct greeting {
 static void on_greeting(struct link_call *call, const redisReply *reply)
 {
     struct greeting *greeting = (struct greeting *)call;
-    struct link *link = call->link;
+    struct redis_link *link = call->link;
     int script = greeting->script;
 
     free(greeting);
     if (!reply || script < 0)
         return;
     if (reply->type != REDIS_REPLY_STRING || reply->len != LINK_SHA1_HEX - 1) {
-        link_reject(link, "SCRIPT LOAD gives no hash");
+        redis_link_reject(link, "SCRIPT LOAD gives no hash");
         return;
     }
     memcpy(link->sha1[script], reply->str, LINK_SHA1_HEX);
@@ -151,7 +152,7 @@ static void on_greeting(struct link_call *call, const redisReply *reply)
     link->owner.ready(link->owner.context);
 }
 
-static int link_say(struct link *link, int script, int argc, const char **argv)
+static int link_say(struct redis_link *link, int script, int argc, const char **argv)
 {
     struct greeting *greeting = malloc(sizeof *greeting);
     size_t length[3];
@@ -162,13 +163,13 @@ static int link_say(struct link *link, int script, int argc, const char **argv)
     for (int i = 0; i < argc; i++)
         length[i] = strlen(argv[i]);
     *greeting = (struct greeting){.call.answer = on_greeting, .script = script};
-    error = link_send(link, &greeting->call, argc, argv, length);
+    error = redis_link_send(link, &greeting->call, argc, argv, length);
     if (error)
         free(greeting);
     return error;
 }
 
-static void link_greet(struct link *link)
+static void link_greet(struct redis_link *link)
 {
     const char *auth[3], *apply[] = {"SCRIPT", "LOAD", state_ledger_lua},
                          *take[] = {"SCRIPT", "LOAD", state_take_lua};
@@ -189,7 +190,7 @@ static void link_greet(struct link *link)
 
 static void on_connect(const redisAsyncContext *redis, int status)
 {
-    struct link *link = redis->data;
+    struct redis_link *link = redis->data;
 
     if (redis != link->redis)
         return;
@@ -209,7 +210,7 @@ static void on_connect(const redisAsyncContext *redis, int status)
 
 static void on_disconnect(const redisAsyncContext *redis, int status)
 {
-    struct link *link = redis->data;
+    struct redis_link *link = redis->data;
     char why[160];
 
     if (redis != link->redis)
@@ -222,7 +223,7 @@ static void on_disconnect(const redisAsyncContext *redis, int status)
 
 static void on_guard(struct ev_loop *loop, ev_timer *timer, int events)
 {
-    struct link *link = timer->data;
+    struct redis_link *link = timer->data;
     char why[160];
 
     (void)loop;
@@ -239,7 +240,7 @@ static void on_pause_over(struct ev_loop *loop, ev_timer *timer, int events)
     link_start(timer->data);
 }
 
-static void link_connect(struct link *link)
+static void link_connect(struct redis_link *link)
 {
     redisAsyncContext *redis;
     char why[160] = "no memory";
@@ -263,7 +264,7 @@ static void link_connect(struct link *link)
     (void)redisAsyncSetConnectCallback(redis, on_connect);
 }
 
-static void link_start(struct link *link)
+static void link_start(struct redis_link *link)
 {
     if (link->redis)
         link_greet(link);
@@ -271,8 +272,8 @@ static void link_start(struct link *link)
         link_connect(link);
 }
 
-int link_open(struct link *link, const struct config *config, struct ev_loop *loop,
-              const struct link_owner *owner, struct hk_why *why)
+int redis_link_open(struct redis_link *link, const struct config *config, struct ev_loop *loop,
+                    const struct link_owner *owner, struct hk_why *why)
 {
     int error;
 
@@ -293,7 +294,7 @@ int link_open(struct link *link, const struct config *config, struct ev_loop *lo
     return 0;
 }
 
-void link_close(struct link *link)
+void redis_link_close(struct redis_link *link)
 {
     redisAsyncContext *redis = link->redis;
 

@@ -36,13 +36,13 @@ struct link_owner {
 
 /* One command under way; the owner's struct begins with it. */
 struct link_call {
-    struct link *link;
+    struct redis_link *link;
     uint64_t generation;
     /* The answer, never an error; NULL: rewound or closed. Frees the call in any case. */
     void (*answer)(struct link_call *call, const redisReply *reply);
 };
 
-struct link {
+struct redis_link {
     struct ev_loop *loop;
     struct redis_target target;
     struct link_owner owner;
@@ -54,15 +54,15 @@ struct link {
     char sha1[LINK_SCRIPTS][LINK_SHA1_HEX];
 };
 
-int link_open(struct link *link, const struct config *config, struct ev_loop *loop,
-              const struct link_owner *owner, struct hk_why *why) HK_MUST_USE;
-void link_close(struct link *link);
+int redis_link_open(struct redis_link *link, const struct config *config, struct ev_loop *loop,
+                    const struct link_owner *owner, struct hk_why *why) HK_MUST_USE;
+void redis_link_close(struct redis_link *link);
 
-bool link_is_ready(const struct link *link);
+bool link_is_ready(const struct redis_link *link);
 /* Send a command. On success the call belongs to the link until its answer; else HK_EDOWN and it stays the caller's. */
-int link_send(struct link *link, struct link_call *call, int argc, const char **argv,
-              const size_t *length) HK_MUST_USE;
+int redis_link_send(struct redis_link *link, struct link_call *call, int argc, const char **argv,
+                    const size_t *length) HK_MUST_USE;
 /* The owner got an answer of a shape that it cannot use. */
-void link_reject(struct link *link, const char *what);
+void redis_link_reject(struct redis_link *link, const char *what);
 
 #endif

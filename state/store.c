@@ -84,6 +84,7 @@ int store_next(struct store *store, redisReply **out, struct hk_why *why)
     void *reply = NULL;
     int error;
 
+    *out = NULL;
     if (redisGetReply(store->redis, &reply) != REDIS_OK)
         return store_redis_error(store, why);
     error = store_check(store, reply, why);

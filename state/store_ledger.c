@@ -163,7 +163,7 @@ int store_ledger_walk(struct store *store, const struct manifest *manifest,
     struct walk walk = {.store = store, .manifest = manifest, .fn = fn, .context = context};
     int result = walk_table(&walk, why);
 
-    for (uint32_t from = 0; from < walk.spans && result == 0; from += WALK_SPANS) {
+    for (uint32_t from = 0; walk.first && from < walk.spans && result == 0; from += WALK_SPANS) {
         uint32_t count = walk.spans - from < WALK_SPANS ? walk.spans - from : WALK_SPANS;
         result = store_connected(store, why);
         if (result)

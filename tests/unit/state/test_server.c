@@ -167,7 +167,7 @@ static void a_state_dir_too_long_for_a_socket_is_refused_in_words(void **state)
 
 static void without_redis_server_it_says_what_installs_it(void **state)
 {
-    char *path = strdup(getenv("PATH"));
+    char *path = hk_xstrdup(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
     struct hk_why why = {""};
     struct fixture f;
 
