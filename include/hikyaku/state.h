@@ -9,8 +9,9 @@
  *   {c}:m            hash: the manifest (struct manifest) and `state` running | paused | cancelled
  *   {c}:own          hash: "segment.span" -> epoch that took it
  *   {c}:s:SEG.SPAN   string: 4 bytes a recipient, ledger_word, little-endian
- *   {c}:d:SEG.SPAN   string: due time, 4 bytes a recipient, seconds since the campaign's start; only where needed
- *   {c}:f:SEG.SPAN   string: first attempt, the same way
+ *   {c}:d:SEG.SPAN   string: due time, 4 bytes a recipient, seconds since the campaign's start; only where needed,
+ *                    may be shorter than the span; 0 none. It never goes back (so a repeated PUT_BACK is known)
+ *   {c}:f:SEG.SPAN   string: first attempt, the same way (one in the first second counts as in the next)
  *   {c}:due          sorted set: "segment.span" -> its earliest due time
  *   {c}:n            hash: state name -> recipients in it (pending is not kept: recipients minus the rest), attempts
  *   {c}:site         hash: "segment.domain" -> site, as last resolved
@@ -43,7 +44,9 @@ enum ledger_state {
 const char *ledger_state_name(enum ledger_state state);
 
 /* A recipient's four bytes, from the low end: state 4 bits, marks 3 (bounced, complained, unsubscribed),
- * class 5, attempts 8 (saturating), reply code 10, 2 spare. */
+ * class 5, attempts 8 (saturating), reply code 10, 1 bit that a take sets with the `unknown` it makes of
+ * `sending` (no outcome was told of that attempt: the one that may still come counts it), 1 spare. A word with
+ * state `sending` keeps class and code of the attempt before. */
 struct ledger_word {
     uint8_t state, marks, reply_class, attempts;
     uint16_t code;
@@ -68,13 +71,15 @@ struct manifest {
     char message_sha256[HK_SHA256_HEX]; /* of the template */
     char sender_sha256[HK_SHA256_HEX];  /* of sender section and DKIM domains */
     uint64_t recipients, rejected, duplicates;
-    uint32_t segments; /* 1 for now; struct and keys take more */
+    uint32_t segments; /* 1 at creation; an extension adds more */
     uint32_t spans, domains;
     uint64_t created_us;                            /* wall clock; due times count from here */
     uint64_t started_us, first_pass_us, settled_us; /* 0: not yet */
 };
 
 struct store;
+/* A store whose connection breaks fails that call with HK_EDOWN and connects again with the next one. Whoever opens a
+ * store or a ledger has SIGPIPE ignored from then on, unless it has a handler: hiredis writes without MSG_NOSIGNAL. */
 int store_open(const struct config *config, struct store **out, struct hk_why *why) HK_MUST_USE;
 void store_close(struct store *store);
 int store_epoch_next(struct store *store, uint64_t *epoch, struct hk_why *why) HK_MUST_USE;
@@ -90,11 +95,13 @@ int store_campaign_list(struct store *store, char ***out, size_t *count, struct 
 int store_counts(struct store *store, const struct manifest *manifest, uint64_t counts[LEDGER_STATES_COUNT],
                  uint64_t *attempts, struct hk_why *why) HK_MUST_USE;
 /* Walk the whole ledger in index order: fn(context, segment, index, word) for every recipient, absent spans
- * as pending. Memory: one span at a time. fn returning non-zero stops the walk with that value. */
+ * as pending. Memory: 64 spans at most. fn returning non-zero stops the walk with that value. HK_ECHANGED: a span that
+ * was taken has no string, or a shorter one. */
 int store_ledger_walk(struct store *store, const struct manifest *manifest,
                       int (*fn)(void *context, uint32_t segment, uint32_t index, uint32_t word),
                       void *context, struct hk_why *why) HK_MUST_USE;
-/* Site of every domain that has one: fn(context, segment, domain, site). And the domain table itself. */
+/* Site of every domain that has one: fn(context, segment, domain, site); while a node writes, a domain may come twice.
+ * And the domain table itself. */
 int store_sites(struct store *store, const struct manifest *manifest,
                 void (*fn)(void *context, uint32_t segment, uint32_t domain, const char *site), void *context,
                 struct hk_why *why) HK_MUST_USE;
@@ -104,17 +111,23 @@ int store_domain_first(struct store *store, const struct manifest *manifest, uin
 /* ---- the asynchronous face ---- */
 
 enum ledger_op_kind {
-    OP_COMMIT =
-        1,      /* pending | deferred -> sending, as `attempt`. Granted again to the same epoch and attempt */
-    OP_OUTCOME, /* -> word (sent, deferred, bounced, unknown, expired); attempts in word; due_s/first_s if
-                   deferred */
-    OP_RELEASE, /* sending as `attempt` by this or a dead epoch, dot never left -> pending or deferred, due
-                   now */
-    OP_PUT_BACK, /* `count` recipients from index, those pending or deferred -> deferred (host not to be
-                    reached): class and code from word, attempts + 1, due_s, first_s where there is none */
-    OP_SETTLE, /* `count` recipients from index, those pending or deferred -> word's state (expired, bounced,
-                  suppressed, cancelled) with its class and code; attempts kept, + 1 if word.attempts is not 0
-                */
+    /* pending | deferred -> sending, as `attempt`, which must be greater than the word's. Granted again to the same
+     * epoch and attempt; where that is refused because of a pause or a cancel, it is given back as by RELEASE. */
+    OP_COMMIT = 1,
+    /* -> word (sent, deferred, bounced, unknown, expired); attempts in word; due_s and first_s if deferred. Needs no
+     * COMMIT before it. Sent, bounced and unknown are evidence, whoever owns the span and whatever attempt is on; the
+     * others are for the owner or a later epoch. */
+    OP_OUTCOME,
+    /* sending as `attempt` by this or a dead (which is: an earlier) epoch, dot never left -> pending, or deferred
+     * where there were attempts before, due at due_s */
+    OP_RELEASE,
+    /* `count` recipients from index, those pending or deferred with an earlier due time -> deferred (host not to be
+     * reached): class and code from word, attempts + 1, due_s, first_s where there is none. Counts no attempt in
+     * {c}:n. Its verdict is DONE, whatever was in the range. */
+    OP_PUT_BACK,
+    /* `count` recipients from index, those pending or deferred -> word's state (expired, bounced, suppressed,
+     * cancelled) with its class and code; attempts kept, + 1 if word.attempts is not 0. Otherwise as PUT_BACK. */
+    OP_SETTLE,
 };
 
 struct ledger_op {
@@ -135,41 +148,45 @@ enum ledger_verdict {
     VERDICT_SETTLED,  /* the recipient is in a final state, or another attempt is ahead: nothing changed */
     VERDICT_PAUSED,
     VERDICT_CANCELLED,
-    VERDICT_NOT_OURS, /* the span belongs to another epoch */
-    VERDICT_LOST,     /* the span was taken once and its key is gone */
+    VERDICT_NOT_OURS, /* the span belongs to another epoch, or was never taken */
+    VERDICT_LOST,     /* the span was taken once and its key is gone or cut, or the campaign itself is gone */
 };
 
 struct ledger;
 struct ledger_callbacks {
     void *context;
-    void (*up)(void *context); /* connected (again); what was in flight has been sent again */
-    void (*down)(void *context,
-                 const char *why); /* connection lost; tried again by itself, with pauses up to 1 s */
+    /* Connected (again), or what was broken is mended; what was in flight has been sent again. */
+    void (*up)(void *context);
+    /* Connection lost, or not to be had at first; tried again by itself, with pauses up to 1 s. Told once. */
+    void (*down)(void *context, const char *why);
     /* One call for each op pushed, in order of pushing within a campaign. */
     void (*verdict)(void *context, const char *campaign, const struct ledger_op *op,
                     enum ledger_verdict verdict);
-    /* A call went wrong in a way that no retry mends (script error, OOM, READONLY ...): the words, and the
-     * master freezes. */
+    /* Redis answered in a way that no retry mends (OOM, READONLY, wrong password, script error ...): the words,
+     * once, and the master freezes. Nothing is dropped: it is tried again each second, and up() says when it worked. */
     void (*broken)(void *context, const char *why);
 };
 int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoch,
                 const struct ledger_callbacks *callbacks, struct ledger **out,
                 struct hk_why *why) HK_MUST_USE;
+/* Ops without a verdict are dropped. Not from inside a callback. */
 void ledger_close(struct ledger *ledger);
 
 /* Queue an op. Never blocks, copies *op; memory is bounded by the flights of the node (the caller has at most
- * one COMMIT or OUTCOME per flight slot). HK_ENOMEM when there is none. */
+ * one COMMIT or OUTCOME per flight slot). HK_EINVAL: no campaign ID, or an op outside its span or of no sense;
+ * HK_ENOMEM; HK_EFULL with 4 million ops of a campaign waiting. */
 int ledger_push(struct ledger *ledger, const char *campaign, const struct ledger_op *op) HK_MUST_USE;
 /* Send what is queued unless a call of that campaign is in flight (then it goes with the next one). At most
  * 1,000 recipients a call. The master calls this once a turn, after the event log was written. */
 void ledger_flush(struct ledger *ledger);
-/* Ops pushed whose verdict has not come. */
+/* Ops, takes, sites and fields pushed whose answer has not come. */
 size_t ledger_pending(const struct ledger *ledger);
 
 /* Take a span for this epoch (also to read it again when its time has come): what stands in it. `sending`
- * left by another epoch has become unknown by then. words: count values; due and first: count values or NULL
- * where there are none. Valid during the call only. verdict: DONE, CANCELLED, LOST. earliest_s: earliest due
- * of what is deferred, UINT32_MAX none. Take callbacks keep order with earlier ops of the campaign. */
+ * left by another epoch has become unknown by then. words: count values; due and first: count values (0: none) or NULL
+ * where there are none. Valid during the call only. verdict: DONE (paused too), CANCELLED (taken all the same, so that
+ * the rest can be settled), or LOST, with words NULL. {c}:due keeps the earliest due time behind now, by Redis' clock:
+ * what is due by now the caller has from here. Take callbacks keep order with earlier ops of the campaign. */
 typedef void (*ledger_take_fn)(void *context, uint64_t cookie, enum ledger_verdict verdict,
                                const uint32_t *words, const uint32_t *due, const uint32_t *first,
                                uint32_t count);
@@ -182,7 +199,7 @@ int store_spans(struct store *store, const char *campaign,
                            uint32_t earliest_due_s),
                 void *context, struct hk_why *why) HK_MUST_USE;
 
-/* The site of a domain, as last resolved; written with the next flush. */
+/* The site of a domain, as last resolved; written with the next flush, beside the ops and not in order with them. */
 int ledger_site(struct ledger *ledger, const char *campaign, uint16_t segment, uint32_t domain,
                 const char *site) HK_MUST_USE;
 /* Change one field of the manifest (state, started_us, first_pass_us, settled_us): value in decimal or words.
