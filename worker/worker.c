@@ -131,7 +131,7 @@ static void worker_obey(struct worker *w, const struct desc *desc)
         worker_each_session(w, conn_exit);
         return;
     default:
-        HK_BUG_ON("a descriptor that no master sends");
+        hk_bug(__FILE__, __LINE__, "a descriptor that no master sends");
     }
 }
 

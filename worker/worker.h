@@ -108,7 +108,7 @@ struct conn_info *worker_conn_info(const struct worker *w, const struct session 
 /* letter.c: a message's way from its descriptor to its outcome in the flight table. */
 extern const struct dialogue_ops worker_ops; /* context: the session */
 /* DESC_SEND: into its flight slot first, then off the ring, then to its session. */
-void letter_take(struct worker *w, const struct desc *desc);
+void letter_take(struct worker *w, const struct desc *on_ring);
 /* Render the head of the queue of this session, if it still wants that. */
 void letter_render(struct session *s);
 /* Give back what it holds; its flight slot stays as it is. */
