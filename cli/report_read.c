@@ -13,17 +13,19 @@ struct domain_site {
     char *name;
 };
 
+struct segment_sites {
+    uint32_t *first;   /* index of each domain's first recipient */
+    uint32_t *site_of; /* index into report->site of each domain */
+    uint32_t domains;
+};
+
 struct reading {
     struct report *report;
     struct domain_site *found; /* what store_sites told */
     size_t found_count, found_room;
     bool out_of_memory;
-    /* of the segment the walk is in */
-    uint32_t segment;
-    uint32_t *first;   /* index of each domain's first recipient */
-    uint32_t *site_of; /* index into report->site of each domain */
-    uint32_t domains, domain;
-    struct store *store;
+    struct segment_sites *segment;  /* report->manifest.segments of them */
+    uint32_t at_segment, at_domain; /* where the walk is */
     struct hk_why *why;
 };
 
@@ -80,32 +82,54 @@ static int make_sites(struct reading *reading)
     return 0;
 }
 
-static int enter_segment(struct reading *reading, uint32_t segment)
+/* The domains of one segment and the sites they were resolved to. */
+static int read_segment(struct reading *reading, struct store *store, uint32_t segment)
 {
-    int error;
+    struct segment_sites *sites = &reading->segment[segment];
     uint32_t site = NO_SITE;
-
-    free(reading->first);
-    free(reading->site_of);
-    reading->first = reading->site_of = NULL;
-    reading->segment = segment;
-    reading->domain = 0;
-    error = store_domain_first(reading->store, &reading->report->manifest, segment, &reading->first,
-                               &reading->domains, reading->why);
+    int error = store_domain_first(store, &reading->report->manifest, segment, &sites->first, &sites->domains,
+                                   reading->why);
     if (error < 0)
         return error;
-    reading->site_of = calloc((size_t)reading->domains + 1, sizeof *reading->site_of);
-    if (reading->site_of == NULL)
-        return why_set(reading->why, HK_ENOMEM, "hikyaku: not enough memory for %u domains",
-                       reading->domains);
+    sites->site_of = calloc((size_t)sites->domains + 1, sizeof *sites->site_of);
+    if (sites->site_of == NULL)
+        return why_set(reading->why, HK_ENOMEM, "hikyaku: not enough memory for %u domains", sites->domains);
     for (size_t i = 0; i < reading->found_count; i++) {
         const struct domain_site *found = &reading->found[i];
         while (strcmp(reading->report->site[site].name, found->name) != 0)
             site++;
-        if (found->segment == segment && found->domain < reading->domains)
-            reading->site_of[found->domain] = site;
+        if (found->segment == segment && found->domain < sites->domains)
+            sites->site_of[found->domain] = site;
     }
     return 0;
+}
+
+/* Before the walk, for no other question may go to Redis while one is under way. */
+static int read_segments(struct reading *reading, struct store *store)
+{
+    uint32_t count = reading->report->manifest.segments;
+    int error = 0;
+
+    reading->segment = calloc((size_t)count + 1, sizeof *reading->segment);
+    if (reading->segment == NULL)
+        return why_set(reading->why, HK_ENOMEM, "hikyaku: not enough memory for %u segments", count);
+    for (uint32_t i = 0; i < count && error == 0; i++)
+        error = read_segment(reading, store, i);
+    return error;
+}
+
+/* The site of a recipient; the walk comes in index order, so the domain is this one or a later one. */
+static struct report_site *site_of(struct reading *reading, uint32_t segment, uint32_t index)
+{
+    const struct segment_sites *sites = &reading->segment[segment];
+
+    if (segment != reading->at_segment) {
+        reading->at_segment = segment;
+        reading->at_domain = 0;
+    }
+    while (reading->at_domain + 1 < sites->domains && sites->first[reading->at_domain + 1] <= index)
+        reading->at_domain++;
+    return &reading->report->site[sites->domains ? sites->site_of[reading->at_domain] : NO_SITE];
 }
 
 static int on_recipient(void *context, uint32_t segment, uint32_t index, uint32_t packed)
@@ -113,18 +137,12 @@ static int on_recipient(void *context, uint32_t segment, uint32_t index, uint32_
     struct reading *reading = context;
     struct report *report = reading->report;
     struct ledger_word word = ledger_unpack(packed);
+    struct report_site *site;
 
-    if (reading->first == NULL || segment != reading->segment) {
-        int error = enter_segment(reading, segment);
-        if (error < 0)
-            return error;
-    }
-    while (reading->domain + 1 < reading->domains && reading->first[reading->domain + 1] <= index)
-        reading->domain++;
-    if (word.state >= LEDGER_STATES_COUNT)
+    if (word.state >= LEDGER_STATES_COUNT || segment >= report->manifest.segments)
         return why_set(reading->why, HK_EPROTO, "hikyaku: the ledger holds a state %u that is none",
                        word.state);
-    struct report_site *site = &report->site[reading->domains ? reading->site_of[reading->domain] : NO_SITE];
+    site = site_of(reading, segment, index);
     report->counts[word.state]++;
     site->counts[word.state]++;
     site->recipients++;
@@ -151,9 +169,21 @@ static void order_sites(struct report *report)
         free(report->site[--report->site_count].name);
 }
 
+static void reading_free(struct reading *reading)
+{
+    for (size_t i = 0; i < reading->found_count; i++)
+        free(reading->found[i].name);
+    free(reading->found);
+    for (uint32_t i = 0; reading->segment != NULL && i < reading->report->manifest.segments; i++) {
+        free(reading->segment[i].first);
+        free(reading->segment[i].site_of);
+    }
+    free(reading->segment);
+}
+
 int report_read(struct store *store, const struct manifest *manifest, struct report *out, struct hk_why *why)
 {
-    struct reading reading = {.report = out, .store = store, .why = why};
+    struct reading reading = {.report = out, .why = why};
     uint64_t quick[LEDGER_STATES_COUNT];
     int error;
 
@@ -164,14 +194,12 @@ int report_read(struct store *store, const struct manifest *manifest, struct rep
     if (error == 0 && (reading.out_of_memory || make_sites(&reading) < 0))
         error = why_set(why, HK_ENOMEM, "hikyaku: not enough memory for the sites of this campaign");
     if (error == 0)
+        error = read_segments(&reading, store);
+    if (error == 0)
         error = store_ledger_walk(store, manifest, on_recipient, &reading, why);
     if (error == 0)
         order_sites(out);
-    for (size_t i = 0; i < reading.found_count; i++)
-        free(reading.found[i].name);
-    free(reading.found);
-    free(reading.first);
-    free(reading.site_of);
+    reading_free(&reading);
     if (error < 0)
         report_free(out);
     return error;
