@@ -11,7 +11,7 @@
 
 #include "config_table.h"
 
-#define CONFIG_FILE_MAX (1024u * 1024)
+#define CONFIG_FILE_MAX ((size_t)1024 * 1024)
 
 struct load {
     struct config *config;

@@ -45,7 +45,7 @@ bool config_type_is_list(enum config_type type);
 
 enum config_change { AT_START, ANY_TIME }; /* when a changed value may come into force */
 
-struct config_row {
+struct config_row {  /* NOLINT(clang-analyzer-optin.performance.Padding): in the order of the table */
     const char *key; /* "smtp.port": the section, then the key */
     enum config_type type;
     size_t at;       /* the field in the base */

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <string.h>
@@ -204,8 +205,8 @@ static int read_time(const struct input *in)
     if (rc != 0)
         return rc;
     if (in->row->type != CONF_TIME_MS && ms % 1000 != 0)
-        return refuse(in, "%s %.60s is no whole number of seconds; write %llus", config_row_key(in->row),
-                      in->text, (unsigned long long)(ms / 1000 + 1));
+        return refuse(in, "%s %.60s is no whole number of seconds; write %" PRIu64 "s",
+                      config_row_key(in->row), in->text, ms / 1000 + 1);
     *(uint32_t *)in->field = (uint32_t)(in->row->type == CONF_TIME_MS ? ms : ms / 1000);
     return 0;
 }
@@ -637,8 +638,7 @@ static char *quoted(const char *text)
     out[at++] = '"';
     for (; *text != '\0'; text++) {
         if (*text == '$' && text[1] == '{') {
-            memcpy(out + at, "\\x24", 4);
-            at += 4;
+            at += (size_t)snprintf(out + at, 5, "\\x24");
             continue;
         }
         if (*text == '"' || *text == '\\')
