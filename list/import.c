@@ -112,12 +112,18 @@ static int no_email_column(struct import *im, const struct csv_row *row)
         im->name, (unsigned long long)im->header_line, row->fields, row->fields == 1 ? "" : "s", names);
 }
 
+static bool is_email(const char *column)
+{
+    return strcasecmp(column, "email") == 0;
+}
+
 static int check_twice(struct import *im, uint32_t i)
 {
     char name[160];
 
     for (uint32_t k = 0; k < i; k++) {
-        if (strcmp(im->column[k], im->column[i]) != 0)
+        if (strcmp(im->column[k], im->column[i]) != 0 &&
+            !(is_email(im->column[k]) && is_email(im->column[i])))
             continue;
         hk_clean_text(name, sizeof name, im->column[i], strlen(im->column[i]));
         return why_set(im->why, HK_EINVAL,
@@ -127,20 +133,18 @@ static int check_twice(struct import *im, uint32_t i)
     return 0;
 }
 
-/* `email` in any case becomes "email": the message's tags know one spelling. */
 static int read_columns(struct import *im, const struct csv_row *row)
 {
     im->email_column = SEGMENT_COLUMNS_MAX;
     for (uint32_t i = 0; i < row->fields; i++) {
         struct segment_field name = trim(csv_field(row, i));
-        bool email = name.length == 5 && strncasecmp(name.text, "email", 5) == 0;
-        im->column[i] = strndup(email ? "email" : name.text, name.length);
+        im->column[i] = strndup(name.text, name.length);
         if (im->column[i] == NULL)
             return why_set(im->why, HK_ENOMEM, "%s: out of memory", im->name);
         im->columns = i + 1;
         if (check_twice(im, i) != 0)
             return HK_EINVAL;
-        if (email)
+        if (is_email(im->column[i]))
             im->email_column = i;
     }
     return im->email_column < SEGMENT_COLUMNS_MAX ? 0 : no_email_column(im, row);

@@ -47,7 +47,7 @@ static void a_list_that_cannot_be_used_is_refused_with_file_line_and_a_way_out(v
         CASE("email;name\na@x.test;A\n", "list.csv:1:", "separate the columns by commas"),
         CASE("email\tname\na@x.test\tA\n", "list.csv:1:", "separate the columns by commas"),
         CASE("email,name,Name , name\n", "list.csv:1:", "columns 2 and 4 have the same name \"name\""),
-        CASE("email,EMAIL\na@x.test,b\n", "list.csv:1:", "columns 1 and 2 have the same name \"email\""),
+        CASE("email,EMAIL\na@x.test,b\n", "list.csv:1:", "columns 1 and 2 have the same name \"EMAIL\""),
         CASE("email,,\na@x.test,b,c\n", "list.csv:1:", "columns 2 and 3 have the same name \"\""),
         CASE("email,\"na\"me\n", "list.csv:1:", "no valid CSV"),
         CASE("email,\xff\na@x.test,A\n", "list.csv:1:", "not UTF-8"),

@@ -1,6 +1,7 @@
 /* test_segment.c - what a segment holds and in which order, and that a damaged one is harmless. */
 #include "tools.h"
 
+#include "format.h"
 #include "segment_bytes.h"
 
 static void a_record_has_what_the_row_had(void **state)
@@ -17,7 +18,7 @@ static void a_record_has_what_the_row_had(void **state)
     assert_int_equal(segment_count(s), 2);
     assert_int_equal(segment_column_count(s), 3);
     assert_string_equal(segment_column(s, 0), "name");
-    assert_string_equal(segment_column(s, 1), "email");
+    assert_string_equal(segment_column(s, 1), "EMail"); /* as written: a tag may be written so too */
     assert_string_equal(segment_column(s, 2), "note");
     assert_int_equal(segment_record(s, 0, r), 0);
     assert_text(r->email, r->email_length,
@@ -240,6 +241,45 @@ static void a_flipped_byte_is_found_by_the_sum_and_harmless_without_it(void **st
     free(r);
 }
 
+/* A record of 200 columns whose index says that it begins at the very end of the records: its head is there, the
+ * lengths of its fields are not. */
+static void a_record_never_runs_on_behind_its_end(void **state)
+{
+    struct segment_record *r = hk_xcalloc(1, sizeof *r);
+    struct place *p = *state;
+    FILE *f = fopen(p->list, "w");
+    struct segment_header header;
+    struct segment *s;
+    size_t length;
+    uint64_t begin;
+    char *bytes, *copy;
+
+    assert_non_null(f);
+    for (unsigned i = 0; i < 199; i++)
+        fprintf(f, "c%u,", i);
+    fputs("email\n", f);
+    for (unsigned i = 0; i < 199; i++)
+        fputc(',', f);
+    fputs("a@x.test\n", f);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(list_import(&p->options, &p->result, &p->why), 0);
+    assert_int_equal(hk_read_file(p->segment, 1u << 20, &bytes, &length, NULL), 0);
+    memcpy(&header, bytes, sizeof header);
+    begin = htole64(le64toh(header.records_bytes) - SEGMENT_RECORD_HEAD);
+    memcpy(bytes + segment_layout(&header).index, &begin, sizeof begin);
+    memset(bytes + segment_layout(&header).records, 0x01,
+           length - segment_layout(&header).records - sizeof SEGMENT_END_MAGIC + 1);
+    copy = malloc(length); /* without the NUL behind it */
+    assert_non_null(copy);
+    memcpy(copy, bytes, length);
+    assert_int_equal(segment_from_bytes("s", copy, length, false, &s, NULL), 0);
+    assert_int_equal(segment_record(s, 0, r), HK_EPROTO);
+    segment_close(s);
+    free(copy);
+    free(bytes);
+    free(r);
+}
+
 static void a_cut_segment_is_refused_at_every_length(void **state)
 {
     struct segment *s;
@@ -311,6 +351,7 @@ int main(void)
         place_test(input_order_stays_inside_a_domain),
         place_test(the_same_input_gives_the_same_bytes),
         place_test(a_flipped_byte_is_found_by_the_sum_and_harmless_without_it),
+        place_test(a_record_never_runs_on_behind_its_end),
         place_test(a_cut_segment_is_refused_at_every_length),
         place_test(random_damage_is_harmless),
         place_test(what_is_no_segment_is_refused_in_words),
