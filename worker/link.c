@@ -91,6 +91,10 @@ int link_connected(const struct link *link, char *words, size_t size)
 
 void link_close(struct link *link)
 {
+    /* No close_notify: writing it would first push out a record that was put off, and with it perhaps a dot that has
+     * to stay. But OpenSSL has to believe in it, or it spoils the session for the next connection. */
+    if (link->ssl != NULL)
+        SSL_set_shutdown(link->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(link->ssl);
     link->ssl = NULL;
     if (link->fd >= 0)

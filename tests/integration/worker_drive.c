@@ -43,6 +43,9 @@ struct drive {
     uint32_t recipients, conns;
     uint32_t sent;
     uint32_t window;
+    uint32_t reopens; /* how often a closed connection is opened again */
+    uint32_t quota;   /* recipients each time */
+    uint32_t taken[DRIVE_CONNS];
     uint32_t under_way[DRIVE_CONNS];
     bool open[DRIVE_CONNS], closed[DRIVE_CONNS];
     bool close_told, trigger_done;
@@ -144,6 +147,8 @@ static void drive_region(struct drive *d)
     uint32_t slots = 64;
     d->conns = plan_number(d, "conns", 1);
     d->window = plan_number(d, "window", d->recipients);
+    d->reopens = plan_number(d, "reopen", 0);
+    d->quota = plan_number(d, "quota", d->recipients);
     if (d->conns > DRIVE_CONNS || d->recipients > 65536)
         drive_die("too many");
     while (slots < 4 * (d->recipients + d->conns) + 16)
@@ -175,8 +180,10 @@ static void master_tell(struct drive *d, const struct desc *desc)
 
 static void master_feed(struct drive *d, uint32_t conn)
 {
-    while (d->open[conn] && !d->closed[conn] && d->sent < d->recipients && d->under_way[conn] < d->window) {
+    while (d->open[conn] && !d->closed[conn] && d->sent < d->recipients && d->under_way[conn] < d->window &&
+           d->taken[conn] < d->quota) {
         d->under_way[conn]++;
+        d->taken[conn]++;
         master_tell(d, &(struct desc){.kind = DESC_SEND,
                                       .attempt = 1,
                                       .slot = d->sent,
@@ -185,6 +192,15 @@ static void master_feed(struct drive *d, uint32_t conn)
                                       .serial = 0});
         d->sent++;
     }
+}
+
+static void master_open(struct drive *d, uint32_t conn)
+{
+    d->closed[conn] = false;
+    d->taken[conn] = 0;
+    master_tell(d, &(struct desc){.kind = DESC_OPEN, .conn = conn, .serial = conn + 1});
+    d->open[conn] = plan_number(d, "early", 0) != 0;
+    master_feed(d, conn);
 }
 
 static void master_hear(struct drive *d, const struct desc *desc)
@@ -196,6 +212,10 @@ static void master_hear(struct drive *d, const struct desc *desc)
     } else if (desc->kind == DESC_CLOSED) {
         notes->closed++;
         d->closed[desc->conn] = true;
+        if (d->reopens > 0) {
+            d->reopens--;
+            master_open(d, desc->conn);
+        }
     } else if (desc->kind == DESC_COMMIT) {
         notes->commits++;
         if (plan_has(d, "deny", desc->slot))
@@ -251,7 +271,7 @@ static void master_trigger(struct drive *d)
 
 static bool master_is_done(const struct drive *d)
 {
-    return d->notes->closed >= d->conns;
+    return d->notes->closed >= d->conns + plan_number(d, "reopen", 0);
 }
 
 static void master_close(struct drive *d)
@@ -277,11 +297,8 @@ static void master_wait(struct drive *d)
 static void master_run(struct drive *d)
 {
     uint64_t until_ms = clock_now_ms() + plan_number(d, "timeout_ms", 10000);
-    for (uint32_t i = 0; i < d->conns; i++) {
-        master_tell(d, &(struct desc){.kind = DESC_OPEN, .conn = i, .serial = i + 1});
-        d->open[i] = plan_number(d, "early", 0) != 0;
-        master_feed(d, i);
-    }
+    for (uint32_t i = 0; i < d->conns; i++)
+        master_open(d, i);
     while (!master_is_done(d) && worker_is_there(d) && clock_now_ms() < until_ms) {
         master_listen(d);
         master_trigger(d);
