@@ -147,7 +147,7 @@ static int on_recipient(void *context, uint32_t segment, uint32_t index, uint32_
     site->counts[word.state]++;
     site->recipients++;
     for (unsigned mark = 0; mark < REPORT_MARKS; mark++)
-        report->later[mark] += (word.marks >> mark) & 1u;
+        report->later[mark] += ((unsigned)word.marks >> mark) & 1u;
     if (word.state != LEDGER_SENT && word.state != LEDGER_PENDING && word.state != LEDGER_SENDING)
         report->by_class[word.reply_class < CLASSES ? word.reply_class : CLASS_NONE]++;
     return 0;
