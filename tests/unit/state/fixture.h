@@ -1,13 +1,16 @@
 /* fixture.h - a private redis-server in a temporary state_dir, for the tests of state/.
  *
- * Started, as everywhere, by redis_server_ensure(); ended by its pid; the folder goes with it.
+ * Started, as everywhere, by redis_server_ensure(); ended by its pid; the folder goes with it. A guard process sees to
+ * both where a test fails or dies: it waits for the end of a pipe that only the test holds.
  */
 #ifndef HIKYAKU_TESTS_STATE_FIXTURE_H
 #define HIKYAKU_TESTS_STATE_FIXTURE_H
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,17 +21,53 @@
 struct fixture {
     struct config config;
     char dir[32];
-    pid_t pid;
+    pid_t pid, guard;
+    int guard_pipe;
     bool started;
 };
 
+static inline void fixture_remove(const struct fixture *f)
+{
+    char command[64];
+
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
+    if (system(command) != 0)
+        print_error("%s is left\n", f->dir);
+}
+
+static inline _Noreturn void fixture_guard(const struct fixture *f, int fd)
+{
+    const struct timeval limit = {.tv_sec = 5};
+    char path[64], byte;
+    redisContext *redis;
+
+    (void)setsid();
+    (void)!read(fd, &byte, 1);
+    (void)snprintf(path, sizeof path, "%s/redis.sock", f->dir);
+    redis = redisConnectUnixWithTimeout(path, limit);
+    if (redis && redis->err == 0 && redisSetTimeout(redis, limit) == REDIS_OK)
+        (void)redisCommand(redis, "SHUTDOWN NOSAVE NOW FORCE");
+    fixture_remove(f);
+    _exit(0);
+}
+
 static inline void fixture_dir(struct fixture *f)
 {
+    int guard[2];
+
     memset(f, 0, sizeof *f);
     (void)snprintf(f->dir, sizeof f->dir, "/tmp/hk-state-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     f->config.state_dir = f->dir;
     f->config.redis.mode = REDIS_EMBEDDED;
+    assert_int_equal(pipe2(guard, O_CLOEXEC), 0);
+    f->guard = fork();
+    if (f->guard == 0) {
+        (void)close(guard[1]);
+        fixture_guard(f, guard[0]);
+    }
+    (void)close(guard[0]);
+    f->guard_pipe = guard[1];
 }
 
 static inline void fixture_start(struct fixture *f)
@@ -41,11 +80,9 @@ static inline void fixture_start(struct fixture *f)
 
 static inline void fixture_end(struct fixture *f)
 {
-    char command[96];
-
     redis_server_stop(&f->config, f->pid);
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    (void)close(f->guard_pipe);
+    (void)waitpid(f->guard, NULL, 0);
 }
 
 /* A connection beside the library's, to look and to disturb. */
