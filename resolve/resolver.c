@@ -298,10 +298,9 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
 
 static void question_open(struct resolver *r, const struct resolve_question *asked)
 {
-    struct open_question *open = calloc(1, sizeof *open);
+    /* Where a few kilobytes are not to be had the process ends: the master starts one with an empty cache. */
+    struct open_question *open = hk_xcalloc(1, sizeof *open);
 
-    /* A few kilobytes are not to be had: start afresh with an empty cache rather than lose a question. */
-    HK_BUG_ON(!open);
     open->resolver = r;
     LIST_INIT(&open->lookups);
     open->place = PLACE_OPEN;

@@ -57,10 +57,13 @@ def zone_text(text, ttl=300):
 
 
 class Nsd:
-    def __init__(self, zones, servfail=(), address="127.0.0.1"):
+    def __init__(self, zones, servfail=(), address="127.0.0.1", port=None):
+        """address: one, or several to listen on. port: a free one unless given."""
         self.zones = dict(zones)
         self.servfail = list(servfail)
-        self.address = address
+        self.addresses = [address] if isinstance(address, str) else list(address)
+        self.address = self.addresses[0]
+        self.wanted_port = port
         self.port = None
         self.process = None
         self.dir = None
@@ -74,7 +77,7 @@ class Nsd:
     def start(self):
         for attempt in range(START_TRIES):
             self.dir = tempfile.mkdtemp(prefix="nsd-")
-            self.port = free_port(self.address)
+            self.port = self.wanted_port or free_port(self.address)
             self._write_configuration()
             log = open(self._path("output"), "wb")
             self.process = subprocess.Popen([self._program(), "-d", "-c", self._path("nsd.conf")], stdout=log,
@@ -116,7 +119,8 @@ class Nsd:
         return os.path.join(self.dir, *name)
 
     def _write_configuration(self):
-        lines = ["server:", f"  ip-address: {self.address}@{self.port}", "  server-count: 1", '  username: ""',
+        lines = ["server:"] + [f"  ip-address: {address}@{self.port}" for address in self.addresses]
+        lines += ["  server-count: 1", '  username: ""',
                  '  chroot: ""', '  database: ""', f'  zonesdir: "{self.dir}"', f'  pidfile: "{self._path("pid")}"',
                  f'  xfrdfile: "{self._path("xfrd.state")}"', f'  xfrdir: "{self.dir}"',
                  f'  zonelistfile: "{self._path("zone.list")}"', "  rrl-ratelimit: 0", "  hide-version: yes",

@@ -330,9 +330,12 @@ class Silence(unittest.TestCase):
 
     def test_more_questions_than_may_be_open_wait_their_turn(self):
         with BlackHole() as hole:
-            _, totals = ask(hole.server, [f"mx d{i}.test" for i in range(6000)], "--deadline", "1000")
-        self.assertEqual((totals["answered"], totals["exit"]), (6000, 0), totals)
-        self.assertTrue(totals["ms"] >= 1900, "6,000 in two goes of 4,096 at most")
+            answers, totals = ask(hole.server, [f"mx d{i}.test" for i in range(12000)], "--deadline", "700")
+        # Three goes of 4,096 at most. By the third, libunbound holds all the look-ups it may (8,192, given up one by one
+        # long after their questions), so those wait in line and are never asked.
+        self.assertEqual((totals["answered"], totals["exit"]), (12000, 0), totals)
+        self.assertEqual({a["status"] for a in answers}, {"temporary"})
+        self.assertTrue(2000 <= totals["ms"] <= 15000, totals)
         self.assertLess(totals["most_open"], 6000)
 
     def test_the_process_ends_when_the_master_hangs_up(self):
@@ -368,6 +371,40 @@ class Start(unittest.TestCase):
         _, totals = ask("127.0.0.1:1", ["mx a.test"], "--anchor", "/nowhere/anchor")
         self.assertEqual((totals["exit"], totals["answered"]), (2, 0), totals)
         self.assertIn("trust_anchor_file: /nowhere/anchor: No such file", totals["stderr"])
+
+
+# a to m.root-servers.net, as in libunbound's built-in hints
+ROOT_SERVERS = ["198.41.0.4", "199.9.14.201", "192.33.4.12", "199.7.91.13", "192.203.230.10", "192.5.5.241",
+                "192.112.36.4", "198.97.190.53", "192.36.148.17", "192.58.128.30", "193.0.14.129", "199.7.83.42",
+                "202.12.27.33"]
+
+
+def recursion_child():
+    """In a network namespace of its own: the root servers' addresses are on the loopback device, and what listens
+    there is an NSD that delegates test to another. Prints the answers of a resolver that has no forwarder."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for address in ROOT_SERVERS:
+        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+    root = (f"$TTL 300\n@ SOA a.root-servers.net. h. 1 3600 600 86400 300\n@ NS a.root-servers.net.\n"
+            f"a.root-servers.net. A {ROOT_SERVERS[0]}\ntest. NS ns.test.\nns.test. A 127.0.0.53\n")
+    test = "$TTL 300\n@ SOA ns h 1 3600 600 86400 300\n@ NS ns\nns A 127.0.0.53\n" + ZONE
+    with nsd.Nsd({".": root}, address=ROOT_SERVERS, port=53), nsd.Nsd({"test": test}, address="127.0.0.53", port=53):
+        answers, _ = ask([], ["mx two.test", "mx nowhere.test", "mx a.nosuchtld", "mx d7.test"], "--window", "1")
+    print(json.dumps(answers))
+
+
+class Recursion(unittest.TestCase):
+    def test_without_forwarders_names_are_found_from_the_root(self):
+        if subprocess.run(["unshare", "-n", "ip", "link"], capture_output=True).returncode:
+            self.skipTest("no network namespace may be made here")
+        done = subprocess.run(["unshare", "-n", sys.executable, os.path.abspath(__file__), sys.argv[1],
+                               "recursion-child"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        two, nowhere, tld, d7 = json.loads(done.stdout)
+        self.assertEqual((two["status"], two["hosts"]), ("ok", [[10, "mx1.test"], [20, "mx2.test"]]))
+        self.assertEqual(nowhere["status"], "nxdomain", nowhere)
+        self.assertEqual(tld["status"], "nxdomain", tld)
+        self.assertEqual((d7["status"], d7["hosts"]), ("ok", [[10, "m7.test"]]))
 
 
 def signed_zone(origin):
@@ -423,7 +460,9 @@ def main():
     if len(sys.argv) < 2:
         sys.exit("usage: resolver.py BUILD_DIR [unittest arguments]")
     ASK = os.path.join(sys.argv[1], "resolve", "resolve_ask")
-    unittest.main(argv=[sys.argv[0]] + sys.argv[2:])
+    if sys.argv[2:] == ["recursion-child"]:
+        return recursion_child()
+    return unittest.main(argv=[sys.argv[0]] + sys.argv[2:])
 
 
 if __name__ == "__main__":
