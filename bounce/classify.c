@@ -271,11 +271,21 @@ static enum reply_class class_by_enhanced(const struct reply *r)
     return CLASS_NONE;
 }
 
+/* Where nobody answered the text is ours, and the only names of others in it are host names: what a server might
+ * have meant by such a word is not what it says. */
+static bool is_said_without_reply(enum reply_class c)
+{
+    return c == CLASS_DOMAIN_INVALID || c == CLASS_NETWORK || c == CLASS_TOO_LARGE || c == CLASS_UNKNOWN;
+}
+
 static enum reply_class class_by_text(const struct reply *r)
 {
-    for (size_t i = 0; i < text_rule_count; i++)
+    for (size_t i = 0; i < text_rule_count; i++) {
+        if (r->code == 0 && !is_said_without_reply(text_rules[i].reply_class))
+            continue;
         if (text_has(r->text, text_rules[i].pattern))
             return text_rules[i].reply_class;
+    }
     return CLASS_NONE;
 }
 

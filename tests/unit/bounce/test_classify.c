@@ -256,6 +256,26 @@ static void numbers_and_names_inside_a_text_are_no_codes(void **state)
     ASSERT_EXAMPLES(examples);
 }
 
+static void names_of_hosts_in_our_own_words_mean_nothing(void **state)
+{
+    static const struct example examples[] = {
+        {LOG_PHASE_CONNECT, 0, "spam.test does not exist (NXDOMAIN)", CLASS_DOMAIN_INVALID,
+         DISPOSITION_SUPPRESS},
+        {LOG_PHASE_CONNECT, 0, "dnsbl.test accepts no mail (null MX)", CLASS_DOMAIN_INVALID,
+         DISPOSITION_SUPPRESS},
+        {LOG_PHASE_CONNECT, 0, "nxdomain.test timed out", CLASS_NETWORK, DISPOSITION_COUNT},
+        {LOG_PHASE_CONNECT, 0, "SERVFAIL for MX of user-unknown.test", CLASS_NETWORK, DISPOSITION_COUNT},
+        {MAIL, 0, "receiver does not offer SMTPUTF8", CLASS_UNKNOWN, DISPOSITION_COUNT},
+        {MAIL, 0, "the message is larger than the receiver's SIZE", CLASS_TOO_LARGE, DISPOSITION_BLOCK},
+        {LOG_PHASE_STARTTLS, 0, "certificate of mx.test not accepted: expired", CLASS_AUTH_SECURITY,
+         DISPOSITION_BLOCK},
+        {RCPT, 550, "no, says frozen.test", CLASS_RECIPIENT_REFUSED, DISPOSITION_COUNT},
+    };
+    (void)state;
+
+    ASSERT_EXAMPLES(examples);
+}
+
 static void words_far_apart_do_not_belong_together(void **state)
 {
     static const struct example near[] = {{RCPT, 550, "user (of the third floor, see the list) unknown",
@@ -404,6 +424,7 @@ int main(void)
         cmocka_unit_test(full_boxes_count_and_dead_ones_are_suppressed),
         cmocka_unit_test(their_trouble_and_the_network_count_mildly),
         cmocka_unit_test(numbers_and_names_inside_a_text_are_no_codes),
+        cmocka_unit_test(names_of_hosts_in_our_own_words_mean_nothing),
         cmocka_unit_test(words_far_apart_do_not_belong_together),
         cmocka_unit_test(success_is_delivered),
         cmocka_unit_test(long_and_odd_texts_are_judged_by_their_beginning),
