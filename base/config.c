@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config_table.h"
+#include "hikyaku/address.h"
 
 #define CONFIG_FILE_MAX ((size_t)1024 * 1024)
 
@@ -167,12 +168,33 @@ static int check_route_tls(const struct load *load, size_t nth)
     return 0;
 }
 
+/* Recipients' domains are A-labels: so is the title, which is compared with them. */
+static int derive_route_domain(const struct load *load, struct cfg_route *route,
+                               const struct config_mark *mark)
+{
+    char ascii[DOMAIN_MAX + 1];
+
+    if (strcmp(route->domain, "*") == 0)
+        return 0;
+    if (domain_to_ascii(route->domain, strlen(route->domain), ascii, NULL) != 0)
+        return refuse(load, mark, "route \"%.60s\" is no domain; write one such as \"example.com\", or \"*\"",
+                      route->domain);
+    for (const struct cfg_route *other = load->config->route; other < route; other++)
+        if (strcmp(other->domain, ascii) == 0)
+            return refuse(load, mark, "route \"%.60s\" is written twice; write it once", ascii);
+    free(route->domain);
+    route->domain = hk_xstrdup(ascii);
+    return 0;
+}
+
 static int check_route(const struct load *load, size_t nth)
 {
     struct cfg_route *route = &load->config->route[nth];
     const struct config_mark *mark = mark_of(load, "route", nth), *auth;
-    int rc = 0;
+    int rc = derive_route_domain(load, route, mark);
 
+    if (rc != 0)
+        return rc;
     if (route->relay.host == NULL)
         return refuse(load, mark, "route \"%.60s\" has no relay; write relay = \"host:port\"", route->domain);
     if (cfg_size(config_tree_section(&load->tree, "route", nth, &mark), "auth") > 0) {
@@ -228,15 +250,13 @@ static int check_item(const struct load *load, const char *section, size_t nth)
     return 0;
 }
 
-static bool title_is_valid(const struct config_section *section, const char *title)
+static bool title_is_valid(const char *title)
 {
     size_t length = strlen(title);
 
     for (const char *c = title; *c != '\0'; c++)
         if ((unsigned char)*c <= ' ' || *c == 0x7f || *c == '"')
             return false;
-    if (strcmp(section->name, "route") == 0 && strcmp(title, "*") != 0 && strpbrk(title, "*@/:") != NULL)
-        return false;
     return length > 0 && length <= 253;
 }
 
@@ -250,7 +270,7 @@ static int read_items(struct load *load, const struct config_section *section)
 
     while (rc == 0 && (from = config_tree_section(&load->tree, section->name, *count, &mark)) != NULL) {
         char *item;
-        if (!title_is_valid(section, cfg_title(from)))
+        if (!title_is_valid(cfg_title(from)))
             return refuse(load, mark, "title \"%.60s\" of section %s; write 1 to 253 letters, digits, . or -",
                           cfg_title(from), section->name);
         *array = hk_xrealloc(*array, *count + 1, section->item_bytes);

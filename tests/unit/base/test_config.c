@@ -505,7 +505,9 @@ static void what_belongs_together_is_asked_for(void **state)
         {2, SENDER "route \"*\" { relay = \"h:25\" auth { user = \"u\" } }\n", "needs both", "password_file"},
         {2, SENDER "route \"*\" { relay = \"h:25\" implicit_tls = yes tls = none }\n", "implicit_tls",
          "tls = required"},
-        {2, SENDER "route \"a@b\" { relay = \"h:25\" }\n", "title", "letters"},
+        {3, SENDER "route \"a.test\" { relay = \"h:25\" }\nroute \"A.Test\" { relay = \"h:25\" }\n",
+         "written twice", "once"},
+        {2, SENDER "route \"a@b\" { relay = \"h:25\" }\n", "no domain", "example.com"},
         {2, SENDER "redis { host = \"r.test\" }\n", "mode = embedded", "mode = external"},
         {2, SENDER "redis { mode = external }\n", "no server", "socket ="},
         {2, SENDER "redis { mode = external host = \"r\" socket = \"s\" }\n", "a host and a socket",
@@ -563,10 +565,12 @@ static void files_with_a_byte_order_mark_and_crlf_are_read(void **state)
 
 static void international_names_become_a_labels(void **state)
 {
-    struct config *c = load(SENDER "provider \"x\" { domains = { \"*.\xe4\xbe\x8b\xe3\x81\x88.test\" } }\n");
+    struct config *c = load(SENDER "provider \"x\" { domains = { \"*.\xe4\xbe\x8b\xe3\x81\x88.test\" } }\n"
+                                   "route \"\xe4\xbe\x8b\xe3\x81\x88.test\" { relay = \"h.test:25\" }\n");
     (void)state;
 
     assert_string_equal(by_domain(c, "a.xn--r8jz45g.test")->name, "x");
+    assert_non_null(config_route(c, "xn--r8jz45g.test"));
     config_free(c);
 }
 
