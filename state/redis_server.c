@@ -260,6 +260,7 @@ static int server_ask_pid(const struct server *server, pid_t *pid, struct hk_why
 static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
 {
     uint64_t give_up_ms = clock_now_ms() + SERVER_START_MS;
+    bool said = false;
 
     for (;;) {
         int state = server_child_alive(server, why);
@@ -273,6 +274,9 @@ static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
             if (state < 0) /* its end explains more than the connection's */
                 return server_child_alive(server, why) ? HK_EDOWN : state;
             /* It loads its data: that takes as long as it takes, and it says so as long as it lives. */
+            if (!said)
+                log_info("redis-server is loading its data, or busy: waiting for it");
+            said = true;
             give_up_ms = clock_now_ms() + SERVER_START_MS;
         } else if (state < 0) {
             return state;

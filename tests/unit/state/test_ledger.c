@@ -1,6 +1,8 @@
 /* test_ledger.c - the asynchronous ledger on a real Redis: grants, takes, group commit, and what goes wrong. */
 #include "client.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -214,6 +216,24 @@ static void nothing_is_sent_before_a_flush_and_a_thousand_ops_with_one(void **st
     client_close(&a);
 }
 
+static void campaigns_do_not_wait_for_each_other(void **state)
+{
+    (void)state;
+    (void)fixture_campaign(&f, "long", spans, 3, 0);
+    (void)fixture_campaign(&f, "short", spans, 3, 0);
+    client_open(&a, &f);
+    assert_int_equal(client_take(&a, "long", 1, 4096), VERDICT_DONE);
+    assert_int_equal(client_take(&a, "short", 1, 4096), VERDICT_DONE);
+    push_commits(&a, "long", 0, 1500);
+    push_commits(&a, "short", 0, 10);
+    ledger_flush(a.ledger);
+    client_turns(&a, 100);
+    assert_int_equal(a.told, 1010);
+    assert_int_equal(ledger_pending(a.ledger), 500);
+    client_settle(&a);
+    client_close(&a);
+}
+
 static void a_take_sees_what_was_pushed_before_it_and_nothing_later(void **state)
 {
     (void)state;
@@ -380,6 +400,43 @@ static void a_wrong_password_is_broken_in_words(void **state)
     client_close(&a);
 }
 
+static uint16_t free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    (void)close(fd);
+    return ntohs(address.sin_port);
+}
+
+static void over_tcp_it_is_the_same(void **state)
+{
+    struct config config = {.state_dir = f.dir,
+                            .redis = {.mode = REDIS_EXTERNAL, .host = "127.0.0.1", .port = free_port()}};
+    struct manifest m = fixture_campaign(&f, "tcp", spans, 3, 0), out;
+    struct store *store;
+    struct hk_why why;
+
+    (void)state;
+    fixture_do(&f, "CONFIG SET bind 127.0.0.1 port %d", (int)config.redis.port);
+    assert_int_equal(store_open(&config, &store, &why), 0);
+    assert_int_equal(store_campaign_get(store, "tcp", &out, &why), 0);
+    assert_memory_equal(&m, &out, sizeof m);
+    store_close(store);
+    client_open_config(&a, &config, 77);
+    assert_int_equal(client_take(&a, "tcp", 1, 4096), VERDICT_DONE);
+    push_commits(&a, "tcp", 0, 1500);
+    client_settle(&a);
+    assert_int_equal(a.verdict[1499].verdict, VERDICT_DONE);
+    client_close(&a);
+    fixture_do(&f, "CONFIG SET port 0");
+    assert_int_equal(store_open(&config, &store, &why), HK_EDOWN);
+    assert_non_null(strstr(why.text, "127.0.0.1"));
+}
+
 #define STREAM 3000u
 
 /* Kill Redis without mercy and start it again, each time a share of the verdicts has come. */
@@ -453,12 +510,14 @@ int main(void)
         cmocka_unit_test(a_span_whose_string_is_gone_is_lost),
         cmocka_unit_test(ops_that_cannot_be_are_refused_at_once),
         cmocka_unit_test(nothing_is_sent_before_a_flush_and_a_thousand_ops_with_one),
+        cmocka_unit_test(campaigns_do_not_wait_for_each_other),
         cmocka_unit_test(a_take_sees_what_was_pushed_before_it_and_nothing_later),
         cmocka_unit_test(sites_and_fields_of_the_manifest_are_kept),
         cmocka_unit_test(a_flushed_script_cache_is_filled_again),
         cmocka_unit_test(a_redis_without_room_is_told_once_and_goes_on_when_mended),
         cmocka_unit_test(a_busy_redis_is_waited_for),
         cmocka_unit_test(it_waits_for_a_redis_that_is_not_there_yet),
+        cmocka_unit_test(over_tcp_it_is_the_same),
         cmocka_unit_test(a_wrong_password_is_broken_in_words),
         cmocka_unit_test(killed_in_the_middle_redis_comes_back_and_nothing_is_lost_or_counted_twice),
         cmocka_unit_test(closing_with_calls_in_flight_frees_them),

@@ -120,6 +120,30 @@ static void what_it_acknowledged_is_there_after_kill_9(void **state)
     fixture_end(&f);
 }
 
+static void its_data_is_loaded_before_it_counts_as_there(void **state)
+{
+    static const char fill[] = "for i = 1, 400000 do redis.call('SET', 'key:' .. i, i) end";
+    struct fixture f;
+    redisContext *redis;
+    redisReply *reply;
+
+    (void)state;
+    fixture_dir(&f);
+    fixture_start(&f);
+    fixture_do(&f, "EVAL %s 0", fill);
+    assert_int_equal(kill(f.pid, SIGKILL), 0);
+    assert_int_equal(waitpid(f.pid, NULL, 0), f.pid);
+    fixture_start(&f);
+    redis = fixture_redis(&f);
+    reply = redisCommand(redis, "DBSIZE");
+    assert_non_null(reply);
+    assert_int_equal(reply->type, REDIS_REPLY_INTEGER);
+    assert_int_equal(reply->integer, 400000);
+    freeReplyObject(reply);
+    redisFree(redis);
+    fixture_end(&f);
+}
+
 static void one_that_does_not_listen_is_never_doubled(void **state)
 {
     char from[96], to[96];
@@ -227,6 +251,7 @@ int main(void)
         cmocka_unit_test(no_descriptor_of_ours_leaks_into_it),
         cmocka_unit_test(only_the_owner_can_reach_it_and_all_is_kept_in_state_dir),
         cmocka_unit_test(what_it_acknowledged_is_there_after_kill_9),
+        cmocka_unit_test(its_data_is_loaded_before_it_counts_as_there),
         cmocka_unit_test(one_that_does_not_listen_is_never_doubled),
         cmocka_unit_test(a_state_dir_too_long_for_a_socket_is_refused_in_words),
         cmocka_unit_test(without_redis_server_it_says_what_installs_it),
