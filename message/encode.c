@@ -47,8 +47,9 @@ void qp_encode(const char *text, size_t length, size_t *col, struct buf *out)
         }
         escape = qp_must_escape(text + i, length - i, *col);
         if (*col + (escape ? 3u : 1u) > ENCODE_LINE_MAX - 1) {
-            memcpy(to, "=\r\n", 3);
-            to += 3;
+            *to++ = '=';
+            *to++ = '\r';
+            *to++ = '\n';
             *col = 0;
             escape = qp_must_escape(text + i, length - i, 0);
         }
@@ -177,21 +178,26 @@ static size_t qp_blanks(const char *text, size_t left)
     return i > 0 && (i == left || text[i] == '\r' || text[i] == '\n') ? i : 0;
 }
 
+/* Octets at text that stand for none: a soft line break, or blanks at a line's end; 0 if it is neither. */
+static size_t qp_nothing(const char *text, size_t left)
+{
+    return text[0] == '=' ? qp_soft_break(text, left) : qp_blanks(text, left);
+}
+
 void qp_decode(const char *text, size_t length, struct buf *out)
 {
-    size_t skip;
-
     for (size_t i = 0; i < length;) {
+        size_t skip;
+
         if (text[i] == '=' && length - i >= 3 && hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0) {
             buf_byte(out, (char)(hex_value(text[i + 1]) << 4 | hex_value(text[i + 2])));
             i += 3;
-        } else if (text[i] == '=' && (skip = qp_soft_break(text + i, length - i)) > 0) {
-            i += skip;
-        } else if ((skip = qp_blanks(text + i, length - i)) > 0) {
-            i += skip;
-        } else {
-            buf_byte(out, text[i++]);
+            continue;
         }
+        skip = qp_nothing(text + i, length - i);
+        if (skip == 0)
+            buf_byte(out, text[i++]);
+        i += skip;
     }
 }
 

@@ -87,6 +87,8 @@ static int field_add(struct reader *r, struct entity *entity, struct slice line,
         return entity_refuse(r, number,
                              "not a header field; write \"Name: value\", and an empty line "
                              "between header and text");
+    if (line.at[0] == '.') /* the one way a header line could want dot-stuffing */
+        return entity_refuse(r, number, "the name of a header field may not begin with a dot");
     if (length > ENTITY_NAME_MAX)
         return entity_refuse(r, number, "the name of this header field has more than %d characters",
                              ENTITY_NAME_MAX);

@@ -51,11 +51,9 @@ static void tokens_put(const struct token_list *tokens, const struct render *ren
 
         if (token->kind != TOKEN_TEXT)
             value = render_value(render, token->source);
-        if (token->kind == TOKEN_TEXT)
-            buf_put(out, value.text, value.length);
-        else if (token->kind == TOKEN_VALUE && url)
+        if (token->kind == TOKEN_VALUE && url)
             url_put(out, value.text, value.length);
-        else if (token->kind == TOKEN_VALUE)
+        else if (token->kind <= TOKEN_VALUE)
             buf_put(out, value.text, value.length);
         else if ((token->kind == TOKEN_IF) == (value.length == 0))
             i = token->jump - 1u;

@@ -390,7 +390,7 @@ static int field_check(struct compile *c, const struct entity *entity, size_t nu
 static int content_fields(struct compile *c, const struct entity *entity, const struct part *root)
 {
     struct message *m = c->message;
-    size_t at = m->wire.length, end;
+    size_t end;
     struct buf both = {0};
     int error = 0;
 
@@ -398,13 +398,13 @@ static int content_fields(struct compile *c, const struct entity *entity, const 
     /* Two fields at most: the second begins where a line begins with 'C' of its own name. */
     for (size_t from = 0; from < both.length && error == 0; from = end) {
         struct field *field;
+        size_t at = m->wire.length;
         const char *colon = memchr(both.at + from, ':', both.length - from);
 
         for (end = from + 1;
              end < both.length && (both.at[end - 1] != '\n' || both.at[end] == ' ' || both.at[end] == '\t');)
             end++;
         field = field_add(m, FIELD_TEXT, both.at + from, (size_t)(colon - both.at) - from, true);
-        at = m->wire.length;
         buf_put(&m->wire, both.at + from, end - from);
         error = field == NULL ? HK_ENOMEM : field_is_done(m, field, at);
     }

@@ -93,7 +93,7 @@ static int display_parse(const char *text, size_t length, const struct tag_names
 {
     struct buf name = {0};
     int error = phrase_decode(text, length, &name);
-    char *clean = name.at;
+    char *clean;
 
     if (error == HK_EINVAL)
         (void)mailbox_fault(fault, "the display name is not UTF-8 and its charset is not known");
@@ -111,7 +111,7 @@ static int display_parse(const char *text, size_t length, const struct tag_names
 static int address_check(struct mailbox *mailbox, const char *text, size_t length, struct tag_fault *fault)
 {
     const struct token_list *tokens = &mailbox->address;
-    const struct token *last = tokens->count > 0 ? &tokens->at[tokens->count - 1] : NULL;
+    const struct token *last;
     struct address address;
     struct hk_why why = {{0}};
     char words[384];
@@ -126,6 +126,7 @@ static int address_check(struct mailbox *mailbox, const char *text, size_t lengt
                        why.text[0] != 0 ? why.text : "its local part is not ASCII");
         return mailbox_fault(fault, words);
     }
+    last = &tokens->at[tokens->count - 1];
     mailbox->domain_is_fixed = last->kind == TOKEN_TEXT && memchr(last->text, '@', last->length) != NULL;
     return 0;
 }
@@ -298,7 +299,8 @@ static void mailbox_address(const struct mailbox *mailbox, const struct render *
     size_t length;
     char *clean, *at;
 
-    if (mailbox->address.count == 1 && first->kind == TOKEN_VALUE && first->source == SOURCE_EMAIL) {
+    if (record != NULL && mailbox->address.count == 1 && first->kind == TOKEN_VALUE &&
+        first->source == SOURCE_EMAIL) {
         address_put(out, record->wire, record->wire_local_length,
                     record->wire + record->wire_local_length + 1,
                     record->wire_length - record->wire_local_length - 1, utf8);

@@ -16,24 +16,33 @@ static size_t copy_first(const struct message *message)
     return message->is_signed ? 1 : 0;
 }
 
+/* May the octets join the last iovec? `base` as for copy_push. */
+static bool copy_joins(const struct copy *copy, size_t first, const char *base)
+{
+    const struct iovec *last;
+
+    if (copy->iov_count <= first)
+        return false;
+    last = &copy->iov[copy->iov_count - 1];
+    if (base == NULL || last->iov_base == NULL)
+        return base == last->iov_base;
+    return (const char *)last->iov_base + last->iov_len == base;
+}
+
 /* Add octets to the iovec; a NULL base is the next `length` octets of the dynamic buffer. */
 static void copy_push(const struct render *render, const char *base, size_t length)
 {
     struct copy *copy = render->copy;
     struct copy_arena *arena = copy->arena;
-    struct iovec *last =
-        copy->iov_count > copy_first(render->message) ? &copy->iov[copy->iov_count - 1] : NULL;
 
     arena->bytes += length;
     if (length == 0)
         return;
-    if (last != NULL &&
-        (base == NULL ? last->iov_base == NULL
-                      : last->iov_base != NULL && (const char *)last->iov_base + last->iov_len == base)) {
-        last->iov_len += length;
+    if (copy->iov != NULL && copy_joins(copy, copy_first(render->message), base)) {
+        copy->iov[copy->iov_count - 1].iov_len += length;
         return;
     }
-    if (copy->iov_count == arena->iov_room) {
+    if (copy->iov == NULL || copy->iov_count == arena->iov_room) {
         size_t room = arena->iov_room != 0 ? arena->iov_room * 2 : 16;
         struct iovec *more = realloc(copy->iov, room * sizeof *more);
 

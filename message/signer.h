@@ -30,7 +30,7 @@ EVP_MD_CTX *signer_body_hash(const struct signer *signer);
 EVP_MD_CTX *signer_header_hash(const struct signer *signer);
 EVP_MD_CTX *signer_spare_hash(const struct signer *signer);
 /* Sign a SHA-256 digest. The number of octets put into out (SIGNATURE_OCTETS_MAX), or 0 when OpenSSL fails. */
-size_t signer_sign(const struct signer *signer, size_t key, const uint8_t digest[SHA256_OCTETS],
+size_t signer_sign(const struct signer *signer, size_t number, const uint8_t digest[SHA256_OCTETS],
                    uint8_t *out);
 
 /* HMAC-SHA256 by the newest secret. */

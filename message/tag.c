@@ -253,7 +253,7 @@ static bool tag_has_line(const struct tag_parser *p, size_t *from, size_t *to)
 
 static int tag_parse_one(struct tag_parser *p, size_t at, size_t *next)
 {
-    struct tag tag;
+    struct tag tag = {0};
     size_t from = at, to;
     int error = tag_read(p, at, &tag);
 

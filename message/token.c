@@ -29,7 +29,7 @@ static size_t campaign_octets(const char *campaign, uint8_t *length, uint8_t *ou
 
     if (n <= TOKEN_CAMPAIGN_MAX) {
         *length = (uint8_t)n;
-        memcpy(out, campaign, n);
+        memcpy(out, campaign, *length);
         return n;
     }
     *length = TOKEN_HASHED;

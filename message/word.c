@@ -100,7 +100,7 @@ static void fold_encoded(struct fold *fold, const char *text, size_t length)
         size_t room = fold->col + 1 + ENCODED_FRAME + ENCODED_WORTH <= ENCODED_LINE_MAX
                           ? ENCODED_LINE_MAX - fold->col - 1
                           : 0;
-        size_t n;
+        size_t n, before;
 
         if (room == 0) {
             fold_line(fold);
@@ -109,17 +109,19 @@ static void fold_encoded(struct fold *fold, const char *text, size_t length)
         if (room > ENCODED_WORD_MAX)
             room = ENCODED_WORD_MAX;
         n = encoded_fit(text, length, base64, room - ENCODED_FRAME);
+        before = fold->out->length;
         buf_text(fold->out, base64 ? " =?UTF-8?B?" : " =?UTF-8?Q?");
         if (base64)
             base64_line(text, n, fold->out);
         else
             q_put(fold->out, text, n);
         buf_put(fold->out, "?=", 2);
-        fold->begun = true;
-        fold->col = ENCODED_LINE_MAX; /* whatever comes next begins a line: simple, and always short enough */
+        fold->col += fold->out->length - before;
         text += n;
         length -= n;
     }
+    fold->begun = true;
+    fold->col += WORD_LINE_MAX - ENCODED_LINE_MAX; /* a line with encoded-words has two octets less */
 }
 
 /* May an unstructured text stand as it is? An "=?" in it would be taken for an encoded-word. */

@@ -1,0 +1,169 @@
+/* fixture.h - a configuration, a signer and a rendered message for the tests of message/. */
+#ifndef MESSAGE_FIXTURE_H
+#define MESSAGE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hikyaku/address.h"
+#include "hikyaku/message.h"
+
+#define FIXTURE_WALL_US 1795000000000000u
+
+static const char *const FIXTURE_COLUMN[] = {"email", "name", "city"};
+
+struct fixture {
+    char folder[64], rsa[96], ed[96], verp[96];
+    struct config config;
+    struct cfg_dkim dkim[2];
+    struct signer *signer;
+    struct hk_why why;
+    char *text; /* the rendered message, without stuffed dots undone */
+    char mail_from[321];
+    size_t iov_count;
+};
+
+static inline void fixture_keys(struct fixture *f)
+{
+    char *record;
+
+    (void)snprintf(f->folder, sizeof f->folder, "/tmp/hikyaku-message-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    (void)snprintf(f->rsa, sizeof f->rsa, "%s/s1.pem", f->folder);
+    (void)snprintf(f->ed, sizeof f->ed, "%s/ed.pem", f->folder);
+    (void)snprintf(f->verp, sizeof f->verp, "%s/verp.key", f->folder);
+    assert_int_equal(keygen_dkim(DKIM_RSA2048, "example.com", "s1", f->rsa, &record, &f->why), 0);
+    free(record);
+    assert_int_equal(keygen_dkim(DKIM_ED25519, "example.com", "ed", f->ed, &record, &f->why), 0);
+    free(record);
+    assert_int_equal(keygen_verp(f->verp, &f->why), 0);
+}
+
+static inline int fixture_open(void **state)
+{
+    static char from[] = "example.com", return_path[] = "bounce.example.com", file[] = "test.conf",
+                s1[] = "s1", ed[] = "ed";
+    struct fixture *f = hk_xcalloc(1, sizeof *f);
+
+    log_setup(LOG_LEVEL_ERROR, "test");
+    fixture_keys(f);
+    f->config.file = file;
+    f->config.sender.from_domain = from;
+    f->config.sender.return_path = return_path;
+    f->config.sender.secret_file = f->verp;
+    f->config.dkim = f->dkim;
+    f->dkim[0] = (struct cfg_dkim){s1, from, f->rsa};
+    f->dkim[1] = (struct cfg_dkim){ed, from, f->ed};
+    assert_int_equal(signer_load(&f->config, &f->signer, &f->why), 0);
+    *state = f;
+    return 0;
+}
+
+static inline int fixture_close(void **state)
+{
+    struct fixture *f = *state;
+
+    signer_free(f->signer);
+    (void)unlink(f->rsa);
+    (void)unlink(f->ed);
+    (void)unlink(f->verp);
+    (void)rmdir(f->folder);
+    free(f->text);
+    free(f);
+    return 0;
+}
+
+static inline int fixture_compile(struct fixture *f, const char *template, size_t length,
+                                  struct message **out)
+{
+    memset(&f->why, 0, sizeof f->why);
+    return message_compile("m.eml", template, length, &f->config, f->signer, "spring", FIXTURE_COLUMN, 3, out,
+                           &f->why);
+}
+
+/* Compile must fail, with these words. */
+static inline void refused(struct fixture *f, const char *template, const char *words)
+{
+    struct message *message;
+
+    assert_int_equal(fixture_compile(f, template, strlen(template), &message), HK_EINVAL);
+    assert_string_equal(f->why.text, words);
+}
+
+static inline struct segment_record fixture_record(const char *email, const char *name, const char *city)
+{
+    struct segment_record record = {.email = email, .wire = email};
+
+    record.email_length = record.wire_length = (uint32_t)strlen(email);
+    record.wire_local_length = (uint32_t)(strrchr(email, '@') - email);
+    record.field[0] = (struct segment_field){email, record.email_length};
+    record.field[1] = (struct segment_field){name, (uint32_t)strlen(name)};
+    record.field[2] = (struct segment_field){city, (uint32_t)strlen(city)};
+    return record;
+}
+
+static inline const char *rendered_record(struct fixture *f, const char *template,
+                                          const struct segment_record *record)
+{
+    struct message *message;
+    struct copy copy = {0};
+    size_t used = 0;
+
+    if (fixture_compile(f, template, strlen(template), &message) != 0)
+        fail_msg("%s", f->why.text);
+    assert_int_equal(message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy), 0);
+    f->text = hk_xrealloc(f->text, copy.bytes + 1, 1);
+    for (size_t i = 0; i < copy.iov_count; i++) {
+        memcpy(f->text + used, copy.iov[i].iov_base, copy.iov[i].iov_len);
+        used += copy.iov[i].iov_len;
+    }
+    assert_int_equal(used, copy.bytes);
+    f->text[used] = 0;
+    f->iov_count = copy.iov_count;
+    memcpy(f->mail_from, copy.mail_from, sizeof f->mail_from);
+    copy_free(&copy);
+    message_free(message);
+    return f->text;
+}
+
+static inline const char *rendered(struct fixture *f, const char *template, const char *name,
+                                   const char *city)
+{
+    struct segment_record record = fixture_record("user@example.net", name, city);
+
+    return rendered_record(f, template, &record);
+}
+
+/* One field of the rendered header, its folding included, without the last line end; NULL if it is not there. */
+static inline char *header_of(const char *message, const char *name)
+{
+    static char value[8192];
+    const char *end = strstr(message, "\r\n\r\n");
+    size_t length = strlen(name);
+
+    for (const char *line = message; line < end; line = strstr(line, "\r\n") + 2) {
+        const char *stop = line;
+
+        if (strncmp(line, name, length) != 0 || line[length] != ':')
+            continue;
+        do {
+            stop = strstr(stop + 1, "\r\n");
+        } while (stop[2] == ' ');
+        (void)snprintf(value, sizeof value, "%.*s", (int)(stop - line - (long)length - 2), line + length + 2);
+        return value;
+    }
+    return NULL;
+}
+
+static inline const char *body_of(const char *message)
+{
+    return strstr(message, "\r\n\r\n") + 4;
+}
+
+#endif

@@ -1,0 +1,283 @@
+/* test_signer.c - keys and secrets: made, loaded, refused; tokens made and taken apart. */
+#include <openssl/pem.h>
+#include <sys/stat.h>
+
+#include "fixture.h"
+#include "hikyaku/address.h"
+#include "signer.h"
+
+static void file_put(const char *path, const char *text)
+{
+    struct hk_why why;
+
+    assert_int_equal(hk_write_file(path, 0600, text, strlen(text), &why), 0);
+}
+
+static void load_is_refused(struct fixture *f, const char *words)
+{
+    struct signer *signer;
+
+    memset(&f->why, 0, sizeof f->why);
+    assert_int_not_equal(signer_load(&f->config, &signer, &f->why), 0);
+    assert_null(signer);
+    if (strstr(f->why.text, words) == NULL)
+        fail_msg("%s", f->why.text);
+}
+
+static void a_return_path_fits_and_survives_lower_and_upper_case(void **state)
+{
+    struct fixture *f = *state;
+    char address[ADDRESS_MAX + 1];
+    struct verp_token token;
+
+    (void)state;
+    verp_make(f->signer, "Spring_2026.sale-v01", 0xFFFF, 0xFFFFFFFF, address);
+    assert_true(strchr(address, '@') - address <= 64);
+    assert_int_equal(strspn(address, "abcdefghijklmnopqrstuvwxyz0123456789.-"),
+                     strchr(address, '@') - address);
+    for (unsigned upper = 0; upper < 2; upper++) {
+        assert_int_equal(verp_parse(f->signer, address, strlen(address), &token), 0);
+        assert_string_equal(token.campaign, "Spring_2026.sale-v01");
+        assert_int_equal(token.segment, 0xFFFF);
+        assert_int_equal(token.index, 0xFFFFFFFF);
+        for (char *p = address; *p != 0; p++)
+            *p = (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
+    }
+}
+
+static void a_long_campaign_id_goes_in_as_a_hash(void **state)
+{
+    struct fixture *f = *state;
+    char address[ADDRESS_MAX + 1], key[CAMPAIGN_ID_MAX + 1], campaign[CAMPAIGN_ID_MAX + 1];
+    struct verp_token token;
+
+    memset(campaign, 'c', CAMPAIGN_ID_MAX);
+    campaign[CAMPAIGN_ID_MAX] = 0;
+    verp_make(f->signer, campaign, 1, 2, address);
+    assert_true(strchr(address, '@') - address <= 64);
+    assert_int_equal(verp_parse(f->signer, address, strlen(address), &token), 0);
+    verp_campaign(campaign, key);
+    assert_string_equal(token.campaign, key);
+    assert_int_equal(key[0], '~');
+    verp_campaign("short", key);
+    assert_string_equal(key, "short");
+}
+
+static void a_token_that_was_changed_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char address[ADDRESS_MAX + 1];
+    struct verp_token token;
+    size_t length, at;
+
+    verp_make(f->signer, "spring", 0, 7, address);
+    length = strlen(address);
+    at = (size_t)(strchr(address, '@') - address);
+    for (size_t i = 2; i < at; i++) {
+        char was = address[i];
+
+        address[i] = was == 'a' ? 'b' : 'a';
+        assert_true(verp_parse(f->signer, address, length, &token) < 0);
+        address[i] = was;
+    }
+    assert_int_equal(verp_parse(f->signer, address, length - 1, &token), HK_EINVAL);
+    assert_int_equal(verp_parse(f->signer, address + 1, length - 1, &token), HK_EINVAL);
+    assert_int_equal(verp_parse(f->signer, "b-@bounce.example.com", 21, &token), HK_EINVAL);
+    assert_int_equal(verp_parse(f->signer, "", 0, &token), HK_EINVAL);
+    assert_int_equal(verp_parse(f->signer, "user@example.com", 16, &token), HK_EINVAL);
+    /* A return path does not unsubscribe. */
+    assert_int_equal(unsubscribe_parse(f->signer, address + 2, at - 2, &token), HK_EPROTO);
+}
+
+static void an_old_secret_still_speaks_for_its_tokens(void **state)
+{
+    struct fixture *f = *state;
+    char old[ADDRESS_MAX + 1], new_path[96], *new_text, *old_text;
+    size_t length;
+    struct signer *signer;
+    struct verp_token token;
+
+    verp_make(f->signer, "spring", 0, 7, old);
+    (void)snprintf(new_path, sizeof new_path, "%s/new.key", f->folder);
+    assert_int_equal(keygen_verp(new_path, &f->why), 0);
+    f->config.sender.secret_file = new_path;
+    assert_int_equal(signer_load(&f->config, &signer, &f->why), 0);
+    assert_int_equal(verp_parse(signer, old, strlen(old), &token), HK_EPROTO);
+    signer_free(signer);
+    assert_int_equal(hk_read_file(new_path, 4096, &new_text, &length, &f->why), 0);
+    assert_int_equal(hk_read_file(f->verp, 4096, &old_text, &length, &f->why), 0);
+    new_text = hk_xrealloc(new_text, strlen(new_text) + length + 1, 1);
+    (void)strcat(new_text, old_text);
+    file_put(new_path, new_text);
+    /* One key in 256 has the id of another: then the file is refused, which is the next test's matter. */
+    if (signer_load(&f->config, &signer, &f->why) == 0) {
+        assert_int_equal(verp_parse(signer, old, strlen(old), &token), 0);
+        signer_free(signer);
+    }
+    file_put(new_path, strcat(strcpy(new_text, old_text), old_text + strlen(old_text) - 65));
+    load_is_refused(f, "this secret has the id of one above");
+    f->config.sender.secret_file = f->verp;
+    free(new_text);
+    free(old_text);
+    (void)unlink(new_path);
+}
+
+static void a_secret_file_that_is_none_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char path[96];
+
+    (void)snprintf(path, sizeof path, "%s/bad.key", f->folder);
+    f->config.sender.secret_file = path;
+    load_is_refused(f, path);
+    file_put(path, "# only words\n\n");
+    load_is_refused(f, "no secret in it");
+    file_put(path, "\nhello\n");
+    load_is_refused(f, "bad.key:2: a secret is 64 hex digits");
+    f->config.sender.secret_file = NULL;
+    load_is_refused(f, "test.conf: sender.secret_file is missing");
+    f->config.sender.secret_file = f->verp;
+    (void)unlink(path);
+}
+
+static void a_key_that_cannot_sign_for_us_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    static char other[] = "example.org", parent[] = "com", below[] = "news.example.com", title[] = "a b";
+    struct cfg_dkim was = f->dkim[0];
+    struct signer *signer;
+    char path[96];
+
+    (void)snprintf(path, sizeof path, "%s/bad.pem", f->folder);
+    f->config.dkim_count = 1;
+    f->dkim[0].domain = other;
+    load_is_refused(f, "domain example.org does not align with sender.from_domain example.com");
+    f->dkim[0].domain = parent;
+    load_is_refused(f, "test.conf: dkim \"s1\": domain");
+    f->dkim[0].domain = below;
+    assert_int_equal(signer_load(&f->config, &signer, &f->why), 0);
+    signer_free(signer);
+    f->dkim[0] = was;
+    f->dkim[0].selector = title;
+    load_is_refused(f, "the title is the selector");
+    f->dkim[0] = was;
+    f->dkim[0].key_file = path;
+    load_is_refused(f, path);
+    file_put(path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    load_is_refused(f, "not a private key in PEM");
+    f->dkim[0] = was;
+    f->config.dkim_count = 0;
+    (void)unlink(path);
+}
+
+static void a_weak_or_foreign_key_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct cfg_dkim was = f->dkim[0];
+    char path[96];
+
+    (void)snprintf(path, sizeof path, "%s/weak.pem", f->folder);
+    f->config.dkim_count = 1;
+    f->dkim[0].key_file = path;
+    for (unsigned i = 0; i < 2; i++) {
+        EVP_PKEY *pkey = i == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)768)
+                                : EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+        FILE *file = fopen(path, "w");
+
+        assert_non_null(file);
+        assert_int_equal(PEM_write_PrivateKey(file, pkey, NULL, NULL, 0, NULL, NULL), 1);
+        (void)fclose(file);
+        EVP_PKEY_free(pkey);
+        load_is_refused(f, i == 0 ? "an RSA key of 768 bits" : "DKIM knows RSA and Ed25519 keys");
+    }
+    f->dkim[0] = was;
+    f->config.dkim_count = 0;
+    (void)unlink(path);
+}
+
+static void sender_keys_are_checked(void **state)
+{
+    struct fixture *f = *state;
+    static char bad_url[] = "ftp://x", long_url[800] = "https://x.example/", bad_id[] = "a b";
+
+    f->config.sender.unsubscribe_url = bad_url;
+    load_is_refused(f, "sender.unsubscribe_url: write https://");
+    memset(long_url + 18, 'x', sizeof long_url - 19);
+    f->config.sender.unsubscribe_url = long_url;
+    load_is_refused(f, "at most 700 characters");
+    f->config.sender.unsubscribe_url = NULL;
+    f->config.sender.list_id = bad_id;
+    load_is_refused(f, "sender.list_id");
+    f->config.sender.list_id = NULL;
+}
+
+static void a_new_key_is_never_written_over_an_old_file(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    char *record;
+
+    assert_int_equal(keygen_dkim(DKIM_RSA2048, "example.com", "s1", f->rsa, &record, &f->why), HK_EEXIST);
+    assert_null(record);
+    assert_non_null(strstr(f->why.text, "exists already"));
+    assert_int_equal(keygen_verp(f->verp, &f->why), HK_EEXIST);
+    assert_int_equal(stat(f->rsa, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(keygen_verp("/nowhere/verp.key", &f->why), HK_EIO);
+}
+
+static void the_record_of_a_key_is_a_zone_line_with_short_strings(void **state)
+{
+    struct fixture *f = *state;
+    char path[96], *record;
+
+    (void)snprintf(path, sizeof path, "%s/new.pem", f->folder);
+    assert_int_equal(keygen_dkim(DKIM_RSA2048, "Example.COM.", "s-1.x", path, &record, &f->why), 0);
+    assert_int_equal(strncmp(record, "s-1.x._domainkey.example.com. IN TXT \"v=DKIM1; k=rsa; p=MII", 58), 0);
+    for (const char *p = strchr(record, '"'); p != NULL;) {
+        const char *end = strchr(p + 1, '"');
+
+        assert_non_null(end);
+        assert_true(end - p - 1 <= 255);
+        p = strchr(end + 1, '"');
+    }
+    free(record);
+    (void)unlink(path);
+    assert_int_equal(keygen_dkim(DKIM_ED25519, "example.com", "ed", path, &record, &f->why), 0);
+    assert_int_equal(strlen(record),
+                     strlen("ed._domainkey.example.com. IN TXT \"v=DKIM1; k=ed25519; p=\"") + 44);
+    free(record);
+    (void)unlink(path);
+    assert_int_equal(keygen_dkim(DKIM_RSA2048, "example.com", "a b", path, &record, &f->why), HK_EINVAL);
+    assert_int_equal(keygen_dkim(DKIM_RSA2048, "a b", "s1", path, &record, &f->why), HK_EINVAL);
+}
+
+static void domains_align_along_the_tree_only(void **state)
+{
+    (void)state;
+    assert_true(domain_is_aligned("example.com", "example.com"));
+    assert_true(domain_is_aligned("news.example.com", "example.com"));
+    assert_true(domain_is_aligned("example.com", "news.example.com"));
+    assert_false(domain_is_aligned("xexample.com", "example.com"));
+    assert_false(domain_is_aligned("a.example.com", "b.example.com"));
+    assert_false(domain_is_aligned("com", "example.com"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_return_path_fits_and_survives_lower_and_upper_case),
+        cmocka_unit_test(a_long_campaign_id_goes_in_as_a_hash),
+        cmocka_unit_test(a_token_that_was_changed_is_refused),
+        cmocka_unit_test(an_old_secret_still_speaks_for_its_tokens),
+        cmocka_unit_test(a_secret_file_that_is_none_is_refused),
+        cmocka_unit_test(a_key_that_cannot_sign_for_us_is_refused),
+        cmocka_unit_test(a_weak_or_foreign_key_is_refused),
+        cmocka_unit_test(sender_keys_are_checked),
+        cmocka_unit_test(a_new_key_is_never_written_over_an_old_file),
+        cmocka_unit_test(the_record_of_a_key_is_a_zone_line_with_short_strings),
+        cmocka_unit_test(domains_align_along_the_tree_only),
+    };
+
+    return cmocka_run_group_tests(tests, fixture_open, fixture_close);
+}
