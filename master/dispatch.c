@@ -178,8 +178,8 @@ void conn_drop(struct conn *conn)
     dest_forget(dest);
 }
 
-/* The receiver could not be had. Where others of ours are connected to it, it wants no more of them; a first failure may
- * be chance; after that all who wait are put back until the schedule's next step. */
+/* The receiver could not be had. One that answers so while it serves others of ours wants no more of them; a first failure
+ * may be chance; after that all who wait are put back until the schedule's next step. */
 static void conn_failed(struct conn *conn, const struct conn_info *info)
 {
     struct lane *lane = conn->lane;
@@ -192,7 +192,10 @@ static void conn_failed(struct conn *conn, const struct conn_info *info)
     if (info->family == AF_INET || info->family == AF_INET6)
         inet_ntop(info->family, info->peer, dest->failure_ip, sizeof dest->failure_ip);
     if (lane->ready > 0) {
-        lane->cap = lane->ready;
+        dest->hold_until_ms = clock_now_ms() + FIRST_HOLD_MS;
+        if (info->failure.code == 0)
+            return; /* the line broke: it says nothing about the next one */
+        lane->cap = lane->conns - 1;
         lane->cap_until_ms = clock_now_ms() + CAP_MS;
         return;
     }
