@@ -39,9 +39,11 @@ static bool out_reserve(struct sink_conn *conn, size_t length)
         conn->out_start = conn->out_end = 0;
     if (conn->out_end + length <= conn->out_size)
         return true;
-    memmove(conn->out, conn->out + conn->out_start, unwritten(conn));
-    conn->out_end -= conn->out_start;
-    conn->out_start = 0;
+    if (conn->out_start > 0) {
+        memmove(conn->out, conn->out + conn->out_start, unwritten(conn));
+        conn->out_end -= conn->out_start;
+        conn->out_start = 0;
+    }
     while (size < conn->out_end + length)
         size *= 2;
     if (size == conn->out_size)

@@ -57,6 +57,8 @@ class Sink:
             self.status = self.process.returncode
             self._ledger = self._read_ledger()
             self._log = self._read_log()
+            if self.status != 0:
+                raise RuntimeError("the sink ended with status %d" % self.status)
         if self.made:
             shutil.rmtree(self.directory, ignore_errors=True)
         return self._ledger
