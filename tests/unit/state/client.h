@@ -13,7 +13,7 @@ struct client {
     ev_timer tick;
     struct ledger *ledger;
     uint64_t epoch;
-    int ups, downs, brokens;
+    uint64_t ups, downs, brokens;
     char words_why[512];
     uint64_t told; /* verdicts so far; the last CLIENT_VERDICTS of them are kept */
     struct {
@@ -144,6 +144,17 @@ static inline void client_turns(struct client *c, uint64_t ms)
 
     while (clock_now_ms() < end)
         (void)ev_run(c->loop, EVRUN_ONCE);
+}
+
+/* Turns without a flush until a figure is reached; and a little more, in which it must not rise. */
+static inline void client_until(struct client *c, const uint64_t *told, uint64_t figure)
+{
+    uint64_t end = clock_now_ms() + CLIENT_PATIENCE_MS;
+
+    while (*told < figure && clock_now_ms() < end)
+        (void)ev_run(c->loop, EVRUN_ONCE);
+    client_turns(c, 50);
+    assert_int_equal(*told, figure);
 }
 
 static inline void client_push(struct client *c, const char *campaign, const struct ledger_op *op)

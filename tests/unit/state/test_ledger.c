@@ -204,8 +204,7 @@ static void nothing_is_sent_before_a_flush_and_a_thousand_ops_with_one(void **st
     assert_int_equal(a.told, 0);
     ledger_flush(a.ledger);
     ledger_flush(a.ledger);
-    client_turns(&a, 100);
-    assert_int_equal(a.told, 1000);
+    client_until(&a, &a.told, 1000);
     assert_int_equal(ledger_pending(a.ledger), 1500);
     client_settle(&a);
     assert_int_equal(a.told, 2500);
@@ -227,8 +226,7 @@ static void campaigns_do_not_wait_for_each_other(void **state)
     push_commits(&a, "long", 0, 1500);
     push_commits(&a, "short", 0, 10);
     ledger_flush(a.ledger);
-    client_turns(&a, 100);
-    assert_int_equal(a.told, 1010);
+    client_until(&a, &a.told, 1010);
     assert_int_equal(ledger_pending(a.ledger), 500);
     client_settle(&a);
     client_close(&a);
@@ -363,8 +361,7 @@ static void it_waits_for_a_redis_that_is_not_there_yet(void **state)
     client_open_config(&a, &late.config, 1);
     client_push(&a, "late", &one);
     ledger_flush(a.ledger);
-    client_turns(&a, 300);
-    assert_int_equal(a.downs, 1);
+    client_until(&a, &a.downs, 1);
     assert_int_equal(a.ups, 0);
     fixture_start(&late);
     (void)fixture_campaign(&late, "late", spans, 3, 0);
@@ -390,8 +387,7 @@ static void a_wrong_password_is_broken_in_words(void **state)
     assert_int_equal(hk_write_file(file, 0600, "secret\n", 7, &why), 0);
     client_open_config(&a, &config, 1);
     client_push(&a, "password", &one);
-    client_turns(&a, 200);
-    assert_int_equal(a.brokens, 1);
+    client_until(&a, &a.brokens, 1);
     assert_non_null(strstr(a.words_why, "WRONGPASS"));
     fixture_do(&f, "ACL SETUSER courier on >secret ~* +@all");
     client_settle(&a);
