@@ -212,7 +212,7 @@ static void master_hear(struct drive *d, const struct desc *desc)
     } else if (desc->kind == DESC_CLOSED) {
         notes->closed++;
         d->closed[desc->conn] = true;
-        if (d->reopens > 0) {
+        if (d->reopens > 0 && d->sent < d->recipients) {
             d->reopens--;
             master_open(d, desc->conn);
         }
@@ -271,6 +271,8 @@ static void master_trigger(struct drive *d)
 
 static bool master_is_done(const struct drive *d)
 {
+    if (plan_number(d, "stop_when_done", 0) != 0 && d->notes->done >= d->recipients)
+        return true;
     return d->notes->closed >= d->conns + plan_number(d, "reopen", 0);
 }
 
