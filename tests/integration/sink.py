@@ -3,6 +3,7 @@
 
 Usage: sink.py BUILD_DIR
 """
+import json
 import os
 import smtplib
 import socket
@@ -383,6 +384,47 @@ class SinkTest(unittest.TestCase):
         self.assertEqual((raw.ask(b"DATA\r\n"), raw.ask(MESSAGE + b".\r\n")), (354, 250))
         ledger = sink.stop()
         self.assertEqual((ledger["accepted"], ledger["recipients"]), (1, 1000))
+
+    def blast(self, sink, *options):
+        done = subprocess.run([os.path.join(BUILD, "bench", "blast"), "--to", "127.0.0.1:%d" % sink.ports[0], *options],
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_the_bare_loop_and_the_sink_agree_on_every_message(self):
+        for sink_options, blast_options in (([], []), (["--tls", "auto"], ["--tls"]), (["--latency-dot", "3"], []),
+                                            (["--latency", "2", "--tls", "auto"], ["--tls"])):
+            sink = self.sink(*sink_options)
+            figures = self.blast(sink, "--messages", "3000", "--connections", "30", *blast_options)
+            ledger = sink.stop()
+            self.assertEqual(figures["messages"], 3000)
+            self.assertEqual((ledger["accepted"], ledger["recipients"], ledger["duplicates"]), (3000, 3000, 0))
+            self.assertEqual((ledger["bytes"], ledger["out_of_turn"]), (figures["bytes"], 0))
+            self.assertEqual(sink.delivered(), {"r%d@domain%d.test" % (i, i % 1000): 1 for i in range(1, 3001)})
+
+    def test_a_large_message_arrives_whole(self):
+        for options, blast_options in (([], []), (["--tls", "auto"], ["--tls"])):
+            sink = self.sink(*options)
+            figures = self.blast(sink, "--messages", "4", "--connections", "2", "--size", "16000000", *blast_options)
+            self.assertEqual(sink.stop()["bytes"], figures["bytes"])
+
+    def test_a_client_that_never_stops_asking_is_answered_in_order(self):
+        raw = self.connect(self.sink("--latency", "20"))
+        for i in range(300):
+            raw.send(b"NOOP\r\n" if i % 3 else b"VRFY a\r\n")
+            time.sleep(0.001)
+        self.assertEqual([raw.reply()[0] for _ in range(300)], [250 if i % 3 else 252 for i in range(300)])
+
+    def test_a_client_that_does_not_read_is_not_read_from(self):
+        sink = self.sink()
+        raw = self.connect(sink)
+        raw.socket.settimeout(1)
+        sent = 0
+        with self.assertRaises(TimeoutError):
+            while sent < 200_000_000:
+                sent += raw.socket.send(b"NOOP\r\n" * 10000)
+        with open("/proc/%d/statm" % sink.process.pid) as f:
+            self.assertLess(int(f.read().split()[1]) * 4096, 100_000_000)
 
     def test_bad_usage_is_one_line_and_status_2(self):
         for arguments, words in (([], "--listen 127.0.0.1:2525"), (["--listen", "here"], "ADDRESS:PORT"),
