@@ -35,3 +35,13 @@ void buf_reset(struct buf *buf, size_t keep_bytes)
     buf->length = 0;
     buf->failed = false;
 }
+
+void buf_fit(struct buf *buf)
+{
+    char *at = buf->length > 0 && !buf->failed ? realloc(buf->at, buf->length) : NULL;
+
+    if (at == NULL)
+        return;
+    buf->at = at;
+    buf->room = buf->length;
+}

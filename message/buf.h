@@ -23,6 +23,9 @@ void buf_free(struct buf *buf);
 /* Forget the content; give memory beyond `keep_bytes` back. */
 void buf_reset(struct buf *buf, size_t keep_bytes);
 
+/* Give back memory behind the content, for a buf that grows no more. */
+void buf_fit(struct buf *buf);
+
 static inline bool buf_need(struct buf *buf, size_t more)
 {
     return !buf->failed && (buf->room - buf->length >= more || buf_grow(buf, more));

@@ -8,6 +8,7 @@
 #include "dkim.h"
 #include "entity.h"
 #include "internal.h"
+#include "signer.h"
 
 int compile_refuse(const struct compile *c, uint32_t line, const char *format, ...)
 {
@@ -81,6 +82,8 @@ static int compile_parts(struct compile *c, const struct entity *entity)
                                MESSAGE_COPY_MAX / 1048576u);
     if (error == 0 && m->is_signed)
         error = dkim_compile(m);
+    buf_fit(&m->wire);
+    buf_fit(&m->canon);
     return error != 0 ? error : render_prefix(m);
 }
 
@@ -93,6 +96,11 @@ static int compile_bytes(struct compile *c, size_t length)
     if (length > MESSAGE_TEMPLATE_MAX)
         return why_set(c->why, HK_ETOOBIG, "%s: a message of more than %u MB", c->path,
                        MESSAGE_TEMPLATE_MAX / 1048576u);
+    if (length >= 3 &&
+        memcmp(c->bytes, "\xEF\xBB\xBF", 3) == 0) { /* some editors put a BOM in front of UTF-8 */
+        c->bytes += 3;
+        length -= 3;
+    }
     error = entity_parse(c->bytes, length, &entity, &fault);
     if (error == HK_EINVAL)
         error = compile_refuse(c, fault.line, "%s", fault.words);
@@ -131,7 +139,7 @@ int message_compile(const char *path, const char *bytes, size_t length, const st
     m->config = config;
     m->signer = signer;
     m->wants_unsubscribe_url = config->sender.unsubscribe_url != NULL;
-    m->is_signed = config->dkim_count > 0;
+    m->is_signed = signer_key_count(signer) > 0;
     (void)snprintf(m->campaign, sizeof m->campaign, "%s", campaign);
     c.names = (struct tag_names){column, column_count, m->wants_unsubscribe_url};
     warn_hidden_columns(&c);

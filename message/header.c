@@ -188,7 +188,8 @@ static int refuse_charset(const struct compile *c, const struct entity_field *so
         (int)source->name.length, source->name.at);
 }
 
-/* The value as one line of UTF-8. The display names of an address field are decoded where they are found. */
+/* The value as one line of UTF-8. The display names of an address field are decoded where they
+ * are found; a URL has no encoded-words. */
 static int field_decode(const struct entity_field *source, enum field_kind kind, struct buf *text)
 {
     struct buf flat = {0};
@@ -196,7 +197,7 @@ static int field_decode(const struct entity_field *source, enum field_kind kind,
 
     field_unfold(source->value.at, source->value.length, &flat);
     buf_byte(&flat, ' '); /* never empty, so that there is memory to keep */
-    if (kind == FIELD_ADDRESS)
+    if (kind == FIELD_ADDRESS || kind == FIELD_URL)
         buf_put(text, flat.at, flat.length);
     else if (!flat.failed)
         error = words_decode(flat.at, flat.length, text);
@@ -259,6 +260,26 @@ static bool address_needs_reading(const struct entity_field *source, bool clean)
     return needs;
 }
 
+static bool value_has_tag(const struct entity_field *field)
+{
+    return field != NULL && tag_find(field->value.at, field->value.length, 0) < field->value.length;
+}
+
+/* Has an unstructured value a line that a fold would make shorter? */
+static bool field_is_long(const struct entity_field *source, const struct field_rule *rule)
+{
+    size_t line = source->name.length + 1;
+
+    if (rule->kind != FIELD_TEXT || (rule->flags & RULE_CONTENT) != 0)
+        return false;
+    for (size_t i = 0; i < source->value.length; i++) {
+        line = source->value.at[i] == '\r' || source->value.at[i] == '\n' ? 0 : line + 1;
+        if (line > WORD_LINE_MAX)
+            return true;
+    }
+    return false;
+}
+
 static int field_compile(struct compile *c, const struct entity_field *source, const struct field_rule *rule)
 {
     struct message *m = c->message;
@@ -279,7 +300,8 @@ static int field_compile(struct compile *c, const struct entity_field *source, c
         error = from_check(c, source, field);
     if (error != 0 || (decoded && field_has_tags(field)))
         return error;
-    if (!clean)
+    /* A "{{" that is no tag any more is a comment; it does not go out. */
+    if (!clean || (decoded && (value_has_tag(source) || field_is_long(source, rule))))
         return field_settle(c, field);
     field_put_raw(&m->wire, source->name.at, source->name.length, source->value.at, source->value.length);
     return field_is_done(m, field, at);
@@ -289,11 +311,6 @@ static void log_dropped(const struct compile *c, const struct entity_field *fiel
 {
     log_info("%s:%u: the message's own %.*s is left out: %s", c->path, field->line, (int)field->name.length,
              field->name.at, instead);
-}
-
-static bool value_has_tag(const struct entity_field *field)
-{
-    return field != NULL && tag_find(field->value.at, field->value.length, 0) < field->value.length;
 }
 
 /* Does the template's own List-Unsubscribe stay? With a tag always; without one only where we have none. */

@@ -486,6 +486,7 @@ static void bench_one(struct bench_setup *s, const char *label, size_t keys)
     struct segment_record record = record_of(values);
     struct text template = {0};
     struct message *message;
+    struct signer *signer;
     struct hk_why why = {{0}};
     struct copy copy = {0};
     uint64_t start, elapsed;
@@ -493,8 +494,10 @@ static void bench_one(struct bench_setup *s, const char *label, size_t keys)
 
     bench_template(&template);
     s->config.dkim_count = keys;
-    if (message_compile("bench", template.at, template.length, &s->config, s->signer, "bench", COLUMN,
-                        COLUMNS, &message, &why) != 0)
+    if (signer_load(&s->config, &signer, &why) != 0)
+        die("%s", why.text);
+    if (message_compile("bench", template.at, template.length, &s->config, signer, "bench", COLUMN, COLUMNS,
+                        &message, &why) != 0)
         die("%s", why.text);
     start = clock_now_us();
     do {
@@ -508,6 +511,7 @@ static void bench_one(struct bench_setup *s, const char *label, size_t keys)
            (double)count * 1e6 / (double)elapsed, (double)elapsed / count, copy.bytes, copy.iov_count);
     copy_free(&copy);
     message_free(message);
+    signer_free(signer);
     text_free(&template);
 }
 

@@ -154,7 +154,7 @@ static inline char *header_of(const char *message, const char *name)
             continue;
         do {
             stop = strstr(stop + 1, "\r\n");
-        } while (stop[2] == ' ');
+        } while (stop[2] == ' ' || stop[2] == '\t');
         (void)snprintf(value, sizeof value, "%.*s", (int)(stop - line - (long)length - 2), line + length + 2);
         return value;
     }

@@ -116,6 +116,23 @@ static void a_long_header_is_folded(void **state)
         assert_true(end - p <= 78);
 }
 
+static void a_static_header_stays_but_for_comments_and_long_lines(void **state)
+{
+    struct fixture *f = *state;
+
+    header_is(f, "X-A: a  b\r\n\tc", "", "", "X-A", "a  b\r\n\tc");
+    header_is(f, "Subject: a{{! hush }}b", "", "", "Subject", "ab");
+    header_is(f, "Subject: {{#name}}Dear {{name}}{{/name}}{{^name}}Hello{{/name}}", "Ann", "", "Subject",
+              "Dear Ann");
+    header_is(f, "Subject: {{#name}}Dear {{name}}{{/name}}{{^name}}Hello{{/name}}", "", "", "Subject",
+              "Hello");
+    header_is(f, "Subject: 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789", "",
+              "", "Subject",
+              "0123456789 0123456789 0123456789 0123456789 0123456789 0123456789\r\n 0123456789");
+    header_is(f, "To: undisclosed-recipients:;", "", "", "To", "undisclosed-recipients:;");
+    assert_non_null(rendered(f, "\xEF\xBB\xBF" FROM "\r\nx", "", ""));
+}
+
 static void a_display_name_is_never_parsed(void **state)
 {
     struct fixture *f = *state;
@@ -210,6 +227,8 @@ static void unsubscribe_headers_come_in_a_pair(void **state)
     assert_null(header_of(f->text, "List-Unsubscribe-Post"));
     header_is(f, "List-Unsubscribe: <{{unsubscribe_url}}>,\r\n <mailto:u@example.com>", "", "",
               "List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
+    header_is(f, "List-Unsubscribe: <https://x.example/{{name}}> =?UTF-8?B?6aOb?=", "a", "",
+              "List-Unsubscribe", "<https://x.example/a> =?UTF-8?B?6aOb?=");
     f->config.sender.unsubscribe_url = NULL;
     f->config.sender.list_id = NULL;
     header_is(f, "List-Unsubscribe: <mailto:u@example.com>", "", "", "List-Unsubscribe",
@@ -325,16 +344,17 @@ static void a_file_that_is_no_message_is_refused_with_its_line(void **state)
 static void rendering_holds_the_size_limit(void **state)
 {
     struct fixture *f = *state;
-    size_t length = 60000;
-    char *value = hk_xcalloc(length + 1, 1), *template = hk_xcalloc(1000 * 8 + 64, 1);
+    enum { VALUE = 60000, TAGS = 400, TAG = sizeof "{{name}}" - 1 };
+    static const char head[] = FROM "\r\n";
+    char *value = hk_xcalloc(VALUE + 1, 1), *template = hk_xcalloc(sizeof head + (size_t)TAGS * TAG, 1);
     struct segment_record record;
     struct message *message;
     struct copy copy = {0};
 
-    memset(value, 1, length);
-    (void)strcpy(template, FROM "\r\n");
-    for (unsigned i = 0; i < 400; i++)
-        (void)strcat(template, "{{name}}");
+    memset(value, 1, VALUE);
+    memcpy(template, head, sizeof head - 1);
+    for (size_t i = 0; i < TAGS; i++)
+        memcpy(template + sizeof head - 1 + i * TAG, "{{name}}", TAG);
     record = fixture_record("user@example.net", value, "");
     assert_int_equal(fixture_compile(f, template, strlen(template), &message), 0);
     assert_int_equal(message_render(message, &record, 0, 0, FIXTURE_WALL_US, &copy), HK_ETOOBIG);
@@ -365,6 +385,7 @@ int main(void)
         cmocka_unit_test(a_value_cannot_add_a_header),
         cmocka_unit_test(text_that_is_not_ascii_is_an_encoded_word),
         cmocka_unit_test(a_long_header_is_folded),
+        cmocka_unit_test(a_static_header_stays_but_for_comments_and_long_lines),
         cmocka_unit_test(a_display_name_is_never_parsed),
         cmocka_unit_test(an_address_from_a_value_cannot_break_out),
         cmocka_unit_test(a_local_part_that_is_no_atom_is_quoted),

@@ -92,7 +92,7 @@ static void a_token_that_was_changed_is_refused(void **state)
 static void an_old_secret_still_speaks_for_its_tokens(void **state)
 {
     struct fixture *f = *state;
-    char old[ADDRESS_MAX + 1], new_path[96], *new_text, *old_text;
+    char old[ADDRESS_MAX + 1], new_path[96], *new_text, *old_text, *both;
     size_t length;
     struct signer *signer;
     struct verp_token token;
@@ -106,15 +106,17 @@ static void an_old_secret_still_speaks_for_its_tokens(void **state)
     signer_free(signer);
     assert_int_equal(hk_read_file(new_path, 4096, &new_text, &length, &f->why), 0);
     assert_int_equal(hk_read_file(f->verp, 4096, &old_text, &length, &f->why), 0);
-    new_text = hk_xrealloc(new_text, strlen(new_text) + length + 1, 1);
-    (void)strcat(new_text, old_text);
-    file_put(new_path, new_text);
+    both = hk_xasprintf("%s%s", new_text, old_text);
+    file_put(new_path, both);
+    free(both);
     /* One key in 256 has the id of another: then the file is refused, which is the next test's matter. */
     if (signer_load(&f->config, &signer, &f->why) == 0) {
         assert_int_equal(verp_parse(signer, old, strlen(old), &token), 0);
         signer_free(signer);
     }
-    file_put(new_path, strcat(strcpy(new_text, old_text), old_text + strlen(old_text) - 65));
+    both = hk_xasprintf("%s%s", old_text, old_text + strlen(old_text) - 65);
+    file_put(new_path, both);
+    free(both);
     load_is_refused(f, "this secret has the id of one above");
     f->config.sender.secret_file = f->verp;
     free(new_text);
