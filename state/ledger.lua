@@ -1,7 +1,7 @@
 -- ledger.lua - change the words of recipients, each by compare-and-set (design 4; rules in include/hikyaku/state.h).
 --
 -- One call is one campaign. It reads and writes nothing but KEYS, knows no clock, and is idempotent: a call whose
--- answer was lost is sent again and changes nothing. Every command here is one that Redis refuses, if at all, before
+-- answer was lost is sent again and changes nothing (with one op for a recipient in it, or a COMMIT and its RELEASE). Every command here is one that Redis refuses, if at all, before
 -- the first write, so a call is applied whole or not at all.
 --   KEYS  {c}:m {c}:own {c}:due {c}:n, then for each span {c}:s:SEG.SPAN {c}:d:SEG.SPAN {c}:f:SEG.SPAN
 --   ARGV  the epoch that asks; the ops, 20 bytes each: kind, attempt (1 byte each), span (its place in KEYS, from 0),

@@ -3,7 +3,8 @@
  * Two faces. `struct store`: synchronous, for start-up, reports and short commands. `struct ledger`: asynchronous
  * on the caller's libev loop, for the master, with group commit: what is pushed while a call is in flight goes into
  * the next one. Every change of a recipient's word is one compare-and-set script (state/ledger.lua), idempotent, so
- * a call whose answer was lost is simply sent again.
+ * a call whose answer was lost is simply sent again: it changes nothing more, provided that of one recipient at most
+ * one op waits for its verdict (or a COMMIT and its RELEASE), ranges included.
  *
  * Keys of a campaign carry the hash tag {campaign}:
  *   {c}:m            hash: the manifest (struct manifest) and `state` running | paused | cancelled
