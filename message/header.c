@@ -252,8 +252,9 @@ static bool address_needs_reading(const struct entity_field *source, bool clean)
     bool needs = !clean || slice_is(source->name, "From");
 
     field_unfold(source->value.at, source->value.length, &flat);
-    if (!needs && words_decode(flat.at, flat.length, &text) != HK_ENOMEM)
-        needs = tag_find(text.at, text.length, 0) < text.length ||
+    if (!needs) /* no memory for the look: then reading it finds that out */
+        needs = flat.failed || words_decode(flat.at, flat.length, &text) == HK_ENOMEM ||
+                tag_find(text.at, text.length, 0) < text.length ||
                 tag_find(flat.at, flat.length, 0) < flat.length;
     buf_free(&flat);
     buf_free(&text);

@@ -114,7 +114,9 @@ static int address_check(struct mailbox *mailbox, const char *text, size_t lengt
     const struct token *last;
     struct address address;
     struct hk_why why = {{0}};
-    char words[384];
+    char words[384], domain[DOMAIN_MAX + 1];
+    size_t domain_length;
+    const char *at;
 
     if (!token_list_has_tags(tokens)) {
         if (address_parse(text, length, &address, &why) == 0 && !address.smtputf8) {
@@ -127,8 +129,16 @@ static int address_check(struct mailbox *mailbox, const char *text, size_t lengt
         return mailbox_fault(fault, words);
     }
     last = &tokens->at[tokens->count - 1];
-    mailbox->domain_is_fixed = last->kind == TOKEN_TEXT && memchr(last->text, '@', last->length) != NULL;
-    return 0;
+    at = last->kind == TOKEN_TEXT ? memrchr(last->text, '@', last->length) : NULL;
+    mailbox->domain_is_fixed = at != NULL;
+    if (at == NULL)
+        return 0;
+    domain_length = (size_t)(last->text + last->length - at - 1);
+    if (text_is_ascii(at + 1, domain_length) && domain_to_ascii(at + 1, domain_length, domain, &why) == 0)
+        return 0;
+    (void)snprintf(words, sizeof words, "\"%.*s\" is not a domain in ASCII (xn--...)",
+                   (int)(domain_length < 100 ? domain_length : 100), at + 1);
+    return mailbox_fault(fault, words);
 }
 
 static void trim(const char **text, size_t *length)

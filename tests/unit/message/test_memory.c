@@ -1,0 +1,123 @@
+/* test_memory.c - no memory, at every place where memory is asked for: HK_ENOMEM, and nothing lost or broken.
+ *
+ * malloc, calloc, realloc and strndup of our code are wrapped by the linker; the n-th call fails.
+ */
+#include "fixture.h"
+
+static unsigned calls_left; /* 0: never fail */
+static bool failed;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+char *__real_strndup(const char *text, size_t length);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+char *__wrap_strndup(const char *text, size_t length);
+
+static bool this_one_fails(void)
+{
+    if (calls_left == 0 || --calls_left > 0)
+        return false;
+    failed = true;
+    return true;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return this_one_fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return this_one_fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    return this_one_fails() ? NULL : __real_realloc(old, size);
+}
+
+char *__wrap_strndup(const char *text, size_t length)
+{
+    return this_one_fails() ? NULL : __real_strndup(text, length);
+}
+
+static const char template[] =
+    "From: 飛脚 {{name}} <a@example.com>\r\nTo: {{name}} <{{email}}>\r\nReply-To: {{city}}, b@example.com\r\n"
+    "Subject: =?UTF-8?B?44GT?= {{name}}\r\nX-Long: 日本 {{#name}}{{city}}{{/name}}\r\n"
+    "Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\nDear {{name}},\r\n.\r\n{{city}}\r\n"
+    "--b\r\nContent-Type: text/html; charset=iso-2022-jp\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    "PGI+e3tuYW1lfX08L2I+\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    "日本語の本文がここにあり、六十オクテットより長いので三回まで符号化されるはずです。{{name}} "
+    "終わり\r\n--b\r\n"
+    "Content-Type: text/plain; charset=x-none\r\n\r\n.stuffed\r\n--b--\r\n";
+
+/* The n-th allocation fails: no memory, or the very message that it should be. False when there was no n-th. */
+static bool try_once(struct fixture *f, unsigned nth, const struct segment_record *record)
+{
+    struct message *message = NULL;
+    struct copy copy = {0};
+    size_t used = 0;
+    int error;
+
+    failed = false;
+    calls_left = nth;
+    error = fixture_compile(f, template, sizeof template - 1, &message);
+    if (error == 0)
+        error = message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy);
+    calls_left = 0;
+    assert_true(error == 0 || (failed && error == HK_ENOMEM));
+    if (message != NULL) {
+        assert_int_equal(message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy), 0);
+        assert_int_equal(copy.bytes, strlen(f->text));
+        for (size_t i = 0; i < copy.iov_count; used += copy.iov[i++].iov_len)
+            assert_memory_equal(copy.iov[i].iov_base, f->text + used, copy.iov[i].iov_len);
+    }
+    copy_free(&copy);
+    message_free(message);
+    return failed;
+}
+
+static void compile_and_render_survive_any_allocation_that_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct segment_record record = fixture_record("user@example.net", "山田 <b>", "Edo");
+    unsigned nth = 1;
+
+    (void)rendered_record(f, template, &record);
+    while (try_once(f, nth, &record))
+        nth++;
+    assert_true(nth > 50);
+}
+
+static void loading_a_signer_survives_any_allocation_that_fails(void **state)
+{
+    struct fixture *f = *state;
+    int error = HK_ENOMEM;
+
+    f->config.dkim_count = 2;
+    for (unsigned nth = 1; error != 0; nth++) {
+        struct signer *signer;
+
+        failed = false;
+        calls_left = nth;
+        error = signer_load(&f->config, &signer, &f->why);
+        calls_left = 0;
+        assert_true((error != 0) == failed);
+        if (error == 0)
+            signer_free(signer);
+    }
+    f->config.dkim_count = 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(compile_and_render_survive_any_allocation_that_fails),
+        cmocka_unit_test(loading_a_signer_survives_any_allocation_that_fails),
+    };
+
+    return cmocka_run_group_tests(tests, fixture_open, fixture_close);
+}
