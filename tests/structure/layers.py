@@ -187,6 +187,9 @@ def check_tree(root):
                 yield from check_source(root, folder, path, headers)
             elif name == "CMakeLists.txt":
                 yield from check_links(folder, path, read(root, path))
+    sources = {f"{folder}/{name}" for folder in ["include/hikyaku", *FOLDERS] if os.path.isdir(os.path.join(root, folder))
+               for name in os.listdir(os.path.join(root, folder)) if name.endswith((".c", ".h", ".lua"))}
+    yield from check_map(read(root, "docs/architecture.md"), sources)
     self_path = "tests/structure/layers.py"
     for path in tree(root):
         try:
@@ -197,6 +200,23 @@ def check_tree(root):
             yield from check_words(path, text)
         if path.startswith("tests/") and path.endswith(".c"):
             yield from check_calls(path, text)
+
+
+def check_map(text, sources):
+    """docs/architecture.md has a line for every source file, below its folder, and for no file that is gone.
+    A row `ring.h, .c` stands for both."""
+    folder, named = None, set()
+    for line in text.splitlines():
+        if line.startswith("#"):
+            folder = line.strip("# /") if line.startswith("### ") else None
+        m = re.match(r"\| `([^`]+)` \|", line)
+        if m and folder in {os.path.dirname(s) for s in sources}:
+            first, *more = m.group(1).split(", ")
+            named |= {f"{folder}/{first}", *(f"{folder}/{first[:-2]}{suffix}" for suffix in more)}
+    for path in sorted(sources - named):
+        yield f"docs/architecture.md: has no line for {path}"
+    for path in sorted(named - sources):
+        yield f"docs/architecture.md: names {path}, which is not there"
 
 
 def self_test():
@@ -218,6 +238,8 @@ def self_test():
     assert not list(check_words("a", "https://x.test/workers/ framework/"))
     assert list(check_links("worker", "w", "hk_library(worker SOURCES a.c LINK hk_base hk_state)"))
     assert not list(check_links("worker", "w", "hk_library(worker SOURCES a.c LINK hk_base hk_smtp)"))
+    assert not list(check_map("### shm/\n| `ring.h, .c` | x |\n", {"shm/ring.c", "shm/ring.h"}))
+    assert len(list(check_map("### shm/\n| `ring.h` | x |\n", {"shm/ring.c"}))) == 2
 
 
 def main():
