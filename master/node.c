@@ -41,8 +41,9 @@ static void on_ledger_broken(void *context, const char *why)
 {
     struct node *node = context;
 
-    (void)node;
-    log_error("Redis refuses what the ledger needs: %s; tried again each second", why);
+    /* on_ledger_up comes when it is mended: until then nothing new is sent. */
+    node->ledger_up = false;
+    log_error("Redis refuses what the ledger needs: %s; sending waits, and it is tried again each second", why);
 }
 
 /* An embedded server that died is ours to start again. */
