@@ -190,6 +190,8 @@ static void from_is_one_address_of_our_domain(void **state)
     refused(f, "From: a@example.com, b@example.com\r\n\r\nx", "m.eml:1: From has to name one address");
     refused(f, "From: a@{{city}}\r\n\r\nx",
             "m.eml:1: the domain of From has to be written out; a tag may stand before its @");
+    refused(f, FROM "Reply-To: {{name}}@exa mple.com\r\n\r\nx",
+            "m.eml:2: \"exa mple.com\" is not a domain in ASCII (xn--...)");
     refused(
         f, "From: a@example.org\r\n\r\nx",
         "m.eml:1: From is of example.org, which is not sender.from_domain example.com nor above or below it");
