@@ -19,7 +19,7 @@
 #ifdef HK_POOL_MALLOC /* so that the address sanitizer sees what is used after it was given back */
 #define WORKER_POOL_MAX 0u
 #else
-#define WORKER_POOL_MAX 256u /* copies, and wires, that lie ready */
+#define WORKER_POOL_MAX 64u /* copies, and wires, that lie ready */
 #endif
 
 /* What a session needs only while something is under way: lent, so that an idle connection is small. */

@@ -20,7 +20,7 @@ has, line by line ("a / b" is two lines in one write):
   config LINE          into the smtp section          settings LINE into the file
   plan KEY=JSON ...    for worker_drive
   outcome RECIPIENT RESULT [PHASE CODE [ENHANCED]] ["WORDS"]      / separates several; they make the list, in order
-  flight RECIPIENT PHASE                              what a dead worker left in the slot
+  flight RECIPIENT PHASE[|PHASE]                      what a dead worker left in the slot
   failure PHASE CODE [ENHANCED] ["WORDS"]             why the connection never opened
   fact KEY=JSON ...                                   about the connection
   worker exit|signal N                                how the worker ended (default exit 0)
@@ -329,7 +329,7 @@ def check(script, report):
             raise Wrong(f"a return with words, and only that, freezes its campaign: {got}")
         check_reply(wanted[0], got["reply"], wanted[2:])
     for recipient, phase in script.flights:
-        if by_recipient[recipient]["flight"] != phase:
+        if by_recipient[recipient]["flight"] not in phase.split("|"):
             raise Wrong(f"expected {recipient} in phase {phase}, got {by_recipient[recipient]}")
     conn = report["conns"][0]
     if script.failure:

@@ -24,7 +24,7 @@
 #include "hikyaku/segment.h"
 
 #define DRIVE_CAMPAIGN "drive"
-#define DRIVE_CONNS    64u
+#define DRIVE_CONNS    2048u
 
 /* What the stand-in master saw; shared with the driver. */
 struct drive_notes {

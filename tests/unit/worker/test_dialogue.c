@@ -119,8 +119,9 @@ static void hear(struct rig *rig, const char *lines)
     char *where;
     size_t room = reply_room(&rig->reader, &where);
     assert_true(room >= strlen(lines));
-    memcpy(where, lines, strlen(lines));
-    reply_filled(&rig->reader, strlen(lines));
+    size_t length = strlen(lines);
+    memcpy(where, lines, length); /* NOLINT(bugprone-not-null-terminated-result): bytes, no string */
+    reply_filled(&rig->reader, length);
     while (rig->talk.phase != DIALOGUE_OVER && reply_next(&rig->reader, &reply) == 1) {
         rig->verdict = dialogue_reply(&rig->talk, &reply);
         if (rig->verdict == DIALOGUE_START_TLS)
@@ -466,8 +467,7 @@ static void a_denied_message_never_gets_its_dot(void **state)
         assert_int_equal(dialogue_deny(&rig->talk, &rig->letter[0]), DIALOGUE_ENDED);
         work(rig);
         assert_null(strstr(rig->wire, "\r\n.\r\n"));
-        assert_string_equal(rig->told,
-                            i == 0 ? "0 denied data 0|1 returned - 0|" : "0 denied data 0|1 returned - 0|");
+        assert_string_equal(rig->told, "0 denied data 0|1 returned - 0|");
         free(rig);
     }
 }
