@@ -2,7 +2,7 @@
  *
  *   dkim_copies make FOLDER    keys, N.eml (as a receiver stores it: CRLF, dots not stuffed), N.json with what
  *                              has to be in it, records.json with the DNS records of the keys
- *   dkim_copies bench          copies per second of one core, unsigned and signed
+ *   dkim_copies bench          copies per CPU-second, unsigned and signed
  *
  * Each case is a template as a marketer might write it, with values as a hostile list might hold them. What is
  * expected is put down from the values alone, never from what was rendered.
@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hikyaku/message.h"
@@ -480,6 +480,16 @@ static void bench_template(struct text *out)
     text_add(out, "<a href=\"{{unsubscribe_url}}\">unsubscribe</a>\r\n--b1--\r\n");
 }
 
+/* Processor time: other processes on the machine do not count. */
+static uint64_t cpu_us(void)
+{
+    struct timespec now;
+
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now) != 0)
+        die("clock_gettime");
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
 static void bench_one(struct bench_setup *s, const char *label, size_t keys)
 {
     const char *const values[COLUMNS] = {"user@example.net", "Yamada Taro", "t", "h", "u"};
@@ -499,15 +509,15 @@ static void bench_one(struct bench_setup *s, const char *label, size_t keys)
     if (message_compile("bench", template.at, template.length, &s->config, signer, "bench", COLUMN, COLUMNS,
                         &message, &why) != 0)
         die("%s", why.text);
-    start = clock_now_us();
+    start = cpu_us();
     do {
         for (unsigned i = 0; i < 64; i++) {
             if (message_render(message, &record, 0, count++, 1795000000000000u, &copy) != 0)
                 die("not rendered");
         }
-        elapsed = clock_now_us() - start;
+        elapsed = cpu_us() - start;
     } while (elapsed < 2000000);
-    printf("%-10s %8.0f copies/s  %7.2f us each  %zu octets  %zu iovecs\n", label,
+    printf("%-10s %8.0f copies/CPU-s  %7.2f us each  %zu octets  %zu iovecs\n", label,
            (double)count * 1e6 / (double)elapsed, (double)elapsed / count, copy.bytes, copy.iov_count);
     copy_free(&copy);
     message_free(message);

