@@ -65,6 +65,34 @@ static inline int fixture_open(void **state)
     return 0;
 }
 
+/* Standard error into a file, and what was written there: the log is a promise too. */
+static inline int log_capture_begin(void)
+{
+    FILE *file = tmpfile();
+    int kept = dup(STDERR_FILENO);
+
+    assert_non_null(file);
+    assert_true(dup2(fileno(file), STDERR_FILENO) >= 0);
+    (void)fclose(file);
+    log_setup(LOG_LEVEL_INFO, "test");
+    return kept;
+}
+
+static inline const char *log_capture_end(int kept)
+{
+    static char text[4096];
+    ssize_t length;
+
+    (void)fflush(stderr);
+    length = pread(STDERR_FILENO, text, sizeof text - 1, 0);
+    assert_true(length >= 0);
+    text[length] = 0;
+    assert_true(dup2(kept, STDERR_FILENO) >= 0);
+    (void)close(kept);
+    log_setup(LOG_LEVEL_ERROR, "test");
+    return text;
+}
+
 static inline int fixture_close(void **state)
 {
     struct fixture *f = *state;

@@ -197,6 +197,23 @@ static void a_weak_or_foreign_key_is_refused(void **state)
     (void)unlink(path);
 }
 
+static void a_file_that_others_can_read_and_no_key_are_warned_of(void **state)
+{
+    struct fixture *f = *state;
+    struct signer *signer;
+    const char *words;
+    int kept;
+
+    assert_int_equal(chmod(f->verp, 0644), 0);
+    kept = log_capture_begin();
+    assert_int_equal(signer_load(&f->config, &signer, &f->why), 0);
+    words = log_capture_end(kept);
+    signer_free(signer);
+    assert_int_equal(chmod(f->verp, 0600), 0);
+    assert_non_null(strstr(words, "verp.key can be read by others (mode 644); chmod 600 it"));
+    assert_non_null(strstr(words, "test.conf: no dkim section: messages are not signed"));
+}
+
 static void sender_keys_are_checked(void **state)
 {
     struct fixture *f = *state;
@@ -275,6 +292,7 @@ int main(void)
         cmocka_unit_test(a_secret_file_that_is_none_is_refused),
         cmocka_unit_test(a_key_that_cannot_sign_for_us_is_refused),
         cmocka_unit_test(a_weak_or_foreign_key_is_refused),
+        cmocka_unit_test(a_file_that_others_can_read_and_no_key_are_warned_of),
         cmocka_unit_test(sender_keys_are_checked),
         cmocka_unit_test(a_new_key_is_never_written_over_an_old_file),
         cmocka_unit_test(the_record_of_a_key_is_a_zone_line_with_short_strings),
