@@ -1,0 +1,65 @@
+/* suppress.h - who must not be written to (design 7): kept in Redis, asked from a file of hashes in memory.
+ *
+ * Redis holds the truth, one hash a scope, and a stream of every change:
+ *   hikyaku:suppress:SCOPE   hash: address key -> {"reason","source","evidence","time"} as JSON
+ *   hikyaku:suppress:log     stream: op (add | remove), scope, address key; trimmed far behind the slowest reader
+ * SCOPE is `all`, `sender:FROM_DOMAIN` or `list:LIST_ID`. The address key is the local part in ASCII lower case, '@', the
+ * domain as A-labels. Each node keeps state_dir/suppress.hashes: sorted 64-bit hashes of scope and key, mmapped, with the
+ * stream position it stands for; what came since lies in a small set in memory and is merged into the file now and then.
+ */
+#ifndef HIKYAKU_SUPPRESS_H
+#define HIKYAKU_SUPPRESS_H
+
+#include "hikyaku/address.h"
+#include "hikyaku/base.h"
+#include "hikyaku/config.h"
+#include "hikyaku/state.h"
+
+#define SUPPRESS_SCOPE_MAX 300u /* bytes of a scope's name, its NUL included */
+
+enum suppress_scope_kind { SUPPRESS_ALL, SUPPRESS_SENDER, SUPPRESS_LIST };
+
+struct suppress_entry {
+    char scope[SUPPRESS_SCOPE_MAX];
+    char address[ADDRESS_MAX + 1]; /* as a person wrote it; the key is made of it */
+    char reason[32];               /* bounce, complaint, unsubscribe, manual, import */
+    char source[64];               /* campaign id, "command", a file's name */
+    char evidence[512];            /* the reply's text, cleaned */
+    uint64_t time_us;              /* wall clock */
+};
+
+struct suppress; /* a node's (or a command's) view */
+
+/* Open the view for the scopes that apply to this configuration's sender: all, its from_domain, its list_id. Maps the file,
+ * reads what the stream has since; makes the file anew from Redis where it is missing, damaged, of another Redis, or the
+ * stream was trimmed past it. */
+int suppress_open(const struct config *config, struct store *store, struct suppress **out,
+                  struct hk_why *why) HK_MUST_USE;
+void suppress_close(struct suppress *suppress);
+/* Read what is new in the stream (does not wait). The master calls it about once a second and when told to. */
+int suppress_poll(struct suppress *suppress, struct hk_why *why) HK_MUST_USE;
+/* Is this recipient suppressed in any of the view's scopes? `address` is local part '@' A-label domain, any case; about a
+ * microsecond, no Redis. */
+bool suppress_has(const struct suppress *suppress, const char *address, size_t length);
+size_t suppress_count(const struct suppress *suppress); /* hashes in the view */
+
+/* Synchronous, for commands: the stream tells every node. add: 1 new, 0 was there (its first reason stays); remove: 1
+ * removed, 0 was not there; find: 1 and *out, 0 not there. */
+int suppress_add(struct store *store, const struct suppress_entry *entry, struct hk_why *why) HK_MUST_USE;
+int suppress_remove(struct store *store, const char *scope, const char *address,
+                    struct hk_why *why) HK_MUST_USE;
+int suppress_find(struct store *store, const char *scope, const char *address, struct suppress_entry *out,
+                  struct hk_why *why) HK_MUST_USE;
+/* Every entry of a scope (NULL: of all scopes): fn returning non-zero stops with that value. Bounded memory. */
+int suppress_walk(struct store *store, const char *scope,
+                  int (*fn)(void *context, const struct suppress_entry *entry), void *context,
+                  struct hk_why *why) HK_MUST_USE;
+/* The scope's name for this sender: "all", "sender:example.com", "list:news.example.com". HK_EINVAL without a list_id. */
+int suppress_scope(const struct config *config, enum suppress_scope_kind kind, char out[SUPPRESS_SCOPE_MAX],
+                   struct hk_why *why) HK_MUST_USE;
+
+/* Asynchronous, for the master: with the ledger's next flush. The view has it at once. */
+int ledger_suppress(struct ledger *ledger, struct suppress *suppress,
+                    const struct suppress_entry *entry) HK_MUST_USE;
+
+#endif
