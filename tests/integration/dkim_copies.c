@@ -239,9 +239,8 @@ static const char *hostile[HOSTILE] = {
 /* A header value as a person sees it: controls are blanks, both ends trimmed, runs of blanks alike. */
 static char *header_view(const char *prefix, const char *value)
 {
-    char *out = hk_xcalloc(strlen(prefix) + strlen(value) + 1, 1);
+    char *out = hk_xasprintf("%s%s", prefix, value);
 
-    (void)sprintf(out, "%s%s", prefix, value);
     for (char *p = out; *p != 0; p++) {
         if ((unsigned char)*p < ' ' || *p == 0x7F)
             *p = ' ';
