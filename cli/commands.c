@@ -91,6 +91,9 @@ void cli_options_free(struct cli_options *options)
 {
     for (size_t id = 0; id < CLI_OPTIONS_COUNT; id++)
         free(*option_field(options, id));
+    for (size_t i = 0; i < options->operands; i++)
+        free(options->operand[i]);
+    free(options->operand);
     memset(options, 0, sizeof *options);
 }
 
@@ -105,6 +108,8 @@ void commands_usage_line(const struct command *command, char *out, size_t size)
         used += (size_t)snprintf(out + used, size - used, " %s--%s%s%s%s", required ? "" : "[", row->name,
                                  row->value ? " " : "", row->value ? row->value : "", required ? "" : "]");
     }
+    if (command->operands != NULL && used < size)
+        (void)snprintf(out + used, size - used, " %s", command->operands);
 }
 
 static int usage_error(const struct command *command, struct hk_why *why, const char *what,
@@ -185,9 +190,18 @@ static int check_complete(const struct command *command, int argc, char **argv, 
     for (size_t id = 0; id < CLI_OPTIONS_COUNT; id++)
         if ((command->required & (1u << id)) && *option_field(options, id) == NULL)
             return usage_error(command, why, "missing: --", option_table[id].name);
-    if (optind < argc) {
-        hk_clean_text(clean, sizeof clean, argv[optind], strlen(argv[optind]));
+    size_t given = (size_t)(argc - optind);
+    if (given < command->operands_min)
+        return usage_error(command, why, "missing: ", command->operands);
+    if (given > command->operands_max) {
+        const char *word = argv[(size_t)optind + command->operands_max];
+        hk_clean_text(clean, sizeof clean, word, strlen(word));
         return usage_error(command, why, "one argument too many: ", clean);
+    }
+    options->operand = hk_xcalloc(given + 1, sizeof *options->operand);
+    while (options->operands < given) {
+        options->operand[options->operands] = hk_xstrdup(argv[(size_t)optind + options->operands]);
+        options->operands++;
     }
     return 0;
 }

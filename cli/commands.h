@@ -12,17 +12,19 @@
 #include "hikyaku/config.h"
 
 /*    id         name          value  field       what it is */
-#define CLI_OPTIONS(X)                                                                        \
-    X(CONFIG, "config", "F", config, "the configuration file")                                \
-    X(CAMPAIGN, "campaign", "ID", campaign, "the campaign: letters, digits, '.', '_', '-'")   \
-    X(LIST, "list", "F", list, "the recipients: CSV with a header row and a column email")    \
-    X(MESSAGE, "message", "F", message, "the message: an RFC 5322 file with {{tags}}")        \
-    X(JSON, "json", NULL, json, "print a JSON document on standard output")                   \
-    X(RECIPIENTS, "recipients", NULL, recipients, "print one JSON line for every recipient")  \
-    X(DOMAIN, "domain", "D", domain, "the domain that signs, as in From")                     \
-    X(SELECTOR, "selector", "S", selector, "the selector: its record stands at S._domainkey") \
-    X(OUT, "out", "F", out, "the file to write; never one that is there already")             \
-    X(TYPE, "type", "rsa|ed25519", type, "the kind of key (rsa: 2048 bits; the default)")
+#define CLI_OPTIONS(X)                                                                                    \
+    X(CONFIG, "config", "F", config, "the configuration file")                                            \
+    X(CAMPAIGN, "campaign", "ID", campaign, "the campaign: letters, digits, '.', '_', '-'")               \
+    X(LIST, "list", "F", list, "the recipients: CSV with a header row and a column email")                \
+    X(MESSAGE, "message", "F", message, "the message: an RFC 5322 file with {{tags}}")                    \
+    X(JSON, "json", NULL, json, "print a JSON document on standard output")                               \
+    X(RECIPIENTS, "recipients", NULL, recipients, "print one JSON line for every recipient")              \
+    X(DOMAIN, "domain", "D", domain, "the domain that signs, as in From")                                 \
+    X(SELECTOR, "selector", "S", selector, "the selector: its record stands at S._domainkey")             \
+    X(OUT, "out", "F", out, "the file to write; never one that is there already")                         \
+    X(TYPE, "type", "rsa|ed25519", type, "the kind of key (rsa: 2048 bits; the default)")                 \
+    X(SCOPE, "scope", "all|sender|list", scope, "for whose mail: everyone's, this sender's, this list's") \
+    X(REASON, "reason", "WORD", reason, "why: a word such as complaint or unsubscribe (default: manual)")
 
 enum cli_option_id {
 #define CLI_OPTION_ENUM(id, name, value, field, help) OPTION_##id,
@@ -36,6 +38,8 @@ struct cli_options {
 #define CLI_OPTION_FIELD(id, name, value, field, help) char *field;
     CLI_OPTIONS(CLI_OPTION_FIELD)
 #undef CLI_OPTION_FIELD
+    char **operand; /* what stands behind the options */
+    size_t operands;
 };
 
 struct command {
@@ -44,6 +48,8 @@ struct command {
     const char *help;    /* what `hikyaku NAME --help` says below the options */
     uint32_t required;   /* bits of enum cli_option_id */
     uint32_t optional;
+    const char *operands; /* how the usage line shows them; NULL: none is taken */
+    size_t operands_min, operands_max;
     int (*run)(const struct cli_options *options);
 };
 #define OPTION_BIT(id) (1u << OPTION_##id)
