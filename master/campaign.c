@@ -133,7 +133,7 @@ int campaign_open(struct node *node, const char *id, struct hk_why *why)
     campaign->start_us = clock_now_us();
     if (wall > campaign->manifest.created_us && wall - campaign->manifest.created_us < campaign->start_us)
         campaign->start_us -= wall - campaign->manifest.created_us;
-    campaign_refresh_counts(campaign);
+    campaign_read_counts(campaign);
     log_info("campaign %s: %llu recipients, %llu settled before", id,
              (unsigned long long)campaign->manifest.recipients,
              (unsigned long long)(campaign->manifest.recipients - campaign->counts[LEDGER_PENDING] -
@@ -154,15 +154,23 @@ void campaign_close(struct campaign *campaign)
     free(campaign);
 }
 
-bool campaign_refresh_counts(struct campaign *campaign)
+/* Waits for the answer: at start and at the end, when nothing else has to go on. */
+bool campaign_read_counts(struct campaign *campaign)
 {
     struct hk_why why;
 
-    /* Asked on a connection that waits for its answer: not while there is nobody to answer. */
     if (!campaign->node->ledger_up)
         return false;
     return store_counts(campaign->node->store, &campaign->manifest, campaign->counts, &campaign->attempts,
                         &why) == 0;
+}
+
+static void on_counts(void *context, const uint64_t counts[LEDGER_STATES_COUNT], uint64_t attempts)
+{
+    struct campaign *campaign = context;
+
+    memcpy(campaign->counts, counts, sizeof campaign->counts);
+    campaign->attempts = attempts;
 }
 
 /* ---- taking spans ---- */
@@ -405,6 +413,8 @@ static void campaign_tick(struct campaign *campaign)
 {
     bool all_taken = campaign->passed == campaign->spans && campaign->taking == 0;
 
+    if (ledger_counts(campaign->node->ledger, &campaign->manifest, on_counts, campaign) != 0)
+        log_debug("campaign %s: no counts while Redis is away", campaign->manifest.campaign);
     if (campaign->manifest.started_us == 0 && (campaign->active > 0 || all_taken))
         milestone(campaign, "started_us", &campaign->manifest.started_us);
     if (campaign->manifest.first_pass_us == 0 && all_taken)

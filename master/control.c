@@ -34,7 +34,6 @@ static json_t *campaign_json(struct campaign *campaign)
 {
     json_t *counts = json_object();
 
-    campaign_refresh_counts(campaign);
     for (int i = 0; i < LEDGER_STATES_COUNT; i++)
         json_object_set_new(counts, ledger_state_name((enum ledger_state)i),
                             json_integer((json_int_t)campaign->counts[i]));

@@ -100,6 +100,7 @@ int eventlog_flush(struct eventlog *log)
         written += (size_t)n;
     }
     log->file_bytes += written;
+    log->unsynced = log->unsynced || written > 0;
     if (written < log->used) {
         if (!log->failing)
             log_error("%s: cannot write the event log: %s; sending waits until it can",
@@ -116,6 +117,13 @@ int eventlog_flush(struct eventlog *log)
     if (log->file_bytes > log->config->events.rotate_bytes)
         rotate(log);
     return 0;
+}
+
+void eventlog_sync(struct eventlog *log)
+{
+    if (log->unsynced && fdatasync(log->fd) != 0)
+        log_warning("%s: cannot sync the event log: %s", log->config->events.file, strerror(errno));
+    log->unsynced = false;
 }
 
 static char *event_room(struct eventlog *log, size_t bytes)

@@ -15,7 +15,8 @@ struct eventlog {
     uint64_t file_bytes;
     char *buffer;
     size_t used, room;
-    bool failing; /* the last flush could not write: said once */
+    bool failing;  /* the last flush could not write: said once */
+    bool unsynced; /* something was written since the last sync */
 };
 
 int eventlog_open(struct eventlog *log, const struct config *config, uint64_t epoch,
@@ -23,6 +24,9 @@ int eventlog_open(struct eventlog *log, const struct config *config, uint64_t ep
 void eventlog_close(struct eventlog *log);
 /* 0, or HK_EIO: nothing was lost, nothing that depends on the lines may go to the ledger yet. */
 int eventlog_flush(struct eventlog *log) HK_MUST_USE;
+
+/* See that what is written survives a power cut: about once a second, so that the log lacks at most its last second. */
+void eventlog_sync(struct eventlog *log);
 
 /* A line: begin, members, end. The id is `number` of this epoch, or of a dead one's line that is told again. Returns the
  * number used. Text is cleaned and escaped here; a NULL text makes no member. */

@@ -251,7 +251,7 @@ uint32_t campaign_now_s(const struct campaign *campaign);
 /* Recipients [index, index + count) are neither queued nor under way any more; due_s: when one of them is wanted again. */
 void campaign_release(struct campaign *campaign, uint32_t span, uint32_t index, uint32_t count,
                       uint32_t due_s);
-bool campaign_refresh_counts(struct campaign *campaign);
+bool campaign_read_counts(struct campaign *campaign);
 
 /* domain.c */
 void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t domain, struct run run);

@@ -43,7 +43,8 @@ static void on_ledger_broken(void *context, const char *why)
 
     /* on_ledger_up comes when it is mended: until then nothing new is sent. */
     node->ledger_up = false;
-    log_error("Redis refuses what the ledger needs: %s; sending waits, and it is tried again each second", why);
+    log_error("Redis refuses what the ledger needs: %s; sending waits, and it is tried again each second",
+              why);
 }
 
 /* An embedded server that died is ours to start again. */
@@ -162,7 +163,6 @@ void node_tell_progress(struct node *node)
 
     if (node->options->progress == NULL || campaign == NULL)
         return;
-    campaign_refresh_counts(campaign);
     progress.campaign = campaign->manifest.campaign;
     progress.recipients = campaign->manifest.recipients;
     memcpy(progress.counts, campaign->counts, sizeof progress.counts);
@@ -204,8 +204,10 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         site_wake(site);
     }
     campaigns_tick(node);
-    if (node->ticks % SECOND_EVERY == 0)
+    if (node->ticks % SECOND_EVERY == 0) {
         sites_tick(node);
+        eventlog_sync(&node->log);
+    }
     if (node->ticks % SWEEP_EVERY == 0) {
         domains_sweep(node);
         sites_sweep(node);
@@ -415,6 +417,13 @@ static int node_start(struct node *node, struct hk_why *why)
 
 /* ---- stopping ---- */
 
+static void read_last_counts(struct node *node)
+{
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL)
+            campaign_read_counts(node->campaign[i]);
+}
+
 /* A region with nothing under way has nothing to tell the next node. */
 static void remove_region(struct node *node, bool clean)
 {
@@ -474,6 +483,7 @@ int node_run(const struct config *config, struct node_place *place, const struct
     rc = node_start(node, &why);
     if (rc == 0) {
         ev_run(node->loop, 0);
+        read_last_counts(node);
         node_tell_progress(node);
     } else {
         log_error("%s", why.text);

@@ -13,6 +13,7 @@
 #include "hikyaku/segment.h"
 #include "link.h"
 #include "queue.h"
+#include "store.h"
 
 #define LEDGER_TAKES_MAX 16u  /* in flight for a campaign: their answers are up to 48 KB each */
 #define LEDGER_NOTES_MAX 256u /* fields in one HSET */
@@ -346,6 +347,51 @@ void ledger_flush(struct ledger *ledger)
         if (link_is_ready(&ledger->link))
             send_released(ledger, campaign);
     }
+}
+
+/* ---- counts ---- */
+
+struct counts_call {
+    struct link_call link_call;
+    const struct manifest *manifest;
+    ledger_counts_fn fn;
+    void *context;
+};
+
+/* Damaged counts are no reason to stop: they are what people look at, the words are what counts. */
+static void on_counts(struct link_call *link_call, const redisReply *reply)
+{
+    struct counts_call call = *(struct counts_call *)link_call;
+    uint64_t counts[LEDGER_STATES_COUNT], attempts;
+
+    free(link_call);
+    if (reply && reply->type == REDIS_REPLY_ARRAY &&
+        counts_read(reply, call.manifest, counts, &attempts, NULL) == 0)
+        call.fn(call.context, counts, attempts);
+}
+
+int ledger_counts(struct ledger *ledger, const struct manifest *manifest, ledger_counts_fn fn, void *context)
+{
+    char key[BATCH_KEY_BYTES];
+    const char *argv[] = {"HGETALL", key};
+    struct counts_call *call;
+    size_t length[2];
+
+    if (!link_is_ready(&ledger->link))
+        return HK_EDOWN;
+    call = malloc(sizeof *call);
+    if (!call)
+        return HK_ENOMEM;
+    *call = (struct counts_call){
+        .link_call.answer = on_counts, .manifest = manifest, .fn = fn, .context = context};
+    key_of(key, manifest->campaign, "n");
+    length[0] = strlen(argv[0]);
+    length[1] = strlen(key);
+    if (redis_link_send(&ledger->link, &call->link_call, 2, argv, length) != 0) {
+        free(call);
+        return HK_EDOWN;
+    }
+    return 0;
 }
 
 /* ---- what the link tells ---- */

@@ -12,30 +12,23 @@
 #define WALK_SPANS  64u   /* spans asked for at once: 1 MB of answers */
 #define SITES_CHUNK 1000u /* fields for each HSCAN */
 
-int store_counts(struct store *store, const struct manifest *manifest, uint64_t counts[LEDGER_STATES_COUNT],
-                 uint64_t *attempts, struct hk_why *why)
+int counts_read(const redisReply *reply, const struct manifest *manifest,
+                uint64_t counts[LEDGER_STATES_COUNT], uint64_t *attempts, struct hk_why *why)
 {
     uint64_t settled = 0;
-    redisReply *reply;
-    int error = store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "HGETALL {%s}:n", manifest->campaign);
 
-    if (error)
-        return error;
     memset(counts, 0, LEDGER_STATES_COUNT * sizeof *counts);
     *attempts = 0;
-    for (size_t i = 0; i + 1 < reply->elements && !error; i += 2) {
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
         const char *name = reply->element[i]->str, *text = reply->element[i + 1]->str;
         uint64_t *into = strcmp(name, "attempts") == 0 ? attempts : NULL;
         for (int state = 0; state < LEDGER_STATES_COUNT; state++)
             if (strcmp(name, ledger_state_name((enum ledger_state)state)) == 0)
                 into = &counts[state];
         if (into && !store_parse_u64(text, UINT64_MAX, into))
-            error = why_set(why, HK_ECHANGED, "the counts of campaign \"%s\" in Redis are damaged: %s is %s",
-                            manifest->campaign, name, text);
+            return why_set(why, HK_ECHANGED, "the counts of campaign \"%s\" in Redis are damaged: %s is %s",
+                           manifest->campaign, name, text);
     }
-    freeReplyObject(reply);
-    if (error)
-        return error;
     for (int state = 0; state < LEDGER_STATES_COUNT; state++)
         settled += state != LEDGER_PENDING ? counts[state] : 0;
     if (settled > manifest->recipients)
@@ -45,6 +38,19 @@ int store_counts(struct store *store, const struct manifest *manifest, uint64_t 
                        manifest->campaign, settled, manifest->recipients);
     counts[LEDGER_PENDING] = manifest->recipients - settled;
     return 0;
+}
+
+int store_counts(struct store *store, const struct manifest *manifest, uint64_t counts[LEDGER_STATES_COUNT],
+                 uint64_t *attempts, struct hk_why *why)
+{
+    redisReply *reply;
+    int error = store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "HGETALL {%s}:n", manifest->campaign);
+
+    if (error)
+        return error;
+    error = counts_read(reply, manifest, counts, attempts, why);
+    freeReplyObject(reply);
+    return error;
 }
 
 /* ---- the walk ---- */

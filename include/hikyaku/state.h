@@ -200,6 +200,13 @@ int store_spans(struct store *store, const char *campaign,
                            uint32_t earliest_due_s),
                 void *context, struct hk_why *why) HK_MUST_USE;
 
+/* The quick counts, asked at once and beside the ops: fn is called once, with counts[] by enum ledger_state (pending
+ * included), unless the connection is lost before. `manifest` has to stay until then. HK_EDOWN when not connected. */
+typedef void (*ledger_counts_fn)(void *context, const uint64_t counts[LEDGER_STATES_COUNT],
+                                 uint64_t attempts);
+int ledger_counts(struct ledger *ledger, const struct manifest *manifest, ledger_counts_fn fn,
+                  void *context) HK_MUST_USE;
+
 /* The site of a domain, as last resolved; written with the next flush, beside the ops and not in order with them. */
 int ledger_site(struct ledger *ledger, const char *campaign, uint16_t segment, uint32_t domain,
                 const char *site) HK_MUST_USE;
