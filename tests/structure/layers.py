@@ -24,6 +24,7 @@ CONTRACTS = {
     "message": {"base", "config", "segment", "address"},
     "classify": {"base", "region"},
     "state": {"base", "classify", "config"},
+    "suppress": {"base", "address", "config", "state"},
     "resolve": {"base", "address", "config"},
     "process": {"base", "config", "region"},
     "node": {"base", "config", "process", "state"},
@@ -31,7 +32,8 @@ CONTRACTS = {
 
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
-SHARED = {"base", "address", "config", "ring", "region", "reply", "segment", "message", "classify", "state"}
+SHARED = {"base", "address", "config", "ring", "region", "reply", "segment", "message", "classify", "state",
+          "suppress"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
@@ -41,7 +43,7 @@ FOLDERS = {
     "list": {"base", "address", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
     "bounce": {"base", "region", "classify"},
-    "state": {"base", "address", "config", "classify", "region", "segment", "state"},
+    "state": {"base", "address", "config", "classify", "region", "segment", "state", "suppress"},
     "resolve": {"base", "address", "config", "resolve", "process"},
     "worker": {"base", "address", "config", "ring", "region", "reply", "segment", "message", "process"},
     "master": SHARED | {"resolve", "process", "node"},

@@ -3,7 +3,8 @@
 
 Reads BUILD_DIR/compile_commands.json, so the flags (-Wall -Wextra -Wshadow -Wconversion) are those of the
 build. clang-tidy carries clang's own warnings as clang-diagnostic-*, so one pass does for both. One process
-for each processor; the largest files first, so that none runs alone at the end.
+for each processor, at the lowest priority since tests with real time run beside it; the largest files first, so
+that none runs alone at the end.
 """
 import concurrent.futures
 import json
@@ -19,6 +20,7 @@ def check(build, path):
 
 
 def main():
+    os.nice(19)
     root, build = (os.path.realpath(p) for p in sys.argv[1:3])
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as f:
         files = {os.path.realpath(os.path.join(e["directory"], e["file"])) for e in json.load(f)}
