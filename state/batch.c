@@ -37,6 +37,7 @@ bool batch_op_is_valid(const struct ledger_op *op)
     case OP_OUTCOME:
         return outcome_is_valid(state);
     case OP_PUT_BACK:
+    case OP_RESEND:
         return true;
     case OP_SETTLE:
         return settle_is_valid(state);

@@ -349,6 +349,15 @@ void ledger_flush(struct ledger *ledger)
     }
 }
 
+size_t ledger_pending_of(const struct ledger *ledger, const char *id)
+{
+    for (const struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        if (strcmp(campaign->id, id) == 0)
+            return (size_t)(campaign->items.tail - campaign->items.head + campaign->notes.tail -
+                            campaign->notes.head);
+    return 0;
+}
+
 /* ---- counts ---- */
 
 struct counts_call {

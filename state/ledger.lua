@@ -251,7 +251,18 @@ local function settle(span, op)
     return DONE
 end
 
-local APPLY = { commit, outcome, release, put_back, settle }
+local function resend(span, op)
+    local word = get(span.s, op.offset)
+    local state = state_of(word)
+    if state == UNKNOWN then
+        local marks = floor(word / MARK) % 8
+        put(span, op.offset, word, PENDING + marks * MARK + attempts_of(word) * ATTEMPT)
+        return DONE
+    end
+    return state == PENDING and DONE or SETTLED
+end
+
+local APPLY = { commit, outcome, release, put_back, settle, resend }
 local OWNER_ONLY = { [commit] = true, [put_back] = true, [settle] = true }
 
 local function apply(op)

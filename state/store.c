@@ -184,8 +184,9 @@ static const struct manifest_field manifest_field[] = {
     FIELD(FIELD_TEXT, state),          FIELD(FIELD_TEXT, list_sha256),   FIELD(FIELD_TEXT, input_sha256),
     FIELD(FIELD_TEXT, message_sha256), FIELD(FIELD_TEXT, sender_sha256), FIELD(FIELD_U64, recipients),
     FIELD(FIELD_U64, rejected),        FIELD(FIELD_U64, duplicates),     FIELD(FIELD_U32, segments),
-    FIELD(FIELD_U32, spans),           FIELD(FIELD_U32, domains),        FIELD(FIELD_U64, created_us),
-    FIELD(FIELD_U64, started_us),      FIELD(FIELD_U64, first_pass_us),  FIELD(FIELD_U64, settled_us),
+    FIELD(FIELD_U32, spans),           FIELD(FIELD_U32, domains),        FIELD(FIELD_U64, first_rows),
+    FIELD(FIELD_U64, created_us),      FIELD(FIELD_U64, started_us),     FIELD(FIELD_U64, first_pass_us),
+    FIELD(FIELD_U64, settled_us),
 };
 #undef FIELD
 #define MANIFEST_FIELDS (sizeof manifest_field / sizeof manifest_field[0])
@@ -362,6 +363,73 @@ int store_campaign_create(struct store *store, const struct manifest *manifest, 
     free(domains);
     free(spans);
     return error;
+}
+
+int store_campaign_put(struct store *store, const struct manifest *manifest, struct hk_why *why)
+{
+    redisReply *reply;
+    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why,
+                          "HSET {%s}:m state %s first_rows %" PRIu64 " settled_us %" PRIu64,
+                          manifest->campaign, manifest->state, manifest->first_rows, manifest->settled_us);
+
+    if (!error)
+        freeReplyObject(reply);
+    return error;
+}
+
+static int unlink_key(struct store *store, struct hk_why *why, const char *campaign, const char *name)
+{
+    redisReply *reply;
+    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "UNLINK {%s}:%s", campaign, name);
+
+    if (!error)
+        freeReplyObject(reply);
+    return error;
+}
+
+/* The strings of each span that was taken, by the names in {c}:own: there are no others. */
+static int purge_spans(struct store *store, const char *campaign, struct hk_why *why)
+{
+    redisReply *own, *reply;
+    int error = store_ask(store, REDIS_REPLY_ARRAY, &own, why, "HKEYS {%s}:own", campaign);
+
+    if (error)
+        return error;
+    for (size_t i = 0; i < own->elements && !error; i++) {
+        const char *name = own->element[i]->str;
+        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "UNLINK {%s}:s:%s {%s}:d:%s {%s}:f:%s",
+                          campaign, name, campaign, name, campaign, name);
+        if (!error)
+            freeReplyObject(reply);
+    }
+    freeReplyObject(own);
+    return error;
+}
+
+/* The manifest goes last: as long as it is there the campaign is, and can be purged again. */
+int store_campaign_purge(struct store *store, const struct manifest *manifest, struct hk_why *why)
+{
+    static const char *const part[] = {"own", "due", "n", "site"};
+    const char *id = manifest->campaign;
+    char table[32];
+    redisReply *reply;
+    int error = purge_spans(store, id, why);
+
+    for (size_t i = 0; i < sizeof part / sizeof part[0] && !error; i++)
+        error = unlink_key(store, why, id, part[i]);
+    for (uint32_t i = 0; i < manifest->segments && !error; i++) {
+        (void)snprintf(table, sizeof table, "dom:%" PRIu32, i);
+        error = unlink_key(store, why, id, table);
+        (void)snprintf(table, sizeof table, "span:%" PRIu32, i);
+        if (!error)
+            error = unlink_key(store, why, id, table);
+    }
+    if (!error)
+        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "SREM hikyaku:campaigns %s", id);
+    if (error)
+        return error;
+    freeReplyObject(reply);
+    return unlink_key(store, why, id, "m");
 }
 
 static int by_name(const void *a, const void *b)

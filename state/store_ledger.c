@@ -186,6 +186,39 @@ int store_ledger_walk(struct store *store, const struct manifest *manifest,
     return result;
 }
 
+/* One number out of a string of them; 0 behind its end. */
+static int number_at(struct store *store, const char *campaign, const char *part, uint32_t segment,
+                     uint32_t span, uint32_t offset, uint32_t *out, struct hk_why *why)
+{
+    redisReply *reply;
+    uint32_t *number;
+    int error = store_ask(store, REDIS_REPLY_STRING, &reply, why,
+                          "GETRANGE {%s}:%s:%" PRIu32 ".%" PRIu32 " %" PRIu32 " %" PRIu32, campaign, part,
+                          segment, span, offset * 4, offset * 4 + 3);
+
+    if (error)
+        return error;
+    *out = 0;
+    number = reply->len == 4 ? store_numbers_in(reply->str, 1) : NULL;
+    if (number)
+        *out = number[0];
+    free(number);
+    freeReplyObject(reply);
+    return 0;
+}
+
+int store_recipient(struct store *store, const char *campaign, uint32_t segment, uint32_t span,
+                    uint32_t offset, uint32_t *word, uint32_t *due_s, uint32_t *first_s, struct hk_why *why)
+{
+    int error = number_at(store, campaign, "s", segment, span, offset, word, why);
+
+    if (!error)
+        error = number_at(store, campaign, "d", segment, span, offset, due_s, why);
+    if (!error)
+        error = number_at(store, campaign, "f", segment, span, offset, first_s, why);
+    return error;
+}
+
 /* ---- sites, domains, spans ---- */
 
 /* "12.345" */

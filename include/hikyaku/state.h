@@ -74,6 +74,7 @@ struct manifest {
     uint64_t recipients, rejected, duplicates;
     uint32_t segments; /* 1 at creation; an extension adds more */
     uint32_t spans, domains;
+    uint64_t first_rows;                            /* only rows up to this one are sent to for now; 0: all */
     uint64_t created_us;                            /* wall clock; due times count from here */
     uint64_t started_us, first_pass_us, settled_us; /* 0: not yet */
 };
@@ -90,6 +91,11 @@ int store_campaign_create(struct store *store, const struct manifest *manifest, 
                           const uint32_t *span_first, struct hk_why *why) HK_MUST_USE;
 int store_campaign_get(struct store *store, const char *campaign, struct manifest *out,
                        struct hk_why *why) HK_MUST_USE;
+/* Write the fields of the manifest that commands change: state, first_rows, settled_us (as they stand in *manifest). */
+int store_campaign_put(struct store *store, const struct manifest *manifest, struct hk_why *why) HK_MUST_USE;
+/* Remove all that Redis holds of a campaign; its name is free afterwards. Cut off half-way, it is done by the next one. */
+int store_campaign_purge(struct store *store, const struct manifest *manifest,
+                         struct hk_why *why) HK_MUST_USE;
 /* Names, malloc'd, sorted; the caller frees each and the array. */
 int store_campaign_list(struct store *store, char ***out, size_t *count, struct hk_why *why) HK_MUST_USE;
 /* Quick counts, kept by the script. counts[] by enum ledger_state, pending included. */
@@ -101,6 +107,10 @@ int store_counts(struct store *store, const struct manifest *manifest, uint64_t 
 int store_ledger_walk(struct store *store, const struct manifest *manifest,
                       int (*fn)(void *context, uint32_t segment, uint32_t index, uint32_t word),
                       void *context, struct hk_why *why) HK_MUST_USE;
+/* What stands of one recipient: his word, when he is due and when he was first tried (0: none). `offset` in the span. */
+int store_recipient(struct store *store, const char *campaign, uint32_t segment, uint32_t span,
+                    uint32_t offset, uint32_t *word, uint32_t *due_s, uint32_t *first_s,
+                    struct hk_why *why) HK_MUST_USE;
 /* Site of every domain that has one: fn(context, segment, domain, site); while a node writes, a domain may come twice.
  * And the domain table itself. */
 int store_sites(struct store *store, const struct manifest *manifest,
@@ -129,6 +139,8 @@ enum ledger_op_kind {
     /* `count` recipients from index, those pending or deferred -> word's state (expired, bounced, suppressed,
      * cancelled) with its class and code; attempts kept, + 1 if word.attempts is not 0. Otherwise as PUT_BACK. */
     OP_SETTLE,
+    /* unknown -> pending, attempts kept: somebody decided that he is sent to again. DONE where he is pending already. */
+    OP_RESEND,
 };
 
 struct ledger_op {
@@ -182,6 +194,7 @@ int ledger_push(struct ledger *ledger, const char *campaign, const struct ledger
 void ledger_flush(struct ledger *ledger);
 /* Ops, takes, sites and fields pushed whose answer has not come. */
 size_t ledger_pending(const struct ledger *ledger);
+size_t ledger_pending_of(const struct ledger *ledger, const char *campaign); /* those of one campaign */
 
 /* Take a span for this epoch (also to read it again when its time has come): what stands in it. `sending`
  * left by another epoch has become unknown by then. words: count values; due and first: count values (0: none) or NULL

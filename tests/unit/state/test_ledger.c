@@ -145,6 +145,33 @@ static void pause_and_cancel_stop_grants_and_leave_nothing_sending(void **state)
     client_close(&a);
 }
 
+static void an_unknown_one_is_sent_to_again_when_somebody_decides_so(void **state)
+{
+    struct manifest m = fixture_campaign(&f, "resend", spans, 3, 0);
+    struct ledger_op commit = op_on(OP_COMMIT, 7, 1, 0), again = op_on(OP_RESEND, 7, 0, 0),
+                     lost = op_on(OP_OUTCOME, 7, 1, word_of(LEDGER_UNKNOWN, 0, 1, 0)), next = commit,
+                     sent = op_on(OP_OUTCOME, 8, 1, word_of(LEDGER_SENT, 0, 1, 250)), wrong = again;
+    uint64_t attempts;
+
+    (void)state;
+    client_open(&a, &f);
+    assert_int_equal(client_take(&a, "resend", 0, 100), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "resend", &commit), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "resend", &lost), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "resend", &sent), VERDICT_DONE);
+    assert_int_equal(count_of(&m, LEDGER_UNKNOWN, &attempts), 1);
+    assert_int_equal(client_do(&a, "resend", &again), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "resend", &again), VERDICT_DONE);
+    assert_int_equal(count_of(&m, LEDGER_UNKNOWN, &attempts), 0);
+    assert_int_equal(count_of(&m, LEDGER_PENDING, &attempts), m.recipients - 1);
+    wrong.index = 8; /* it is sent: no decision changes that */
+    assert_int_equal(client_do(&a, "resend", &wrong), VERDICT_SETTLED);
+    assert_int_equal(client_do(&a, "resend", &commit), VERDICT_SETTLED); /* the attempt of before is spent */
+    next.attempt = 2;
+    assert_int_equal(client_do(&a, "resend", &next), VERDICT_DONE);
+    client_close(&a);
+}
+
 static void a_span_whose_string_is_gone_is_lost(void **state)
 {
     struct ledger_op one = op_on(OP_COMMIT, 3, 1, 0);
@@ -503,6 +530,7 @@ int main(void)
         cmocka_unit_test(a_span_that_another_node_took_is_refused),
         cmocka_unit_test(what_a_dead_node_was_sending_becomes_unknown_and_evidence_mends_it),
         cmocka_unit_test(pause_and_cancel_stop_grants_and_leave_nothing_sending),
+        cmocka_unit_test(an_unknown_one_is_sent_to_again_when_somebody_decides_so),
         cmocka_unit_test(a_span_whose_string_is_gone_is_lost),
         cmocka_unit_test(ops_that_cannot_be_are_refused_at_once),
         cmocka_unit_test(nothing_is_sent_before_a_flush_and_a_thousand_ops_with_one),

@@ -266,6 +266,65 @@ static void counts_that_cannot_be_are_told(void **state)
     store_close(store);
 }
 
+static void what_commands_change_of_a_manifest_is_read_again(void **state)
+{
+    const uint32_t spans[] = {3};
+    struct manifest m = fixture_campaign(&f, "changed", spans, 1, 0), out;
+    struct store *store = fixture_store(&f);
+    struct hk_why why;
+
+    (void)state;
+    (void)snprintf(m.state, sizeof m.state, "paused");
+    m.first_rows = 100;
+    m.settled_us = 5;
+    assert_int_equal(store_campaign_put(store, &m, &why), 0);
+    assert_int_equal(store_campaign_get(store, "changed", &out, &why), 0);
+    assert_string_equal(out.state, "paused");
+    assert_int_equal(out.first_rows, 100);
+    assert_int_equal(out.settled_us, 5);
+    assert_int_equal(out.recipients, 3);
+    store_close(store);
+}
+
+static void a_purged_campaign_leaves_no_key_and_its_neighbour_all_of_them(void **state)
+{
+    const uint32_t spans[] = {3};
+    struct manifest m = fixture_campaign(&f, "purged", spans, 1, 0), out;
+    struct store *store = fixture_store(&f);
+    redisContext *redis = fixture_redis(&f);
+    redisReply *reply;
+    uint32_t word, due, first;
+    struct hk_why why;
+
+    (void)state;
+    (void)fixture_campaign(&f, "purged2", spans, 1, 0);
+    fixture_do(&f, "HSET {purged}:own 0.0 7");
+    fixture_do(&f, "SET {purged}:s:0.0 %b", "\1\0\0\0\2\20\0\0\3\0\0\0", (size_t)12);
+    fixture_do(&f, "SET {purged}:d:0.0 %b", "\0\0\0\0\11\0\0\0", (size_t)8);
+    fixture_do(&f, "SET {purged}:f:0.0 xxxx");
+    fixture_do(&f, "ZADD {purged}:due 9 0.0");
+    fixture_do(&f, "HSET {purged}:n sent 1");
+    fixture_do(&f, "HSET {purged}:site 0.0 a");
+    assert_int_equal(store_recipient(store, "purged", 0, 0, 1, &word, &due, &first, &why), 0);
+    assert_int_equal(ledger_unpack(word).state, LEDGER_SENT);
+    assert_int_equal(ledger_unpack(word).attempts, 1);
+    assert_int_equal(due, 9);
+    assert_int_equal(first, 0);
+    assert_int_equal(store_campaign_purge(store, &m, &why), 0);
+    assert_int_equal(store_campaign_get(store, "purged", &out, &why), HK_ENOENT);
+    assert_int_equal(store_campaign_get(store, "purged2", &out, &why), 0);
+    reply = redisCommand(redis, "KEYS {purged}*");
+    assert_non_null(reply);
+    assert_int_equal(reply->elements, 0);
+    freeReplyObject(reply);
+    reply = redisCommand(redis, "SISMEMBER hikyaku:campaigns purged");
+    assert_non_null(reply);
+    assert_int_equal(reply->integer, 0);
+    freeReplyObject(reply);
+    redisFree(redis);
+    store_close(store);
+}
+
 static void a_store_goes_on_after_its_connection_was_closed(void **state)
 {
     struct store *store = fixture_store(&f);
@@ -322,6 +381,8 @@ int main(void)
         cmocka_unit_test(a_taken_span_without_its_string_is_lost),
         cmocka_unit_test(every_site_is_told),
         cmocka_unit_test(counts_that_cannot_be_are_told),
+        cmocka_unit_test(what_commands_change_of_a_manifest_is_read_again),
+        cmocka_unit_test(a_purged_campaign_leaves_no_key_and_its_neighbour_all_of_them),
         cmocka_unit_test(a_store_goes_on_after_its_connection_was_closed),
         cmocka_unit_test(an_external_redis_asks_for_its_password),
     };
