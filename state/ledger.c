@@ -14,6 +14,8 @@
 #include "link.h"
 #include "queue.h"
 #include "store.h"
+#include "suppress_queue.h"
+#include "suppress_view.h"
 
 #define LEDGER_TAKES_MAX 16u  /* in flight for a campaign: their answers are up to 48 KB each */
 #define LEDGER_NOTES_MAX 256u /* fields in one HSET */
@@ -52,8 +54,9 @@ struct ledger {
     struct ledger_callbacks callbacks;
     uint64_t epoch;
     struct ledger_campaign *campaigns, *last; /* last: the one looked up before */
-    size_t pending;                           /* items and notes not answered */
-    size_t calls;                             /* in flight */
+    struct suppress_queue suppressions;
+    size_t pending; /* items, notes and suppressions not answered */
+    size_t calls;   /* in flight, but for suppressions */
     bool told_up, told_down, broken;
     char broken_why[256];
     struct batch batch;
@@ -339,14 +342,23 @@ static void send_released(struct ledger *ledger, struct ledger_campaign *campaig
     send_notes(ledger, campaign);
 }
 
+/* Suppressions first: what is in the ledger has its suppression in Redis. */
+static void send_all(struct ledger *ledger)
+{
+    if (!link_is_ready(&ledger->link) || !suppress_queue_send(&ledger->suppressions))
+        return;
+    for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        send_released(ledger, campaign);
+}
+
 void ledger_flush(struct ledger *ledger)
 {
+    suppress_queue_release(&ledger->suppressions);
     for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next) {
         campaign->items.released = campaign->items.tail;
         campaign->notes.released = campaign->notes.tail;
-        if (link_is_ready(&ledger->link))
-            send_released(ledger, campaign);
     }
+    send_all(ledger);
 }
 
 size_t ledger_pending_of(const struct ledger *ledger, const char *id)
@@ -415,6 +427,7 @@ static void ledger_rewind(void *context)
         campaign->applying = campaign->noting = false;
         campaign->takes = 0;
     }
+    suppress_queue_rewind(&ledger->suppressions);
     ledger->calls = 0;
 }
 
@@ -422,10 +435,9 @@ static void ledger_ready(void *context)
 {
     struct ledger *ledger = context;
 
-    for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
-        send_released(ledger, campaign);
+    send_all(ledger);
     /* What was broken is mended when a call is answered, unless none is left to try it with. */
-    if (!ledger->broken || ledger->calls == 0)
+    if (!ledger->broken || ledger->calls + ledger->suppressions.calls == 0)
         ledger_tell_up(ledger);
 }
 
@@ -453,6 +465,15 @@ static void ledger_broken(void *context, const char *why)
     ledger->callbacks.broken(ledger->callbacks.context, why);
 }
 
+static void on_suppressed(void *context, uint32_t count)
+{
+    struct ledger *ledger = context;
+
+    ledger->pending -= count;
+    if (ledger->broken)
+        ledger_tell_up(ledger);
+}
+
 /* ---- the face ---- */
 
 int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoch,
@@ -466,6 +487,7 @@ int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoc
         return why_set(why, HK_ENOMEM, "no memory for the ledger");
     ledger->callbacks = *callbacks;
     ledger->epoch = epoch;
+    suppress_queue_init(&ledger->suppressions, &ledger->link, ledger, on_suppressed);
     error = redis_link_open(&ledger->link, config, loop, &owner, why);
     if (error)
         free(ledger);
@@ -489,6 +511,7 @@ void ledger_close(struct ledger *ledger)
         queue_free(&campaign->notes);
         free(campaign);
     }
+    suppress_queue_free(&ledger->suppressions);
     free(ledger);
 }
 
@@ -560,4 +583,15 @@ int ledger_site(struct ledger *ledger, const char *campaign, uint16_t segment, u
 int ledger_manifest_set(struct ledger *ledger, const char *campaign, const char *field, const char *value)
 {
     return ledger_note(ledger, campaign, false, field, value);
+}
+
+int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const struct suppress_entry *entry)
+{
+    char key[ADDRESS_MAX + 1];
+    int error = suppress_queue_push(&ledger->suppressions, entry, key);
+
+    if (error)
+        return error;
+    ledger->pending++;
+    return suppress_ours(suppress, entry->scope, key);
 }

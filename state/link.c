@@ -14,6 +14,7 @@
 /* The scripts' files, built into the library (CMakeLists.txt). */
 extern const char state_ledger_lua[];
 extern const char state_take_lua[];
+extern const char state_suppress_lua[];
 
 static void link_start(struct redis_link *link);
 
@@ -172,7 +173,8 @@ static int link_say(struct redis_link *link, int script, int argc, const char **
 static void link_greet(struct redis_link *link)
 {
     const char *auth[3], *apply[] = {"SCRIPT", "LOAD", state_ledger_lua},
-                         *take[] = {"SCRIPT", "LOAD", state_take_lua};
+                         *take[] = {"SCRIPT", "LOAD", state_take_lua},
+                         *suppress[] = {"SCRIPT", "LOAD", state_suppress_lua};
     int argc = redis_auth_command(&link->target, auth), error = 0;
 
     link->state = LINK_GREETING;
@@ -182,6 +184,8 @@ static void link_greet(struct redis_link *link)
         error = link_say(link, LINK_APPLY, 3, apply);
     if (!error)
         error = link_say(link, LINK_TAKE, 3, take);
+    if (!error)
+        error = link_say(link, LINK_SUPPRESS, 3, suppress);
     if (error)
         link_lost(link, hk_strerror(error));
 }

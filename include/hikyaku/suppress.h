@@ -2,10 +2,15 @@
  *
  * Redis holds the truth, one hash a scope, and a stream of every change:
  *   hikyaku:suppress:SCOPE   hash: address key -> {"reason","source","evidence","time"} as JSON
- *   hikyaku:suppress:log     stream: op (add | remove), scope, address key; trimmed far behind the slowest reader
+ *   hikyaku:suppress:log     stream: op (add | remove), scope, key. Its ids are N-0, N without a gap, so that a reader
+ *                            knows what it missed; the last 250,000 are kept, whoever needs older ones reads the hashes
+ *   hikyaku:suppress:seq     the last N
+ *   hikyaku:suppress:scopes  set: the scopes that have entries
+ *   hikyaku:suppress:id      16 random bytes in hex: a file made from another Redis is known by it
  * SCOPE is `all`, `sender:FROM_DOMAIN` or `list:LIST_ID`. The address key is the local part in ASCII lower case, '@', the
- * domain as A-labels. Each node keeps state_dir/suppress.hashes: sorted 64-bit hashes of scope and key, mmapped, with the
- * stream position it stands for; what came since lies in a small set in memory and is merged into the file now and then.
+ * domain as A-labels. Each node keeps state_dir/suppress.hashes (state/hashes.h): sorted 64-bit hashes of scope and key,
+ * all scopes together, mmapped, with the N it stands for; what came since lies in a small set in memory and is merged into
+ * the file when that grows large, and at the end.
  */
 #ifndef HIKYAKU_SUPPRESS_H
 #define HIKYAKU_SUPPRESS_H
@@ -28,29 +33,36 @@ struct suppress_entry {
     uint64_t time_us;              /* wall clock */
 };
 
-struct suppress; /* a node's (or a command's) view */
+struct suppress; /* a node's view */
 
 /* Open the view for the scopes that apply to this configuration's sender: all, its from_domain, its list_id. Maps the file,
  * reads what the stream has since; makes the file anew from Redis where it is missing, damaged, of another Redis, or the
- * stream was trimmed past it. */
+ * stream does not go back as far. One process at a time for a state_dir: the node. It keeps `store` for its polls. */
 int suppress_open(const struct config *config, struct store *store, struct suppress **out,
                   struct hk_why *why) HK_MUST_USE;
-void suppress_close(struct suppress *suppress);
-/* Read what is new in the stream (does not wait). The master calls it about once a second and when told to. */
+void suppress_close(struct suppress *suppress); /* writes the file; what fails there is a warning */
+/* Read what is new in the stream, a bounded piece of it: 0 nothing is left, 1 there is more. The master calls it about once
+ * a second and when told to. On an error the view stays as it was. */
 int suppress_poll(struct suppress *suppress, struct hk_why *why) HK_MUST_USE;
 /* Is this recipient suppressed in any of the view's scopes? `address` is local part '@' A-label domain, any case; about a
  * microsecond, no Redis. */
 bool suppress_has(const struct suppress *suppress, const char *address, size_t length);
-size_t suppress_count(const struct suppress *suppress); /* hashes in the view */
+size_t suppress_count(const struct suppress *suppress); /* hashes in the view, of all scopes */
 
+/* Could this be added? HK_EINVAL says what is wrong with its address, scope or reason. */
+int suppress_entry_check(const struct suppress_entry *entry, struct hk_why *why) HK_MUST_USE;
 /* Synchronous, for commands: the stream tells every node. add: 1 new, 0 was there (its first reason stays); remove: 1
  * removed, 0 was not there; find: 1 and *out, 0 not there. */
 int suppress_add(struct store *store, const struct suppress_entry *entry, struct hk_why *why) HK_MUST_USE;
+/* Many at once, in few round trips: *added is how many of them were new. What was added before an error stays. */
+int suppress_add_all(struct store *store, const struct suppress_entry *entry, size_t count, size_t *added,
+                     struct hk_why *why) HK_MUST_USE;
 int suppress_remove(struct store *store, const char *scope, const char *address,
                     struct hk_why *why) HK_MUST_USE;
 int suppress_find(struct store *store, const char *scope, const char *address, struct suppress_entry *out,
                   struct hk_why *why) HK_MUST_USE;
-/* Every entry of a scope (NULL: of all scopes): fn returning non-zero stops with that value. Bounded memory. */
+/* Every entry of a scope (NULL: of all scopes), in no order; while others write, one may come twice. The entry's address
+ * is its key. fn returning non-zero stops with that value. Bounded memory. */
 int suppress_walk(struct store *store, const char *scope,
                   int (*fn)(void *context, const struct suppress_entry *entry), void *context,
                   struct hk_why *why) HK_MUST_USE;
@@ -58,7 +70,8 @@ int suppress_walk(struct store *store, const char *scope,
 int suppress_scope(const struct config *config, enum suppress_scope_kind kind, char out[SUPPRESS_SCOPE_MAX],
                    struct hk_why *why) HK_MUST_USE;
 
-/* Asynchronous, for the master: with the ledger's next flush. The view has it at once. */
+/* Asynchronous, for the master: goes out with the ledger's next flush, before every op of it, so that an outcome is never
+ * in the ledger without the suppression that follows from it. The view has it at once. HK_EINVAL, HK_ENOMEM. */
 int ledger_suppress(struct ledger *ledger, struct suppress *suppress,
                     const struct suppress_entry *entry) HK_MUST_USE;
 

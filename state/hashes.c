@@ -1,0 +1,382 @@
+/* hashes.c - the file of hashes and the changes to it (hashes.h). */
+#include "hashes.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HASH_LAYOUT 1u
+#define HASH_ROUNDS 6u /* of interpolation; then the rest is halved, whatever stands in it */
+#define HASH_NARROW 16u
+#define SET_FIRST   1024u
+
+static const char hash_magic[8] = "HKSUPPR";
+
+struct hash_header {
+    char magic[8];
+    uint32_t layout, none;
+    uint8_t id[HASH_ID_BYTES];
+    uint64_t position, mark, count, sum;
+};
+_Static_assert(sizeof(struct hash_header) == 64, "layout changed: raise HASH_LAYOUT");
+
+/* ---- hashing ---- */
+
+static uint64_t rotate(uint64_t x, unsigned bits)
+{
+    return x << bits | x >> (64 - bits);
+}
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = rotate(v[1], 13) ^ v[0];
+    v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] = rotate(v[0], 32);
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = rotate(v[1], 17) ^ v[2];
+    v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] = rotate(v[2], 32);
+}
+
+static uint64_t load64(const uint8_t *at)
+{
+    uint64_t value;
+
+    memcpy(&value, at, sizeof value);
+    return le64toh(value);
+}
+
+static void sip_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    sip_round(v);
+    sip_round(v);
+    v[0] ^= word;
+}
+
+uint64_t hash_of(const uint8_t id[HASH_ID_BYTES], const void *bytes, size_t length)
+{
+    const uint8_t *at = bytes;
+    uint64_t k0 = load64(id), k1 = load64(id + 8), last = (uint64_t)length << 56;
+    uint64_t v[4] = {k0 ^ 0x736f6d6570736575u, k1 ^ 0x646f72616e646f6du, k0 ^ 0x6c7967656e657261u,
+                     k1 ^ 0x7465646279746573u};
+
+    for (size_t left = length / 8; left > 0; left--, at += 8)
+        sip_word(v, load64(at));
+    for (unsigned i = 0; i < length % 8; i++)
+        last |= (uint64_t)at[i] << (8 * i);
+    sip_word(v, last);
+    v[2] ^= 0xff;
+    for (int i = 0; i < 4; i++)
+        sip_round(v);
+    last = v[0] ^ v[1] ^ v[2] ^ v[3];
+    return last != 0 ? last : 1;
+}
+
+/* One pass of a radix sort: stable, by the byte at `shift`. False: all have the same one, nothing was moved. */
+static bool sort_by_byte(const uint64_t *from, uint64_t *to, size_t count, unsigned shift)
+{
+    size_t at[256] = {0}, sum = 0;
+
+    for (size_t i = 0; i < count; i++)
+        at[from[i] >> shift & 0xff]++;
+    if (count == 0 || at[from[0] >> shift & 0xff] == count)
+        return false;
+    for (unsigned b = 0; b < 256; b++) {
+        size_t n = at[b];
+        at[b] = sum;
+        sum += n;
+    }
+    for (size_t i = 0; i < count; i++)
+        to[at[from[i] >> shift & 0xff]++] = from[i];
+    return true;
+}
+
+int hashes_sort(uint64_t *hash, size_t *count)
+{
+    uint64_t *other = malloc((*count + 1) * sizeof *other), *from = hash, *to = other;
+    size_t kept = 0;
+
+    if (!other)
+        return HK_ENOMEM;
+    for (unsigned shift = 0; shift < 64; shift += 8)
+        if (sort_by_byte(from, to, *count, shift)) {
+            uint64_t *swap = from;
+            from = to;
+            to = swap;
+        }
+    if (from != hash)
+        memcpy(hash, from, *count * sizeof *hash);
+    free(other);
+    for (size_t i = 0; i < *count; i++)
+        if (kept == 0 || hash[i] != hash[kept - 1])
+            hash[kept++] = hash[i];
+    *count = kept;
+    return 0;
+}
+
+/* ---- the file ---- */
+
+/* Against damage, not against malice: who can write the file can write its sum. */
+static uint64_t sum_add(uint64_t sum, uint64_t word)
+{
+    return rotate((sum ^ word) * 0x9e3779b97f4a7c15u, 29);
+}
+
+static uint64_t sum_header(uint64_t sum, const struct hash_header *header)
+{
+    const uint8_t *at = (const uint8_t *)header;
+
+    for (size_t i = 0; i < offsetof(struct hash_header, sum); i += 8)
+        sum = sum_add(sum, load64(at + i));
+    return sum;
+}
+
+static int header_check(const struct hash_header *header, uint64_t bytes)
+{
+    if (memcmp(header->magic, hash_magic, sizeof hash_magic) != 0 || le32toh(header->layout) != HASH_LAYOUT)
+        return HK_ECHANGED;
+    return (bytes - sizeof *header) % 8 == 0 && le64toh(header->count) == (bytes - sizeof *header) / 8
+               ? 0
+               : HK_ECHANGED;
+}
+
+static int content_check(const struct hash_header *header, const uint64_t *hash, size_t count)
+{
+    uint64_t sum = 0, before = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t value = le64toh(hash[i]);
+        if (value <= before)
+            return HK_ECHANGED;
+        sum = sum_add(sum, value);
+        before = value;
+    }
+    return sum_header(sum, header) == le64toh(header->sum) ? 0 : HK_ECHANGED;
+}
+
+static int file_map(int fd, const char *path, struct hash_file *out, struct hk_why *why)
+{
+    const struct hash_header *header;
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof *header)
+        return why_set(why, HK_ECHANGED, "%s: too short for its header", path);
+    out->map_bytes = (size_t)st.st_size;
+    out->map = mmap(NULL, out->map_bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    if (out->map == MAP_FAILED) {
+        out->map = NULL;
+        return why_set(why, HK_ENOMEM, "%s: cannot be mapped: %s", path, strerror(errno));
+    }
+    header = out->map;
+    out->hash = (const uint64_t *)(header + 1);
+    if (header_check(header, out->map_bytes) != 0)
+        return why_set(why, HK_ECHANGED, "%s: its header is damaged, or of another version", path);
+    out->count = (size_t)le64toh(header->count);
+    if (content_check(header, out->hash, out->count) != 0)
+        return why_set(why, HK_ECHANGED, "%s: its content is damaged", path);
+    memcpy(out->id, header->id, sizeof out->id);
+    out->position = le64toh(header->position);
+    out->mark = le64toh(header->mark);
+    return 0;
+}
+
+int hash_file_open(const char *path, struct hash_file *out, struct hk_why *why)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error;
+
+    memset(out, 0, sizeof *out);
+    if (fd < 0)
+        return why_set(why, errno == ENOENT ? HK_ENOENT : HK_EIO, "%s: %s", path, strerror(errno));
+    error = file_map(fd, path, out, why);
+    (void)close(fd);
+    if (error)
+        hash_file_close(out);
+    return error;
+}
+
+void hash_file_close(struct hash_file *file)
+{
+    if (file->map)
+        (void)munmap(file->map, file->map_bytes);
+    else
+        free((void *)(uintptr_t)file->hash);
+    memset(file, 0, sizeof *file);
+}
+
+/* Hashes are spread evenly, so where one lies can be reckoned from its value: 4 looks in 10 million. */
+bool hash_file_has(const struct hash_file *file, uint64_t hash)
+{
+    size_t low = 0, high = file->count;
+    uint64_t below = 0, above = UINT64_MAX;
+
+    for (unsigned round = 0; low < high; round++) {
+        size_t at = low + (high - low) / 2;
+        uint64_t value;
+        if (round < HASH_ROUNDS && high - low > HASH_NARROW) {
+            double share = (double)(hash - below) / (double)(above - below);
+            at = low + (size_t)(share * (double)(high - low));
+            at = at < high ? at : high - 1;
+        }
+        value = le64toh(file->hash[at]);
+        if (value == hash)
+            return true;
+        if (value < hash) {
+            low = at + 1;
+            below = value;
+        } else {
+            high = at;
+            above = value;
+        }
+    }
+    return false;
+}
+
+/* ---- writing ---- */
+
+int hash_writer_open(struct hash_writer *writer, const char *path, struct hk_why *why)
+{
+    const struct hash_header blank = {.count = 0};
+
+    writer->used = 0;
+    writer->count = writer->sum = 0;
+    writer->error = 0;
+    if ((size_t)snprintf(writer->path, sizeof writer->path, "%s", path) >= sizeof writer->path ||
+        (size_t)snprintf(writer->temporary, sizeof writer->temporary, "%s.new", path) >=
+            sizeof writer->temporary)
+        return why_set(why, HK_ETOOBIG, "%s: too long a path", path);
+    writer->fd = open(writer->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (writer->fd < 0)
+        return why_set(why, HK_EIO, "%s: %s", writer->temporary, strerror(errno));
+    if (hk_write_all(writer->fd, &blank, sizeof blank) != 0)
+        writer->error = errno;
+    return 0;
+}
+
+static void writer_flush(struct hash_writer *writer)
+{
+    if (writer->error == 0 &&
+        hk_write_all(writer->fd, writer->buffer, writer->used * sizeof writer->buffer[0]) != 0)
+        writer->error = errno;
+    writer->used = 0;
+}
+
+void hash_writer_put(struct hash_writer *writer, uint64_t hash)
+{
+    if (writer->used == sizeof writer->buffer / sizeof writer->buffer[0])
+        writer_flush(writer);
+    writer->buffer[writer->used++] = htole64(hash);
+    writer->sum = sum_add(writer->sum, hash);
+    writer->count++;
+}
+
+static int sync_directory(const char *path)
+{
+    char directory[4096];
+    char *slash;
+    int fd, rc;
+
+    (void)snprintf(directory, sizeof directory, "%s", path);
+    slash = strrchr(directory, '/');
+    if (slash)
+        slash[slash == directory] = '\0';
+    fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    rc = fsync(fd);
+    (void)close(fd);
+    return rc;
+}
+
+int hash_writer_commit(struct hash_writer *writer, const uint8_t id[HASH_ID_BYTES], uint64_t position,
+                       uint64_t mark, struct hk_why *why)
+{
+    struct hash_header header = {.layout = htole32(HASH_LAYOUT),
+                                 .position = htole64(position),
+                                 .mark = htole64(mark),
+                                 .count = htole64(writer->count)};
+
+    memcpy(header.magic, hash_magic, sizeof header.magic);
+    memcpy(header.id, id, sizeof header.id);
+    header.sum = htole64(sum_header(writer->sum, &header));
+    writer_flush(writer);
+    if (writer->error == 0 &&
+        (lseek(writer->fd, 0, SEEK_SET) != 0 || hk_write_all(writer->fd, &header, sizeof header) != 0 ||
+         fsync(writer->fd) != 0 || rename(writer->temporary, writer->path) != 0 ||
+         sync_directory(writer->path) != 0))
+        writer->error = errno;
+    (void)close(writer->fd);
+    if (writer->error == 0)
+        return 0;
+    (void)unlink(writer->temporary);
+    return why_set(why, HK_EIO, "%s: cannot be written: %s", writer->path, strerror(writer->error));
+}
+
+/* ---- changes in memory ---- */
+
+static size_t set_slot(const struct hash_set *set, uint64_t hash)
+{
+    size_t at = hash & (set->room - 1);
+
+    while (set->hash[at] != 0 && set->hash[at] != hash)
+        at = (at + 1) & (set->room - 1);
+    return at;
+}
+
+enum hash_change hash_set_get(const struct hash_set *set, uint64_t hash)
+{
+    return set->room == 0 ? HASH_SAME : (enum hash_change)set->change[set_slot(set, hash)];
+}
+
+static int set_grow(struct hash_set *set)
+{
+    struct hash_set larger = {.room = set->room ? set->room * 2 : SET_FIRST, .count = set->count};
+
+    larger.hash = calloc(larger.room, sizeof *larger.hash);
+    larger.change = calloc(larger.room, sizeof *larger.change);
+    if (!larger.hash || !larger.change) {
+        hash_set_free(&larger);
+        return HK_ENOMEM;
+    }
+    for (size_t i = 0; i < set->room; i++)
+        if (set->hash[i] != 0) {
+            size_t at = set_slot(&larger, set->hash[i]);
+            larger.hash[at] = set->hash[i];
+            larger.change[at] = set->change[i];
+        }
+    hash_set_free(set);
+    *set = larger;
+    return 0;
+}
+
+int hash_set_put(struct hash_set *set, uint64_t hash, enum hash_change change)
+{
+    size_t at;
+
+    if (set->count * 2 >= set->room) {
+        int error = set_grow(set);
+        if (error)
+            return error;
+    }
+    at = set_slot(set, hash);
+    set->count += set->hash[at] == 0;
+    set->hash[at] = hash;
+    set->change[at] = (uint8_t)change;
+    return 0;
+}
+
+void hash_set_free(struct hash_set *set)
+{
+    free(set->hash);
+    free(set->change);
+    memset(set, 0, sizeof *set);
+}

@@ -1,0 +1,33 @@
+-- suppress.lua - put addresses on a suppression list, or take them off, and tell it in the stream (suppress.h).
+--
+-- One call is one scope. Idempotent: what is there already (or not) changes nothing and makes no entry, so a call
+-- whose answer was lost is sent again. The stream's ids are N-0 with N counted up by one for each change: a reader
+-- that knows the last N it saw notices whatever it missed.
+--   KEYS  hash of the scope, log, seq, scopes
+--   ARGV  add | remove, the scope, entries kept in the stream; then for add key and value of each, for remove the keys
+-- Reply: one digit for each: 1 changed, 0 not.
+local hash, log, seq, scopes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local op, scope, kept = ARGV[1], ARGV[2], ARGV[3]
+local step = op == 'add' and 2 or 1
+local call, changed = redis.call, {}
+
+for at = 4, #ARGV, step do
+    local key = ARGV[at]
+    local is_new
+    if op == 'add' then
+        is_new = call('HSETNX', hash, key, ARGV[at + 1])
+    else
+        is_new = call('HDEL', hash, key)
+    end
+    if is_new == 1 then
+        local number = call('INCR', seq)
+        call('XADD', log, 'MAXLEN', '~', kept, string.format('%.0f-0', number), 'op', op, 'scope', scope, 'key', key)
+    end
+    changed[#changed + 1] = is_new == 1 and '1' or '0'
+end
+if op == 'add' then
+    call('SADD', scopes, scope)
+elseif call('EXISTS', hash) == 0 then
+    call('SREM', scopes, scope)
+end
+return table.concat(changed)

@@ -1,0 +1,165 @@
+/* suppress_entry.c - keys, values and calls of suppression (suppress_entry.h). */
+#include "suppress_entry.h"
+
+#include <jansson.h>
+#include <string.h>
+
+static void lower_ascii(char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (text[i] >= 'A' && text[i] <= 'Z')
+            text[i] = (char)(text[i] + ('a' - 'A'));
+}
+
+int suppress_key(const char *address, char out[ADDRESS_MAX + 1], struct hk_why *why)
+{
+    struct address parsed;
+    int error = address_parse(address, strlen(address), &parsed, why);
+
+    if (error)
+        return error;
+    lower_ascii(parsed.text, parsed.length);
+    memcpy(out, parsed.text, (size_t)parsed.length + 1);
+    return 0;
+}
+
+int suppress_scope_check(const char *scope, struct hk_why *why)
+{
+    static const char *const kinds[] = {"sender:", "list:"};
+
+    if (strcmp(scope, "all") == 0)
+        return 0;
+    for (const char *c = scope; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return why_set(why, HK_EINVAL, "a blank or control byte in the scope");
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strncmp(scope, kinds[i], strlen(kinds[i])) == 0 && scope[strlen(kinds[i])] != '\0')
+            return 0;
+    return why_set(why, HK_EINVAL,
+                   "no such scope; write all, sender:DOMAIN or list:LIST-ID (sender and list alone mean this "
+                   "configuration's)");
+}
+
+int suppress_entry_check(const struct suppress_entry *entry, struct hk_why *why)
+{
+    char key[ADDRESS_MAX + 1];
+    int error = suppress_key(entry->address, key, why);
+
+    if (!error)
+        error = suppress_scope_check(entry->scope, why);
+    if (error)
+        return error;
+    for (const char *c = entry->reason; *c; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '-'))
+            return why_set(why, HK_EINVAL, "a reason is one word of small letters, digits and '-'");
+    return entry->reason[0] ? 0 : why_set(why, HK_EINVAL, "a reason is missing");
+}
+
+int suppress_scope(const struct config *config, enum suppress_scope_kind kind, char out[SUPPRESS_SCOPE_MAX],
+                   struct hk_why *why)
+{
+    const char *name = kind == SUPPRESS_SENDER ? config->sender.from_domain : config->sender.list_id;
+    int length;
+
+    if (kind == SUPPRESS_ALL) {
+        memcpy(out, "all", sizeof "all");
+        return 0;
+    }
+    if (!name)
+        return why_set(why, HK_EINVAL, "%s: sender.%s is not set: there is no such scope",
+                       config->file ? config->file : "the configuration",
+                       kind == SUPPRESS_SENDER ? "from_domain" : "list_id");
+    length = snprintf(out, SUPPRESS_SCOPE_MAX, "%s:%s", kind == SUPPRESS_SENDER ? "sender" : "list", name);
+    if (length < 0 || (size_t)length >= SUPPRESS_SCOPE_MAX)
+        return why_set(why, HK_EINVAL, "sender.list_id is too long for a scope: at most %u bytes",
+                       SUPPRESS_SCOPE_MAX - (unsigned)sizeof "list:");
+    lower_ascii(out, (size_t)length);
+    return suppress_scope_check(out, why);
+}
+
+char *suppress_value(const struct suppress_entry *entry)
+{
+    char source[sizeof entry->source], evidence[sizeof entry->evidence], *text;
+    json_t *json;
+
+    (void)hk_clean_text(source, sizeof source, entry->source, strlen(entry->source));
+    (void)hk_clean_text(evidence, sizeof evidence, entry->evidence, strlen(entry->evidence));
+    json = json_pack("{s:s,s:s,s:s,s:I}", "reason", entry->reason, "source", source, "evidence", evidence,
+                     "time", (json_int_t)entry->time_us);
+    text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    return text;
+}
+
+static void copy_word(char *out, size_t size, const json_t *json, const char *name)
+{
+    const char *text = json_string_value(json_object_get(json, name));
+
+    (void)hk_clean_text(out, size, text ? text : "", text ? strlen(text) : 0);
+}
+
+int suppress_value_parse(const char *scope, const char *key, const char *value, struct suppress_entry *out)
+{
+    json_t *json = json_loads(value, 0, NULL);
+
+    memset(out, 0, sizeof *out);
+    if (!json_is_object(json) || strlen(scope) >= sizeof out->scope || strlen(key) >= sizeof out->address) {
+        json_decref(json);
+        return HK_ECHANGED;
+    }
+    (void)snprintf(out->scope, sizeof out->scope, "%s", scope);
+    (void)snprintf(out->address, sizeof out->address, "%s", key);
+    copy_word(out->reason, sizeof out->reason, json, "reason");
+    copy_word(out->source, sizeof out->source, json, "source");
+    copy_word(out->evidence, sizeof out->evidence, json, "evidence");
+    out->time_us = (uint64_t)json_integer_value(json_object_get(json, "time"));
+    json_decref(json);
+    return 0;
+}
+
+/* ---- the call ---- */
+
+void suppress_call_add(struct suppress_call *call, const char *text)
+{
+    HK_BUG_ON(call->argc == SUPPRESS_ARGS_MAX);
+    call->argv[call->argc] = text;
+    call->length[call->argc++] = strlen(text);
+}
+
+void suppress_call_begin(struct suppress_call *call, const char *verb, const char *script, const char *op,
+                         const char *scope)
+{
+    const char *const fixed[] = {verb,
+                                 script,
+                                 "4",
+                                 call->hash,
+                                 SUPPRESS_KEY("log"),
+                                 SUPPRESS_KEY("seq"),
+                                 SUPPRESS_KEY("scopes"),
+                                 op,
+                                 scope,
+                                 SUPPRESS_LOG_KEPT};
+    _Static_assert(sizeof fixed / sizeof fixed[0] == SUPPRESS_ARGS_FIXED, "SUPPRESS_ARGS_FIXED");
+
+    (void)snprintf(call->hash, sizeof call->hash, SUPPRESS_KEY("%s"), scope);
+    call->argc = 0;
+    for (size_t i = 0; i < SUPPRESS_ARGS_FIXED; i++)
+        suppress_call_add(call, fixed[i]);
+}
+
+/* ---- answers ---- */
+
+bool suppress_scan_page(const redisReply *reply, char *cursor, size_t size)
+{
+    const redisReply *page;
+
+    if (reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
+        reply->element[1]->type != REDIS_REPLY_ARRAY || reply->element[0]->len >= size)
+        return false;
+    page = reply->element[1];
+    for (size_t i = 0; i < page->elements; i++)
+        if (page->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+    memcpy(cursor, reply->element[0]->str, reply->element[0]->len + 1);
+    return page->elements % 2 == 0;
+}

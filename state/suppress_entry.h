@@ -1,0 +1,45 @@
+/* suppress_entry.h - one entry of a suppression list on its way to Redis: its key, its value, the call that adds it.
+ *
+ * Shared by the blocking face (suppress.c), the view (suppress_view.c) and the asynchronous ledger. Pure memory.
+ */
+#ifndef HIKYAKU_STATE_SUPPRESS_ENTRY_H
+#define HIKYAKU_STATE_SUPPRESS_ENTRY_H
+
+#include <hiredis/hiredis.h>
+
+#include "hikyaku/suppress.h"
+
+#define SUPPRESS_KEY(name)  "hikyaku:suppress:" name
+#define SUPPRESS_CALL_MAX   256u /* entries in one call of the script: about a millisecond of Redis' time */
+#define SUPPRESS_LOG_KEPT   "250000"
+#define SUPPRESS_ARGS_FIXED 10 /* EVAL, the script, 4, four keys, op, scope, entries kept */
+#define SUPPRESS_ARGS_MAX   (SUPPRESS_ARGS_FIXED + 2 * SUPPRESS_CALL_MAX)
+
+/* The script's file, built into the library. */
+extern const char state_suppress_lua[];
+
+/* The address key. HK_EINVAL in words: it is no address. */
+int suppress_key(const char *address, char out[ADDRESS_MAX + 1], struct hk_why *why) HK_MUST_USE;
+int suppress_scope_check(const char *scope, struct hk_why *why) HK_MUST_USE;
+/* What stands behind the key: JSON, malloc'd. NULL: no memory. */
+char *suppress_value(const struct suppress_entry *entry);
+/* The entry again. HK_ECHANGED: this is none of ours. */
+int suppress_value_parse(const char *scope, const char *key, const char *value,
+                         struct suppress_entry *out) HK_MUST_USE;
+
+/* A call of suppress.lua for one scope; the keys and values are the caller's until it is sent. */
+struct suppress_call {
+    char hash[sizeof SUPPRESS_KEY("") + SUPPRESS_SCOPE_MAX];
+    const char *argv[SUPPRESS_ARGS_MAX];
+    size_t length[SUPPRESS_ARGS_MAX];
+    int argc;
+};
+/* `verb` and `script`: EVAL and the text, or EVALSHA and its sum. scope has to stay until the call is sent. */
+void suppress_call_begin(struct suppress_call *call, const char *verb, const char *script, const char *op,
+                         const char *scope);
+void suppress_call_add(struct suppress_call *call, const char *text);
+
+/* Is this an answer to HSCAN: a new cursor (copied) and an even number of texts? */
+bool suppress_scan_page(const redisReply *reply, char *cursor, size_t size);
+
+#endif

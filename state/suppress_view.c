@@ -1,0 +1,553 @@
+/* suppress_view.c - a node's view of who is suppressed: the file of hashes, and what the stream told since (suppress.h).
+ *
+ * Redis rules. The file is a copy that carries the place in the stream it was made at; each poll checks that the stream
+ * goes on from there without a gap, with the entry that stood there, in the Redis it was made from. Where it does not, all
+ * hashes are read anew, a piece in each poll; the old view is asked meanwhile.
+ * What the master itself added is asked at once, but goes into the file only when the stream has told it: a file never
+ * says more than Redis.
+ */
+#include "suppress_view.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "store.h"
+
+#define POLL_ENTRIES  2000u   /* of the stream in one answer */
+#define POLL_PAGES    4u      /* of a rebuild in one poll */
+#define POLL_SCAN     2000    /* what HSCAN is asked for */
+#define MERGE_CHANGES 200000u /* below what the stream keeps: a node that is killed finds the rest there */
+#define REBUILD_FIRST 65536u
+#define NOWHERE       UINT64_MAX /* our place in the stream until a rebuild has ended: nothing goes on from there */
+
+/* ---- hashes ---- */
+
+static uint64_t view_hash(const struct suppress *view, const char *scope, const char *key, size_t length)
+{
+    char text[SUPPRESS_SCOPE_MAX + ADDRESS_MAX + 1];
+    size_t scope_size = strnlen(scope, SUPPRESS_SCOPE_MAX - 1) + 1; /* its NUL parts the two */
+
+    if (length > ADDRESS_MAX)
+        length = ADDRESS_MAX;
+    memcpy(text, scope, scope_size);
+    memcpy(text + scope_size, key, length);
+    return hash_of(view->id, text, scope_size + length);
+}
+
+static bool view_has(const struct suppress *view, uint64_t hash)
+{
+    enum hash_change change = hash_set_get(&view->changes, hash);
+
+    return change == HASH_SAME ? hash_file_has(&view->file, hash) : change != HASH_REMOVED;
+}
+
+bool suppress_has(const struct suppress *view, const char *address, size_t length)
+{
+    char key[ADDRESS_MAX];
+
+    if (length > sizeof key || view->count == 0)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        key[i] = (char)(address[i] >= 'A' && address[i] <= 'Z' ? address[i] + ('a' - 'A') : address[i]);
+    for (size_t i = 0; i < view->scopes; i++)
+        if (view_has(view, view_hash(view, view->scope[i], key, length)))
+            return true;
+    return false;
+}
+
+size_t suppress_count(const struct suppress *view)
+{
+    return view->count;
+}
+
+static int view_change(struct suppress *view, uint64_t hash, enum hash_change change)
+{
+    bool before = view_has(view, hash);
+    enum hash_change known = hash_set_get(&view->changes, hash);
+
+    if (change == HASH_OURS ? before : before == (change == HASH_ADDED) && known != HASH_OURS)
+        return 0;
+    if (hash_set_put(&view->changes, hash, change) != 0)
+        return HK_ENOMEM;
+    view->told += change != HASH_OURS && (known == HASH_SAME || known == HASH_OURS);
+    view->count = view->count + (change != HASH_REMOVED) - before;
+    return 0;
+}
+
+int suppress_ours(struct suppress *view, const char *scope, const char *key)
+{
+    return view_change(view, view_hash(view, scope, key, strlen(key)), HASH_OURS);
+}
+
+/* ---- the file ---- */
+
+/* Start over with what the file has; our own additions that the stream has not told stay. */
+static int changes_restart(struct suppress *view)
+{
+    struct hash_set old = view->changes;
+    int error = 0;
+
+    memset(&view->changes, 0, sizeof view->changes);
+    view->told = 0;
+    view->count = view->file.count;
+    for (size_t i = 0; i < old.room && !error; i++)
+        if (old.hash[i] != 0 && old.change[i] == HASH_OURS)
+            error = view_change(view, old.hash[i], HASH_OURS);
+    hash_set_free(&old);
+    return error;
+}
+
+static int take_file(struct suppress *view, struct hk_why *why)
+{
+    struct hash_file file;
+    int error = hash_file_open(view->path, &file, why);
+
+    if (error)
+        return error;
+    hash_file_close(&view->file);
+    view->file = file;
+    return 0;
+}
+
+/* What the stream told, ascending. malloc'd. */
+static uint64_t *told_sorted(const struct suppress *view, size_t *count)
+{
+    uint64_t *hash = malloc((view->told + 1) * sizeof *hash);
+
+    *count = 0;
+    for (size_t i = 0; hash && i < view->changes.room; i++)
+        if (view->changes.hash[i] != 0 && view->changes.change[i] != HASH_OURS)
+            hash[(*count)++] = view->changes.hash[i];
+    if (hash && hashes_sort(hash, count) != 0) {
+        free(hash);
+        hash = NULL;
+    }
+    return hash;
+}
+
+/* The file's hashes and the changes, both ascending, into a new file. */
+static int write_merged(const struct suppress *view, const uint64_t *told, size_t count, struct hk_why *why)
+{
+    struct hash_writer *writer = malloc(sizeof *writer);
+    const struct hash_file *file = &view->file;
+    size_t i = 0, k = 0;
+    int error = writer ? hash_writer_open(writer, view->path, why)
+                       : why_set(why, HK_ENOMEM, "no memory to write %s", view->path);
+
+    while (!error && (i < file->count || k < count)) {
+        uint64_t kept = i < file->count ? le64toh(file->hash[i]) : UINT64_MAX;
+        if (k == count || (i < file->count && kept < told[k])) {
+            hash_writer_put(writer, kept);
+            i++;
+            continue;
+        }
+        if (hash_set_get(&view->changes, told[k]) == HASH_ADDED)
+            hash_writer_put(writer, told[k]);
+        i += i < file->count && kept == told[k];
+        k++;
+    }
+    if (!error)
+        error = hash_writer_commit(writer, view->id, view->position, view->mark, why);
+    free(writer);
+    return error;
+}
+
+/* A file that cannot be written is no reason to stop: the changes stay in memory, and Redis has them. */
+static void view_merge(struct suppress *view)
+{
+    struct hk_why why;
+    size_t count;
+    uint64_t *told = told_sorted(view, &count);
+    int error = told ? write_merged(view, told, count, &why)
+                     : why_set(&why, HK_ENOMEM, "no memory to write %s", view->path);
+
+    free(told);
+    if (!error)
+        error = take_file(view, &why);
+    if (!error && changes_restart(view) != 0)
+        error = why_set(&why, HK_ENOMEM, "no memory for suppression");
+    view->merge_at = error ? view->told * 2 : MERGE_CHANGES;
+    if (error)
+        log_warning("%s; it is read from Redis again at the next start", why.text);
+}
+
+/* ---- reading all of it anew ---- */
+
+static void rebuild_end(struct rebuild *rebuild)
+{
+    for (size_t i = 0; i < rebuild->scopes; i++)
+        free(rebuild->scope[i]);
+    free(rebuild->scope);
+    free(rebuild->hash);
+    memset(rebuild, 0, sizeof *rebuild);
+}
+
+static int rebuild_add(struct rebuild *rebuild, uint64_t hash)
+{
+    if (rebuild->count == rebuild->room) {
+        size_t room = rebuild->room ? rebuild->room * 2 : REBUILD_FIRST;
+        uint64_t *larger = realloc(rebuild->hash, room * sizeof *larger);
+        if (!larger)
+            return HK_ENOMEM;
+        rebuild->hash = larger;
+        rebuild->room = room;
+    }
+    rebuild->hash[rebuild->count++] = hash;
+    return 0;
+}
+
+/* In memory if the file cannot be written. */
+static void rebuild_save(struct suppress *view)
+{
+    struct rebuild *rebuild = &view->rebuild;
+    struct hash_writer *writer = malloc(sizeof *writer);
+    struct hk_why why;
+    int error = writer ? hash_writer_open(writer, view->path, &why)
+                       : why_set(&why, HK_ENOMEM, "no memory to write %s", view->path);
+
+    for (size_t i = 0; i < rebuild->count && !error; i++)
+        hash_writer_put(writer, rebuild->hash[i]);
+    if (!error)
+        error = hash_writer_commit(writer, view->id, rebuild->position, rebuild->mark, &why);
+    free(writer);
+    if (!error)
+        error = take_file(view, &why);
+    if (!error)
+        return;
+    log_warning("%s; it is read from Redis again at the next start", why.text);
+    for (size_t i = 0; i < rebuild->count; i++)
+        rebuild->hash[i] = htole64(rebuild->hash[i]);
+    hash_file_close(&view->file);
+    memcpy(view->file.id, view->id, HASH_ID_BYTES);
+    view->file.hash = rebuild->hash;
+    view->file.count = rebuild->count;
+    rebuild->hash = NULL;
+}
+
+static int rebuild_finish(struct suppress *view, struct hk_why *why)
+{
+    struct rebuild *rebuild = &view->rebuild;
+    int error = hashes_sort(rebuild->hash, &rebuild->count);
+
+    if (!error) {
+        rebuild_save(view);
+        view->position = rebuild->position;
+        view->mark = rebuild->mark;
+        error = changes_restart(view);
+    }
+    if (rebuild->count > 0)
+        log_info("suppression: %zu entries read from Redis", rebuild->count);
+    rebuild_end(rebuild);
+    return error ? why_set(why, error, "no memory for suppression") : 1;
+}
+
+static int rebuild_page(struct suppress *view, const redisReply *page, const char *scope, struct hk_why *why)
+{
+    for (size_t i = 0; i + 1 < page->elements; i += 2)
+        if (rebuild_add(&view->rebuild,
+                        view_hash(view, scope, page->element[i]->str, page->element[i]->len)) != 0)
+            return why_set(why, HK_ENOMEM, "no memory for suppression");
+    return 0;
+}
+
+static int rebuild_step(struct suppress *view, struct hk_why *why)
+{
+    struct rebuild *rebuild = &view->rebuild;
+    int error = 0;
+
+    for (unsigned i = 0; i < POLL_PAGES && !error; i++) {
+        const char *scope = rebuild->at < rebuild->scopes ? rebuild->scope[rebuild->at] : NULL;
+        redisReply *reply;
+        if (!scope)
+            return rebuild_finish(view, why);
+        error = store_ask(view->store, REDIS_REPLY_ARRAY, &reply, why,
+                          "HSCAN " SUPPRESS_KEY("%s") " %s COUNT %d", scope, rebuild->cursor, POLL_SCAN);
+        if (error)
+            break;
+        error = suppress_scan_page(reply, rebuild->cursor, sizeof rebuild->cursor)
+                    ? rebuild_page(view, reply->element[1], scope, why)
+                    : store_strange(view->store, why);
+        freeReplyObject(reply);
+        if (!error && strcmp(rebuild->cursor, "0") == 0)
+            rebuild->at++;
+    }
+    /* What was lost in the middle is begun again. */
+    if (error)
+        rebuild_end(rebuild);
+    return error ? error : 1;
+}
+
+/* ---- the stream ---- */
+
+struct change {
+    uint64_t number, mark;
+    bool is_add;
+    const char *scope, *key;
+};
+
+/* One entry: [id, [op, ..., scope, ..., key, ...]]. */
+static bool change_read(const struct suppress *view, const redisReply *entry, struct change *out)
+{
+    const redisReply *fields;
+    char *end;
+
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 ||
+        entry->element[0]->type != REDIS_REPLY_STRING || entry->element[1]->type != REDIS_REPLY_ARRAY ||
+        entry->element[1]->elements != 6)
+        return false;
+    fields = entry->element[1];
+    for (size_t i = 0; i < 6; i++)
+        if (fields->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+    out->number = strtoull(entry->element[0]->str, &end, 10);
+    out->is_add = strcmp(fields->element[1]->str, "add") == 0;
+    out->scope = fields->element[3]->str;
+    out->key = fields->element[5]->str;
+    out->mark = view_hash(view, out->scope, out->key, fields->element[5]->len);
+    return *end == '-' && fields->element[3]->len < SUPPRESS_SCOPE_MAX;
+}
+
+/* The entry behind `position`, and the last number there is. */
+static int stream_state(struct suppress *view, uint8_t id[HASH_ID_BYTES], uint64_t *last, struct hk_why *why)
+{
+    redisReply *reply;
+    int error = store_ask(view->store, REDIS_REPLY_ARRAY, &reply, why,
+                          "MGET " SUPPRESS_KEY("id") " " SUPPRESS_KEY("seq"));
+    const redisReply *name, *seq;
+
+    if (error)
+        return error;
+    *last = 0;
+    memset(id, 0, HASH_ID_BYTES);
+    name = reply->elements == 2 ? reply->element[0] : reply;
+    seq = reply->elements == 2 ? reply->element[1] : reply;
+    if (name->type != REDIS_REPLY_STRING && name->type != REDIS_REPLY_NIL)
+        error = store_strange(view->store, why);
+    for (size_t i = 0; !error && name->type == REDIS_REPLY_STRING && i < HASH_ID_BYTES; i++)
+        if (name->len != 2 * HASH_ID_BYTES || sscanf(name->str + 2 * i, "%2hhx", &id[i]) != 1)
+            error = store_strange(view->store, why);
+    if (!error && seq->type == REDIS_REPLY_STRING && !store_parse_u64(seq->str, UINT64_MAX, last))
+        error = store_strange(view->store, why);
+    freeReplyObject(reply);
+    return error;
+}
+
+static int stream_read(struct suppress *view, uint64_t from, uint32_t count, redisReply **out,
+                       struct hk_why *why)
+{
+    return store_ask(view->store, REDIS_REPLY_ARRAY, out, why,
+                     "XRANGE " SUPPRESS_KEY("log") " %llu-0 + COUNT %u", (unsigned long long)from, count);
+}
+
+/* The id of this Redis, made with the first use. */
+static int stream_id(struct suppress *view, struct hk_why *why)
+{
+    uint8_t bytes[HASH_ID_BYTES];
+    char text[2 * HASH_ID_BYTES + 1];
+    uint64_t last;
+    redisReply *reply;
+    int error;
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return why_set(why, HK_EIO, "no random bytes: %s", strerror(errno));
+    for (size_t i = 0; i < sizeof bytes; i++)
+        (void)snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    error = store_ask(view->store, REDIS_REPLY_INTEGER, &reply, why, "SETNX " SUPPRESS_KEY("id") " %s", text);
+    if (error)
+        return error;
+    freeReplyObject(reply);
+    return stream_state(view, view->id, &last, why);
+}
+
+static int rebuild_scopes(struct rebuild *rebuild, const redisReply *names)
+{
+    rebuild->scope = calloc(names->elements + 1, sizeof *rebuild->scope);
+    for (size_t i = 0; rebuild->scope && i < names->elements; i++) {
+        rebuild->scope[i] = strndup(names->element[i]->str, SUPPRESS_SCOPE_MAX - 1);
+        if (!rebuild->scope[i])
+            return HK_ENOMEM;
+        rebuild->scopes++;
+    }
+    return rebuild->scope ? 0 : HK_ENOMEM;
+}
+
+static int rebuild_begin(struct suppress *view, struct hk_why *why)
+{
+    struct rebuild *rebuild = &view->rebuild;
+    redisReply *reply;
+    struct change change;
+    uint8_t id[HASH_ID_BYTES];
+    int error = stream_id(view, why);
+
+    /* The old hashes were made under the old id and mean nothing under a new one. */
+    if (!error && memcmp(view->file.id, view->id, HASH_ID_BYTES) != 0) {
+        hash_file_close(&view->file);
+        hash_set_free(&view->changes);
+        memcpy(view->file.id, view->id, HASH_ID_BYTES);
+        view->told = view->count = 0;
+    }
+    if (!error)
+        error = stream_state(view, id, &rebuild->position, why);
+    if (!error)
+        error = stream_read(view, rebuild->position, 1, &reply, why);
+    if (error)
+        return error;
+    view->position = NOWHERE;
+    if (reply->elements == 1 && change_read(view, reply->element[0], &change) &&
+        change.number == rebuild->position)
+        rebuild->mark = change.mark;
+    freeReplyObject(reply);
+    error = store_ask(view->store, REDIS_REPLY_ARRAY, &reply, why, "SMEMBERS " SUPPRESS_KEY("scopes"));
+    if (error)
+        return error;
+    error = rebuild_scopes(rebuild, reply);
+    freeReplyObject(reply);
+    (void)snprintf(rebuild->cursor, sizeof rebuild->cursor, "0");
+    rebuild->on = !error;
+    if (error)
+        rebuild_end(rebuild);
+    return error ? why_set(why, error, "no memory for suppression") : 1;
+}
+
+static int rebuild_because(struct suppress *view, const char *what, struct hk_why *why)
+{
+    log_info("suppression: %s; reading all of it from Redis", what);
+    return rebuild_begin(view, why);
+}
+
+/* Apply the entries behind our place. 0, HK_ENOMEM, or HK_ECHANGED: they do not go on from it. */
+static int apply_entries(struct suppress *view, const redisReply *entries)
+{
+    for (size_t i = 0; i < entries->elements; i++) {
+        struct change change;
+        if (!change_read(view, entries->element[i], &change))
+            return HK_ECHANGED;
+        if (i == 0 && change.number == view->position) {
+            if (view->mark != 0 && change.mark != view->mark)
+                return HK_ECHANGED;
+            continue;
+        }
+        if (change.number != view->position + 1)
+            return HK_ECHANGED;
+        if (view_change(view, change.mark, change.is_add ? HASH_ADDED : HASH_REMOVED) != 0)
+            return HK_ENOMEM;
+        view->position = change.number;
+        view->mark = change.mark;
+    }
+    return 0;
+}
+
+static int follow(struct suppress *view, struct hk_why *why)
+{
+    uint8_t id[HASH_ID_BYTES];
+    uint64_t last, before = view->position;
+    redisReply *reply;
+    int error = stream_state(view, id, &last, why);
+
+    if (error)
+        return error;
+    if (before == NOWHERE)
+        return rebuild_begin(view, why);
+    if (memcmp(id, view->id, sizeof id) != 0)
+        return rebuild_because(view, "this is another Redis than before", why);
+    if (last < before)
+        return rebuild_because(view, "Redis came back with less than it had", why);
+    error = stream_read(view, before, POLL_ENTRIES, &reply, why);
+    if (error)
+        return error;
+    error = apply_entries(view, reply);
+    freeReplyObject(reply);
+    if (error == HK_ENOMEM)
+        return why_set(why, HK_ENOMEM, "no memory for suppression");
+    if (error || (view->position == before && last > before))
+        return rebuild_because(view, "the stream of changes does not go on where the file ends", why);
+    if (view->told >= view->merge_at)
+        view_merge(view);
+    return view->position < last ? 1 : 0;
+}
+
+int suppress_poll(struct suppress *view, struct hk_why *why)
+{
+    return view->rebuild.on ? rebuild_step(view, why) : follow(view, why);
+}
+
+/* ---- opening and closing ---- */
+
+static int open_scopes(struct suppress *view, const struct config *config, struct hk_why *why)
+{
+    static const enum suppress_scope_kind kinds[SUPPRESS_SCOPES] = {SUPPRESS_ALL, SUPPRESS_SENDER,
+                                                                    SUPPRESS_LIST};
+
+    for (size_t i = 0; i < SUPPRESS_SCOPES; i++) {
+        int error;
+        if ((kinds[i] == SUPPRESS_SENDER && !config->sender.from_domain) ||
+            (kinds[i] == SUPPRESS_LIST && !config->sender.list_id))
+            continue;
+        error = suppress_scope(config, kinds[i], view->scope[view->scopes], why);
+        if (error)
+            return error;
+        view->scopes++;
+    }
+    return 0;
+}
+
+static int open_file(struct suppress *view, struct hk_why *why)
+{
+    struct hk_why damage;
+    int error = take_file(view, &damage);
+
+    if (error == HK_ENOENT)
+        return rebuild_begin(view, why);
+    if (error)
+        return rebuild_because(view, damage.text, why);
+    if (memcmp(view->file.id, view->id, HASH_ID_BYTES) != 0)
+        return rebuild_because(view, "the file was made from another Redis", why);
+    view->position = view->file.position;
+    view->mark = view->file.mark;
+    view->count = view->file.count;
+    return 0;
+}
+
+int suppress_open(const struct config *config, struct store *store, struct suppress **out, struct hk_why *why)
+{
+    struct suppress *view = calloc(1, sizeof *view);
+    int error;
+
+    if (!view)
+        return why_set(why, HK_ENOMEM, "no memory for suppression");
+    view->store = store;
+    view->merge_at = MERGE_CHANGES;
+    error = config_path(config, view->path, sizeof view->path, SUPPRESS_FILE);
+    if (error)
+        (void)why_set(why, error, "%s: too long a path", config->state_dir);
+    if (!error)
+        error = open_scopes(view, config, why);
+    if (!error)
+        error = stream_id(view, why);
+    if (!error)
+        error = open_file(view, why);
+    while (error >= 0 && (error = suppress_poll(view, why)) > 0)
+        continue;
+    if (error) {
+        view->told = 0; /* nothing that was only half read is written */
+        suppress_close(view);
+        return error;
+    }
+    *out = view;
+    return 0;
+}
+
+void suppress_close(struct suppress *view)
+{
+    if (!view)
+        return;
+    if (view->told > 0 && view->position != NOWHERE)
+        view_merge(view);
+    rebuild_end(&view->rebuild);
+    hash_file_close(&view->file);
+    hash_set_free(&view->changes);
+    free(view);
+}

@@ -1,0 +1,40 @@
+/* suppress_view.h - the inside of a view, for the ledger and for tests. */
+#ifndef HIKYAKU_STATE_SUPPRESS_VIEW_H
+#define HIKYAKU_STATE_SUPPRESS_VIEW_H
+
+#include "hashes.h"
+#include "suppress_entry.h"
+
+#define SUPPRESS_FILE   "suppress.hashes"
+#define SUPPRESS_SCOPES 3u
+
+/* The hashes of everything in Redis, on their way to a new file. */
+struct rebuild {
+    bool on;
+    char **scope; /* the scopes to read, `at` is under way */
+    size_t scopes, at;
+    char cursor[24];
+    uint64_t *hash;
+    size_t count, room;
+    uint64_t position, mark; /* of the stream, before the first was read */
+};
+
+struct suppress {
+    struct store *store;
+    char path[4096];
+    char scope[SUPPRESS_SCOPES][SUPPRESS_SCOPE_MAX];
+    size_t scopes;
+    uint8_t id[HASH_ID_BYTES];
+    uint64_t position, mark;
+    struct hash_file file;
+    struct hash_set changes;
+    size_t told;     /* changes that the stream told and the file does not have */
+    size_t merge_at; /* so many of them go into a new file */
+    size_t count;
+    struct rebuild rebuild;
+};
+
+/* Put `key` into the view, before the stream tells of it. */
+int suppress_ours(struct suppress *suppress, const char *scope, const char *key) HK_MUST_USE;
+
+#endif

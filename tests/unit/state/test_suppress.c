@@ -1,0 +1,694 @@
+/* test_suppress.c - who must not be written to: kept in Redis, asked from memory (state/suppress*.c, state/hashes.c). */
+#include <sys/stat.h>
+
+#include "client.h"
+#include "hashes.h"
+#include "suppress_view.h"
+
+static struct fixture f;
+static struct store *store;
+
+static int start(void **state)
+{
+    static char from_domain[] = "News.test";
+
+    (void)state;
+    fixture_dir(&f);
+    fixture_start(&f);
+    f.config.sender.from_domain = from_domain;
+    store = fixture_store(&f);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    store_close(store);
+    fixture_end(&f);
+    return 0;
+}
+
+/* An empty Redis and no file, as for a new state_dir. */
+static int anew(void **state)
+{
+    char path[64];
+
+    (void)state;
+    fixture_do(&f, "FLUSHALL");
+    (void)snprintf(path, sizeof path, "%s/%s", f.dir, SUPPRESS_FILE);
+    (void)unlink(path);
+    return 0;
+}
+
+static struct suppress_entry entry_of(const char *scope, const char *address)
+{
+    struct suppress_entry entry = {.reason = "manual",
+                                   .source = "command",
+                                   .evidence = "asked by phone",
+                                   .time_us = 1763975000123456ull};
+
+    (void)snprintf(entry.scope, sizeof entry.scope, "%s", scope);
+    (void)snprintf(entry.address, sizeof entry.address, "%s", address);
+    return entry;
+}
+
+static int add(const char *scope, const char *address)
+{
+    struct suppress_entry entry = entry_of(scope, address);
+    struct hk_why why = {""};
+    int rc = suppress_add(store, &entry, &why);
+
+    if (rc < 0)
+        fail_msg("add: %s", why.text);
+    return rc;
+}
+
+static int take_off(const char *scope, const char *address)
+{
+    struct hk_why why = {""};
+    int rc = suppress_remove(store, scope, address, &why);
+
+    if (rc < 0)
+        fail_msg("remove: %s", why.text);
+    return rc;
+}
+
+static struct suppress *view_open(void)
+{
+    struct suppress *view = NULL;
+    struct hk_why why = {""};
+
+    if (suppress_open(&f.config, store, &view, &why) != 0)
+        fail_msg("open: %s", why.text);
+    return view;
+}
+
+static void view_follow(struct suppress *view)
+{
+    struct hk_why why = {""};
+    int rc;
+
+    while ((rc = suppress_poll(view, &why)) > 0)
+        continue;
+    if (rc < 0)
+        fail_msg("poll: %s", why.text);
+}
+
+static bool has(const struct suppress *view, const char *address)
+{
+    return suppress_has(view, address, strlen(address));
+}
+
+/* ---- entries ---- */
+
+static void an_entry_comes_back_as_it_was_added(void **state)
+{
+    struct suppress_entry in = entry_of("all", "Hanako@EXAMPLE.test"), out;
+    struct hk_why why;
+
+    (void)state;
+    assert_int_equal(suppress_add(store, &in, &why), 1);
+    assert_int_equal(suppress_find(store, "all", "hanakO@example.TEST", &out, &why), 1);
+    assert_string_equal(out.address, "hanako@example.test");
+    assert_string_equal(out.scope, "all");
+    assert_string_equal(out.reason, "manual");
+    assert_string_equal(out.source, "command");
+    assert_string_equal(out.evidence, "asked by phone");
+    assert_int_equal(out.time_us, in.time_us);
+    assert_int_equal(suppress_find(store, "sender:news.test", "hanako@example.test", &out, &why), 0);
+}
+
+static void the_first_reason_stays(void **state)
+{
+    struct suppress_entry again = entry_of("all", "a@x.test"), out;
+    struct hk_why why;
+
+    (void)state;
+    assert_int_equal(add("all", "a@x.test"), 1);
+    (void)snprintf(again.reason, sizeof again.reason, "complaint");
+    assert_int_equal(suppress_add(store, &again, &why), 0);
+    assert_int_equal(suppress_find(store, "all", "a@x.test", &out, &why), 1);
+    assert_string_equal(out.reason, "manual");
+    assert_int_equal(take_off("all", "A@x.test"), 1);
+    assert_int_equal(take_off("all", "a@x.test"), 0);
+    assert_int_equal(suppress_find(store, "all", "a@x.test", &out, &why), 0);
+}
+
+static void an_international_domain_is_one_address_however_it_is_written(void **state)
+{
+    struct suppress_entry out;
+    struct hk_why why;
+
+    (void)state;
+    assert_int_equal(add("all", "taro@例え.test"), 1);
+    assert_int_equal(suppress_find(store, "all", "taro@xn--r8jz45g.test", &out, &why), 1);
+    assert_int_equal(add("all", "Taro@xn--r8jz45g.test"), 0);
+}
+
+static void what_cannot_be_suppressed_is_said_in_words(void **state)
+{
+    static const struct {
+        const char *scope, *address, *reason, *says;
+    } bad[] = {
+        {"all", "nobody", "manual", "no @"},
+        {"all", "a@x.test", "", "reason"},
+        {"all", "a@x.test", "Two words", "small letters"},
+        {"everyone", "a@x.test", "manual", "write all, sender:DOMAIN or list:LIST-ID"},
+        {"sender:", "a@x.test", "manual", "no such scope"},
+        {"list:a b", "a@x.test", "manual", "blank"},
+    };
+    struct hk_why why;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct suppress_entry entry = entry_of(bad[i].scope, bad[i].address);
+        (void)snprintf(entry.reason, sizeof entry.reason, "%s", bad[i].reason);
+        assert_int_equal(suppress_add(store, &entry, &why), HK_EINVAL);
+        if (!strstr(why.text, bad[i].says))
+            fail_msg("%s, not %s", why.text, bad[i].says);
+    }
+}
+
+static void evidence_of_strange_bytes_is_cleaned(void **state)
+{
+    struct suppress_entry in = entry_of("all", "b@x.test"), out;
+    struct hk_why why;
+
+    (void)state;
+    (void)snprintf(in.evidence, sizeof in.evidence, "550 \033[31m \"no\" \xff end");
+    assert_int_equal(suppress_add(store, &in, &why), 1);
+    assert_int_equal(suppress_find(store, "all", "b@x.test", &out, &why), 1);
+    assert_string_equal(out.evidence, "550 ?[31m \"no\" ? end");
+}
+
+static int count_one(void *context, const struct suppress_entry *entry)
+{
+    size_t *count = context;
+
+    (*count)++;
+    return strcmp(entry->address, "stop@x.test") == 0 ? 7 : 0;
+}
+
+static void a_walk_gives_every_entry_of_every_scope(void **state)
+{
+    struct suppress_entry *many = calloc(3000, sizeof *many);
+    size_t added = 0, seen = 0;
+    char address[32];
+    struct hk_why why;
+
+    (void)state;
+    for (unsigned i = 0; i < 3000; i++) {
+        (void)snprintf(address, sizeof address, "u%u@x.test", i % 2900);
+        many[i] = entry_of(i % 3 ? "all" : "sender:news.test", address);
+    }
+    assert_int_equal(suppress_add_all(store, many, 3000, &added, &why), 0);
+    free(many);
+    assert_int_equal(suppress_walk(store, NULL, count_one, &seen, &why), 0);
+    assert_int_equal(seen, added);
+    assert_true(added > 2900 && added <= 3000);
+    assert_int_equal(add("all", "stop@x.test"), 1);
+    assert_int_equal(suppress_walk(store, "all", count_one, &seen, &why), 7);
+}
+
+static void a_scope_without_a_list_id_is_refused(void **state)
+{
+    char scope[SUPPRESS_SCOPE_MAX];
+    struct hk_why why;
+
+    (void)state;
+    assert_int_equal(suppress_scope(&f.config, SUPPRESS_LIST, scope, &why), HK_EINVAL);
+    assert_non_null(strstr(why.text, "list_id"));
+    assert_int_equal(suppress_scope(&f.config, SUPPRESS_SENDER, scope, &why), 0);
+    assert_string_equal(scope, "sender:news.test");
+}
+
+/* ---- the view ---- */
+
+static void a_view_knows_what_was_added_before_and_after_it_was_opened(void **state)
+{
+    struct suppress *view;
+
+    (void)state;
+    (void)add("all", "before@x.test");
+    view = view_open();
+    assert_true(has(view, "before@x.test"));
+    assert_true(has(view, "BEFORE@x.test"));
+    assert_false(has(view, "after@x.test"));
+    (void)add("sender:news.test", "after@x.test");
+    (void)add("sender:other.test", "theirs@x.test");
+    view_follow(view);
+    assert_true(has(view, "after@x.test"));
+    assert_false(has(view, "theirs@x.test"));
+    assert_int_equal(suppress_count(view), 3);
+    (void)take_off("all", "before@x.test");
+    view_follow(view);
+    assert_false(has(view, "before@x.test"));
+    assert_int_equal(suppress_count(view), 2);
+    suppress_close(view);
+}
+
+static void a_file_goes_on_where_it_ended(void **state)
+{
+    struct suppress *view;
+
+    (void)state;
+    (void)add("all", "a@x.test");
+    (void)add("all", "b@x.test");
+    suppress_close(view_open());
+    (void)add("all", "c@x.test");
+    (void)take_off("all", "a@x.test");
+    view = view_open();
+    assert_false(has(view, "a@x.test"));
+    assert_true(has(view, "b@x.test"));
+    assert_true(has(view, "c@x.test"));
+    suppress_close(view);
+    view = view_open();
+    assert_int_equal(view->told, 0);
+    assert_int_equal(view->file.count, 2);
+    assert_int_equal(suppress_count(view), 2);
+    suppress_close(view);
+}
+
+static void a_view_without_its_file_reads_redis(void **state)
+{
+    char path[64];
+    struct suppress *view;
+
+    (void)state;
+    (void)add("all", "a@x.test");
+    suppress_close(view_open());
+    (void)snprintf(path, sizeof path, "%s/%s", f.dir, SUPPRESS_FILE);
+    assert_int_equal(unlink(path), 0);
+    view = view_open();
+    assert_true(has(view, "a@x.test"));
+    suppress_close(view);
+    assert_int_equal(access(path, R_OK), 0);
+}
+
+/* Every byte of a small file, turned: the view is the same, made anew. */
+static void a_damaged_file_is_made_anew(void **state)
+{
+    char path[64], *bytes;
+    size_t length;
+    struct hk_why why;
+
+    (void)state;
+    (void)add("all", "a@x.test");
+    (void)add("all", "b@x.test");
+    suppress_close(view_open());
+    (void)snprintf(path, sizeof path, "%s/%s", f.dir, SUPPRESS_FILE);
+    assert_int_equal(hk_read_file(path, 4096, &bytes, &length, &why), 0);
+    assert_int_equal(length, 64 + 16);
+    log_threshold = LOG_LEVEL_ERROR;
+    for (size_t i = 0; i <= length; i++) {
+        struct hash_file file;
+        if (i < length)
+            bytes[i] = (char)(bytes[i] ^ 0x41);
+        assert_int_equal(hk_write_file(path, 0600, bytes, i < length ? length : length - 3, &why), 0);
+        if (i < length)
+            bytes[i] = (char)(bytes[i] ^ 0x41);
+        assert_int_equal(hash_file_open(path, &file, &why), HK_ECHANGED);
+        struct suppress *view = view_open();
+        assert_true(has(view, "a@x.test") && has(view, "b@x.test"));
+        assert_int_equal(suppress_count(view), 2);
+        suppress_close(view);
+    }
+    log_threshold = LOG_LEVEL_INFO;
+    free(bytes);
+}
+
+static void a_file_of_another_redis_is_not_believed(void **state)
+{
+    struct suppress *view;
+
+    (void)state;
+    (void)add("all", "old@x.test");
+    suppress_close(view_open());
+    fixture_do(&f, "FLUSHALL");
+    (void)add("all", "new@x.test");
+    view = view_open();
+    assert_false(has(view, "old@x.test"));
+    assert_true(has(view, "new@x.test"));
+    suppress_close(view);
+}
+
+static void a_redis_that_is_exchanged_under_a_running_view_is_noticed(void **state)
+{
+    struct suppress *view;
+
+    (void)state;
+    (void)add("all", "old@x.test");
+    view = view_open();
+    fixture_do(&f, "FLUSHALL");
+    (void)add("all", "new@x.test");
+    view_follow(view);
+    assert_false(has(view, "old@x.test"));
+    assert_true(has(view, "new@x.test"));
+    suppress_close(view);
+}
+
+static void a_redis_that_came_back_with_less_is_noticed(void **state)
+{
+    struct suppress *view;
+
+    (void)state;
+    (void)add("all", "kept@x.test");
+    view = view_open();
+    (void)add("all", "lost@x.test");
+    view_follow(view);
+    assert_true(has(view, "lost@x.test"));
+    /* As if the last change had never been written. */
+    fixture_do(&f, "HDEL hikyaku:suppress:all lost@x.test");
+    fixture_do(&f, "DEL hikyaku:suppress:log");
+    fixture_do(&f, "SET hikyaku:suppress:seq 1");
+    view_follow(view);
+    assert_false(has(view, "lost@x.test"));
+    assert_true(has(view, "kept@x.test"));
+    /* And the same, with another change in the place of the lost one before anybody looks. */
+    (void)add("all", "second@x.test");
+    view_follow(view);
+    fixture_do(&f, "HDEL hikyaku:suppress:all second@x.test");
+    fixture_do(&f, "XDEL hikyaku:suppress:log 2-0");
+    fixture_do(&f, "DEL hikyaku:suppress:log");
+    fixture_do(&f, "SET hikyaku:suppress:seq 1");
+    (void)add("all", "other@x.test");
+    view_follow(view);
+    assert_false(has(view, "second@x.test"));
+    assert_true(has(view, "other@x.test"));
+    suppress_close(view);
+}
+
+static void a_stream_that_was_cut_behind_the_file_is_noticed(void **state)
+{
+    struct suppress *view;
+
+    (void)state;
+    (void)add("all", "a@x.test");
+    suppress_close(view_open());
+    (void)take_off("all", "a@x.test");
+    (void)add("all", "b@x.test");
+    (void)add("all", "c@x.test");
+    fixture_do(&f, "XTRIM hikyaku:suppress:log MAXLEN 1");
+    view = view_open();
+    assert_false(has(view, "a@x.test"));
+    assert_true(has(view, "b@x.test") && has(view, "c@x.test"));
+    (void)add("all", "d@x.test");
+    (void)add("all", "e@x.test");
+    fixture_do(&f, "XTRIM hikyaku:suppress:log MAXLEN 0");
+    view_follow(view);
+    assert_true(has(view, "d@x.test") && has(view, "e@x.test"));
+    suppress_close(view);
+}
+
+static void thousands_of_changes_are_read_in_pieces(void **state)
+{
+    struct suppress_entry *many = calloc(9000, sizeof *many);
+    struct suppress *view = view_open();
+    struct hk_why why;
+    size_t added;
+    char address[32];
+
+    (void)state;
+    for (unsigned i = 0; i < 9000; i++) {
+        (void)snprintf(address, sizeof address, "u%u@x.test", i);
+        many[i] = entry_of("all", address);
+    }
+    assert_int_equal(suppress_add_all(store, many, 9000, &added, &why), 0);
+    free(many);
+    assert_int_equal(added, 9000);
+    assert_int_equal(suppress_poll(view, &why), 1);
+    view_follow(view);
+    for (unsigned i = 0; i < 9000; i++) {
+        (void)snprintf(address, sizeof address, "U%u@x.test", i);
+        assert_true(has(view, address));
+        (void)snprintf(address, sizeof address, "v%u@x.test", i);
+        assert_false(has(view, address));
+    }
+    suppress_close(view);
+    view = view_open();
+    assert_int_equal(suppress_count(view), 9000);
+    suppress_close(view);
+}
+
+static void a_file_that_cannot_be_written_costs_nothing_but_time(void **state)
+{
+    char path[64];
+    struct suppress *view;
+
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/%s.new", f.dir, SUPPRESS_FILE);
+    assert_int_equal(mkdir(path, 0700), 0);
+    log_threshold = LOG_LEVEL_ERROR;
+    (void)add("all", "a@x.test");
+    view = view_open();
+    (void)add("all", "b@x.test");
+    view_follow(view);
+    assert_true(has(view, "a@x.test") && has(view, "b@x.test"));
+    suppress_close(view);
+    log_threshold = LOG_LEVEL_INFO;
+    assert_int_equal(rmdir(path), 0);
+    view = view_open();
+    assert_int_equal(suppress_count(view), 2);
+    suppress_close(view);
+}
+
+static void redis_started_again_changes_nothing(void **state)
+{
+    struct suppress *view;
+
+    (void)state;
+    (void)add("all", "a@x.test");
+    view = view_open();
+    redis_server_stop(&f.config, f.pid);
+    struct hk_why why;
+    assert_int_equal(suppress_poll(view, &why), HK_EDOWN);
+    assert_true(has(view, "a@x.test"));
+    fixture_start(&f);
+    view_follow(view);
+    assert_true(has(view, "a@x.test"));
+    assert_int_equal(view->position, 1);
+    suppress_close(view);
+}
+
+/* ---- the master's own additions ---- */
+
+static void what_the_ledger_suppresses_is_in_the_view_at_once_and_then_in_redis(void **state)
+{
+    struct suppress_entry entry = entry_of("all", "gone@x.test"), out;
+    struct suppress *view = view_open();
+    struct client c;
+    struct hk_why why;
+
+    (void)state;
+    client_open(&c, &f);
+    assert_int_equal(ledger_suppress(c.ledger, view, &entry), 0);
+    assert_true(has(view, "gone@x.test"));
+    assert_int_equal(ledger_pending(c.ledger), 1);
+    assert_int_equal(suppress_find(store, "all", "gone@x.test", &out, &why), 0);
+    client_settle(&c);
+    assert_int_equal(suppress_find(store, "all", "gone@x.test", &out, &why), 1);
+    view_follow(view);
+    assert_int_equal(suppress_count(view), 1);
+    assert_int_equal(view->position, 1);
+    (void)snprintf(entry.address, sizeof entry.address, "no address");
+    assert_int_equal(ledger_suppress(c.ledger, view, &entry), HK_EINVAL);
+    client_close(&c);
+    suppress_close(view);
+}
+
+static void what_redis_never_heard_of_is_not_in_the_file(void **state)
+{
+    struct suppress_entry entry = entry_of("all", "unheard@x.test");
+    struct suppress *view = view_open();
+    struct client c;
+
+    (void)state;
+    client_open(&c, &f);
+    assert_int_equal(ledger_suppress(c.ledger, view, &entry), 0);
+    (void)add("all", "other@x.test");
+    view_follow(view);
+    assert_true(has(view, "unheard@x.test"));
+    client_close(&c); /* dropped: as if the master had died */
+    suppress_close(view);
+    view = view_open();
+    assert_false(has(view, "unheard@x.test"));
+    assert_true(has(view, "other@x.test"));
+    suppress_close(view);
+}
+
+static void a_removal_takes_off_what_the_ledger_suppressed(void **state)
+{
+    struct suppress_entry entry = entry_of("all", "back@x.test");
+    struct suppress *view = view_open();
+    struct client c;
+
+    (void)state;
+    client_open(&c, &f);
+    assert_int_equal(ledger_suppress(c.ledger, view, &entry), 0);
+    client_settle(&c);
+    assert_int_equal(take_off("all", "back@x.test"), 1);
+    view_follow(view);
+    assert_false(has(view, "back@x.test"));
+    assert_int_equal(suppress_count(view), 0);
+    client_close(&c);
+    suppress_close(view);
+}
+
+/* An outcome in the ledger without its suppression would be a dead address that is mailed again. */
+static void a_suppression_reaches_redis_before_the_outcome_it_follows_from(void **state)
+{
+    const uint32_t spans[] = {2000};
+    struct suppress *view = view_open();
+    struct client c;
+
+    (void)state;
+    (void)fixture_campaign(&f, "order", spans, 1, 0);
+    client_open(&c, &f);
+    assert_int_equal(client_take(&c, "order", 0, 2000), VERDICT_DONE);
+    for (uint32_t i = 0; i < 1200; i++) {
+        struct ledger_op op = op_on(OP_OUTCOME, i, 1, word_of(LEDGER_BOUNCED, 1, CLASS_MAILBOX_UNKNOWN, 550));
+        struct suppress_entry entry = entry_of("all", "");
+        (void)snprintf(entry.address, sizeof entry.address, "u%u@x.test", i);
+        client_push(&c, "order", &op);
+        assert_int_equal(ledger_suppress(c.ledger, view, &entry), 0);
+    }
+    uint64_t before = c.told;
+    ledger_flush(c.ledger);
+    while (c.told == before)
+        (void)ev_run(c.loop, EVRUN_ONCE);
+    /* The first verdicts are here: all 1,200 suppressions are in. */
+    redisContext *redis = fixture_redis(&f);
+    redisReply *reply = redisCommand(redis, "HLEN hikyaku:suppress:all");
+    assert_int_equal(reply->integer, 1200);
+    freeReplyObject(reply);
+    redisFree(redis);
+    client_settle(&c);
+    client_close(&c);
+    suppress_close(view);
+}
+
+static void suppressions_outlive_a_redis_that_is_killed_under_way(void **state)
+{
+    struct suppress *view = view_open();
+    struct suppress_entry out;
+    struct client c;
+    struct hk_why why;
+
+    (void)state;
+    client_open(&c, &f);
+    client_settle(&c);
+    client_until(&c, &c.ups, 1);
+    redis_server_stop(&f.config, f.pid);
+    for (uint32_t i = 0; i < 600; i++) {
+        struct suppress_entry entry = entry_of("all", "");
+        (void)snprintf(entry.address, sizeof entry.address, "k%u@x.test", i);
+        assert_int_equal(ledger_suppress(c.ledger, view, &entry), 0);
+    }
+    ledger_flush(c.ledger);
+    client_turns(&c, 100);
+    fixture_start(&f);
+    client_settle(&c);
+    /* The store's connection is of the old server: the first question finds that out. */
+    assert_int_equal(suppress_poll(view, &why), HK_EDOWN);
+    view_follow(view);
+    assert_int_equal(view->position, 600);
+    assert_int_equal(suppress_find(store, "all", "k599@x.test", &out, &why), 1);
+    fixture_do(&f, "SCRIPT FLUSH");
+    struct suppress_entry last = entry_of("all", "last@x.test");
+    assert_int_equal(ledger_suppress(c.ledger, view, &last), 0);
+    client_settle(&c);
+    assert_int_equal(suppress_find(store, "all", "last@x.test", &out, &why), 1);
+    client_close(&c);
+    suppress_close(view);
+}
+
+/* ---- hashes ---- */
+
+static void a_hash_is_siphash_2_4(void **state)
+{
+    uint8_t id[HASH_ID_BYTES], text[15];
+
+    (void)state;
+    for (uint8_t i = 0; i < sizeof id; i++)
+        id[i] = i;
+    for (uint8_t i = 0; i < sizeof text; i++)
+        text[i] = i;
+    /* The example of the paper, appendix A. */
+    assert_true(hash_of(id, text, sizeof text) == 0xa129ca6149be45e5u);
+    assert_true(hash_of(id, text, 14) != hash_of(id, text, 13));
+}
+
+static void sorting_puts_in_order_and_drops_what_is_there_twice(void **state)
+{
+    uint64_t hash[5000], last = 0, seed = 1;
+    size_t count = 5000;
+
+    (void)state;
+    for (size_t i = 0; i < count; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        hash[i] = i % 5 == 4 ? hash[i - 1] : (i % 3 == 0 ? seed >> 40 : seed) | 1;
+    }
+    assert_int_equal(hashes_sort(hash, &count), 0);
+    assert_true(count <= 4000 && count > 3900);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(hash[i] > last);
+        last = hash[i];
+    }
+    count = 0;
+    assert_int_equal(hashes_sort(hash, &count), 0);
+    assert_int_equal(count, 0);
+}
+
+/* Also where hashes are not spread evenly, and at both ends. */
+static void a_search_finds_what_is_there_and_nothing_else(void **state)
+{
+    uint64_t hash[3000];
+    struct hash_file file = {.hash = hash};
+
+    (void)state;
+    for (size_t n = 0; n < 3000; n++)
+        hash[n] = n < 1000 ? 2 * n + 1 : n < 2000 ? (uint64_t)1 << 63 | n * 2 : UINT64_MAX - (3000 - n) * 2;
+    for (size_t count = 0; count <= 3000; count += count < 40 ? 1 : 370) {
+        file.count = count;
+        for (size_t i = 0; i < count; i++) {
+            assert_true(hash_file_has(&file, hash[i]));
+            assert_false(hash_file_has(&file, hash[i] + 1));
+        }
+        assert_false(hash_file_has(&file, UINT64_MAX));
+        assert_false(hash_file_has(&file, 0));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(an_entry_comes_back_as_it_was_added, anew),
+        cmocka_unit_test_setup(the_first_reason_stays, anew),
+        cmocka_unit_test_setup(an_international_domain_is_one_address_however_it_is_written, anew),
+        cmocka_unit_test_setup(what_cannot_be_suppressed_is_said_in_words, anew),
+        cmocka_unit_test_setup(evidence_of_strange_bytes_is_cleaned, anew),
+        cmocka_unit_test_setup(a_walk_gives_every_entry_of_every_scope, anew),
+        cmocka_unit_test_setup(a_scope_without_a_list_id_is_refused, anew),
+        cmocka_unit_test_setup(a_view_knows_what_was_added_before_and_after_it_was_opened, anew),
+        cmocka_unit_test_setup(a_file_goes_on_where_it_ended, anew),
+        cmocka_unit_test_setup(a_view_without_its_file_reads_redis, anew),
+        cmocka_unit_test_setup(a_damaged_file_is_made_anew, anew),
+        cmocka_unit_test_setup(a_file_of_another_redis_is_not_believed, anew),
+        cmocka_unit_test_setup(a_redis_that_is_exchanged_under_a_running_view_is_noticed, anew),
+        cmocka_unit_test_setup(a_redis_that_came_back_with_less_is_noticed, anew),
+        cmocka_unit_test_setup(a_stream_that_was_cut_behind_the_file_is_noticed, anew),
+        cmocka_unit_test_setup(thousands_of_changes_are_read_in_pieces, anew),
+        cmocka_unit_test_setup(a_file_that_cannot_be_written_costs_nothing_but_time, anew),
+        cmocka_unit_test_setup(redis_started_again_changes_nothing, anew),
+        cmocka_unit_test_setup(what_the_ledger_suppresses_is_in_the_view_at_once_and_then_in_redis, anew),
+        cmocka_unit_test_setup(what_redis_never_heard_of_is_not_in_the_file, anew),
+        cmocka_unit_test_setup(a_removal_takes_off_what_the_ledger_suppressed, anew),
+        cmocka_unit_test_setup(a_suppression_reaches_redis_before_the_outcome_it_follows_from, anew),
+        cmocka_unit_test_setup(suppressions_outlive_a_redis_that_is_killed_under_way, anew),
+        cmocka_unit_test(a_hash_is_siphash_2_4),
+        cmocka_unit_test(sorting_puts_in_order_and_drops_what_is_there_twice),
+        cmocka_unit_test(a_search_finds_what_is_there_and_nothing_else),
+    };
+
+    return cmocka_run_group_tests(tests, start, end);
+}
