@@ -88,6 +88,14 @@ void campaign_sender_sha256(const struct config *config, char out[HK_SHA256_HEX]
     free(domain);
 }
 
+static void say_signer_notes(const struct signer *signer)
+{
+    size_t count;
+    const struct note *note = signer_notes(signer, &count);
+
+    notes_log(note, count);
+}
+
 int campaign_source_open(const struct config *config, const char *id, const char *list_path,
                          const char *message_path, struct campaign_source *out, struct hk_why *why)
 {
@@ -95,6 +103,8 @@ int campaign_source_open(const struct config *config, const char *id, const char
     *out = (struct campaign_source){
         .config = config, .id = id, .list_path = list_path, .message_path = message_path, .lock_fd = -1};
     error = signer_load(config, &out->signer, why);
+    if (error == 0)
+        say_signer_notes(out->signer);
     if (error == 0)
         error = hk_read_file(message_path, MESSAGE_TEMPLATE_MAX, &out->message, &out->message_length, why);
     if (error == 0)
@@ -194,15 +204,20 @@ static int check_message(const struct campaign_source *source, const struct segm
     const char *column[SEGMENT_COLUMNS_MAX];
     uint32_t columns = segment_column_count(segment);
     struct message *message;
+    const struct note *note;
+    size_t notes;
     int error;
 
     for (uint32_t i = 0; i < columns && i < SEGMENT_COLUMNS_MAX; i++)
         column[i] = segment_column(segment, i);
     error = message_compile(source->message_path, source->message, source->message_length, source->config,
                             source->signer, source->id, column, columns, &message, why);
-    if (error == 0)
-        message_free(message);
-    return error;
+    if (error < 0)
+        return error;
+    note = message_notes(message, &notes);
+    notes_log(note, notes);
+    message_free(message);
+    return 0;
 }
 
 static int place_message(const struct campaign_source *source, struct hk_why *why)

@@ -1,7 +1,23 @@
 /* serve.c - hikyaku serve: be the node until told to stop. */
 #include "cli.h"
 #include "commands.h"
+#include "hikyaku/message.h"
 #include "hikyaku/resolve.h"
+
+/* The workers load the keys, each for itself and without a word: what is wrong with them is said here, once. */
+static int check_keys(const struct config *config, struct hk_why *why)
+{
+    struct signer *signer;
+    size_t count;
+    int error = signer_load(config, &signer, why);
+
+    if (error < 0)
+        return error;
+    const struct note *note = signer_notes(signer, &count);
+    notes_log(note, count);
+    signer_free(signer);
+    return 0;
+}
 
 int cmd_serve(const struct cli_options *options)
 {
@@ -14,7 +30,9 @@ int cmd_serve(const struct cli_options *options)
 
     if (config == NULL)
         return EXIT_USAGE;
-    int error = node_enter(config, CLI_PLACE_WAIT_MS, &place, &why);
+    int error = check_keys(config, &why);
+    if (error == 0)
+        error = node_enter(config, CLI_PLACE_WAIT_MS, &place, &why);
     if (error < 0) {
         status = cli_fail(error, &why);
     } else {

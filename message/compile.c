@@ -111,17 +111,20 @@ static int compile_bytes(struct compile *c, size_t length)
 }
 
 /* A column named like a built-in tag is hidden by it: said aloud, because the values differ. */
-static void warn_hidden_columns(const struct compile *c)
+static int note_hidden_columns(const struct compile *c)
 {
     static const char *const names[] = {"campaign", "unsubscribe_url", "message_id"};
 
     for (uint32_t i = 0; i < c->names.column_count; i++) {
         for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
-            if (strcmp(c->names.column[i], names[k]) == 0)
-                log_warning("%s: the list has a column %s, but {{%s}} is what hikyaku makes", c->path,
-                            names[k], names[k]);
+            if (strcmp(c->names.column[i], names[k]) == 0 &&
+                note_add(&c->message->notes, true,
+                         "%s: the list has a column %s, but {{%s}} is what hikyaku makes", c->path, names[k],
+                         names[k]) != 0)
+                return HK_ENOMEM;
         }
     }
+    return 0;
 }
 
 int message_compile(const char *path, const char *bytes, size_t length, const struct config *config,
@@ -142,8 +145,9 @@ int message_compile(const char *path, const char *bytes, size_t length, const st
     m->is_signed = signer_key_count(signer) > 0;
     (void)snprintf(m->campaign, sizeof m->campaign, "%s", campaign);
     c.names = (struct tag_names){column, column_count, m->wants_unsubscribe_url};
-    warn_hidden_columns(&c);
-    error = compile_bytes(&c, length);
+    error = note_hidden_columns(&c);
+    if (error == 0)
+        error = compile_bytes(&c, length);
     if (error == HK_ENOMEM)
         (void)why_set(why, error, "%s: %s", path, hk_strerror(error));
     if (error != 0) {
@@ -174,7 +178,14 @@ void message_free(struct message *m)
     for (size_t i = 0; i < m->kept_count; i++)
         free(m->kept[i]);
     free(m->kept);
+    note_list_free(&m->notes);
     buf_free(&m->wire);
     buf_free(&m->canon);
     free(m);
+}
+
+const struct note *message_notes(const struct message *message, size_t *count)
+{
+    *count = message->notes.count;
+    return message->notes.at;
 }

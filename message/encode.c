@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <iconv.h>
+#include <strings.h>
 
 static const char HEX[] = "0123456789ABCDEF";
 static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -383,7 +384,7 @@ bool text_is_ascii(const char *text, size_t length)
     return true;
 }
 
-int charset_to_utf8(const char *charset, const char *text, size_t length, struct buf *out)
+static int iconv_to_utf8(const char *charset, const char *text, size_t length, struct buf *out)
 {
     iconv_t cd = iconv_open("UTF-8", charset);
     char *in = (char *)(uintptr_t)text; /* iconv's signature; it does not write there */
@@ -405,4 +406,121 @@ int charset_to_utf8(const char *charset, const char *text, size_t length, struct
     }
     iconv_close(cd);
     return out->failed ? HK_ENOMEM : error;
+}
+
+/* One character of ISO-2022-JP's two-octet sets as Shift_JIS has it. */
+static void jis_put(struct buf *out, unsigned char row, unsigned char cell)
+{
+    unsigned high = (unsigned)(row - 0x21) / 2 + 0x81, low = cell;
+
+    if (row % 2 != 0)
+        low += cell < 0x60 ? 0x1Fu : 0x20u;
+    else
+        low += 0x7Eu;
+    buf_byte(out, (char)(high > 0x9F ? high + 0x40 : high));
+    buf_byte(out, (char)low);
+}
+
+enum jis_set { JIS_ASCII, JIS_KANA, JIS_KANJI, JIS_UNKNOWN };
+
+/* Which set the escape sequence behind ESC chooses, and how long it is. */
+static enum jis_set jis_escape(const char *text, size_t length, size_t *used)
+{
+    static const struct {
+        char octets[4];
+        enum jis_set set;
+    } known[] = {{"(B", JIS_ASCII}, {"(J", JIS_ASCII}, {"(I", JIS_KANA},
+                 {"$@", JIS_KANJI}, {"$B", JIS_KANJI}, {"$(B", JIS_KANJI}};
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        *used = strlen(known[i].octets);
+        if (*used <= length && memcmp(text, known[i].octets, *used) == 0)
+            return known[i].set;
+    }
+    return JIS_UNKNOWN;
+}
+
+/* ISO-2022-JP as mail programs on Windows write it, into Windows' Shift_JIS: they use that set's characters
+ * (circled digits, half-width kana), which the standard (RFC 1468) does not have. False: not even that. */
+static bool jis_to_cp932(const char *text, size_t length, struct buf *out)
+{
+    enum jis_set set = JIS_ASCII;
+    size_t used;
+
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c == 0x1B) {
+            set = jis_escape(text + i + 1, length - i - 1, &used);
+            i += used;
+        } else if (c < 0x80 && (set == JIS_ASCII || c <= ' ' || c == 0x7F)) {
+            buf_byte(out, (char)c);
+        } else if (c < 0x80 && set == JIS_KANA) {
+            buf_byte(out, (char)(c | 0x80));
+        } else if (c < 0x7F && set == JIS_KANJI && i + 1 < length && text[i + 1] > ' ' &&
+                   text[i + 1] < 0x7F) {
+            jis_put(out, c, (unsigned char)text[++i]);
+        } else {
+            return false;
+        }
+        if (set == JIS_UNKNOWN)
+            return false;
+    }
+    return true;
+}
+
+static int jis_to_utf8(const char *text, size_t length, struct buf *out)
+{
+    struct buf cp932 = {0};
+    int error = jis_to_cp932(text, length, &cp932) ? 0 : HK_EINVAL;
+
+    if (cp932.failed)
+        error = HK_ENOMEM;
+    if (error == 0)
+        error = iconv_to_utf8("CP932", cp932.at, cp932.length, out);
+    buf_free(&cp932);
+    return error;
+}
+
+/* What programs mean by these names is the larger set of Windows (as browsers read them). */
+static const char *charset_meant(const char *charset)
+{
+    static const char *const meant[][2] = {
+        {"iso-8859-1", "WINDOWS-1252"},
+        {"shift_jis", "CP932"},
+        {"shift-jis", "CP932"},
+        {"sjis", "CP932"},
+        {"x-sjis", "CP932"},
+        {"euc-jp", "EUC-JP-MS"},
+        {"gb2312", "GB18030"},
+        {"gbk", "GB18030"},
+        {"ks_c_5601-1987", "CP949"},
+        {"euc-kr", "CP949"},
+        {"big5", "BIG5-HKSCS"},
+        {"iso-8859-8-i", "ISO-8859-8"},
+        {"iso-8859-9", "WINDOWS-1254"},
+        {"tis-620", "CP874"},
+    };
+
+    for (size_t i = 0; i < sizeof meant / sizeof meant[0]; i++) {
+        if (strcasecmp(charset, meant[i][0]) == 0)
+            return meant[i][1];
+    }
+    return charset;
+}
+
+int charset_to_utf8(const char *charset, const char *text, size_t length, struct buf *out)
+{
+    size_t from = out->length;
+    int error;
+
+    if (strcasecmp(charset, "iso-2022-jp") == 0)
+        error = jis_to_utf8(text, length, out);
+    else
+        error = iconv_to_utf8(charset_meant(charset), text, length, out);
+    if (error == HK_EINVAL) { /* the larger set lacks it: perhaps the name is meant as it stands */
+        out->length = from;
+        error = iconv_to_utf8(charset, text, length, out);
+    }
+    return error;
 }

@@ -108,6 +108,9 @@ static int read_header(struct reader *r, struct entity *entity)
     struct slice line;
 
     entity->line = r->line + 1;
+    /* The separator line of an mbox: some programs save one message so. */
+    if (r->line == 0 && r->end - r->at > 5 && memcmp(r->at, "From ", 5) == 0)
+        (void)read_line(r, &line);
     while (read_line(r, &line) && line.length > 0) {
         bool continued = line.at[0] == ' ' || line.at[0] == '\t';
         int error = 0;

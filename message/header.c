@@ -4,6 +4,7 @@
  * for its line ends). Everything else is decoded here and written anew. Fields that are made for each copy
  * come first, so that they and the signature lie in one piece of memory.
  */
+#include "drop.h"
 #include "entity.h"
 #include "internal.h"
 #include "signer.h"
@@ -188,6 +189,17 @@ static int refuse_charset(const struct compile *c, const struct entity_field *so
         (int)source->name.length, source->name.at);
 }
 
+/* ISO-2022-JP in a header without encoded-words, as Japanese programs wrote it before RFC 2047. */
+static int jis_decode(struct buf *flat)
+{
+    struct buf utf8 = {0};
+    int error = charset_to_utf8("iso-2022-jp", flat->at, flat->length, &utf8);
+
+    buf_free(flat);
+    *flat = utf8;
+    return error;
+}
+
 /* The value as one line of UTF-8. The display names of an address field are decoded where they
  * are found; a URL has no encoded-words. */
 static int field_decode(const struct entity_field *source, enum field_kind kind, struct buf *text)
@@ -197,9 +209,11 @@ static int field_decode(const struct entity_field *source, enum field_kind kind,
 
     field_unfold(source->value.at, source->value.length, &flat);
     buf_byte(&flat, ' '); /* never empty, so that there is memory to keep */
-    if (kind == FIELD_ADDRESS || kind == FIELD_URL)
+    if (!flat.failed && memmem(flat.at, flat.length, "\x1B$", 2) != NULL)
+        error = jis_decode(&flat);
+    if (error == 0 && (kind == FIELD_ADDRESS || kind == FIELD_URL))
         buf_put(text, flat.at, flat.length);
-    else if (!flat.failed)
+    else if (error == 0 && !flat.failed)
         error = words_decode(flat.at, flat.length, text);
     if (flat.failed || text->failed)
         error = HK_ENOMEM;
@@ -308,10 +322,10 @@ static int field_compile(struct compile *c, const struct entity_field *source, c
     return field_is_done(m, field, at);
 }
 
-static void log_dropped(const struct compile *c, const struct entity_field *field, const char *instead)
+static int note_dropped(const struct compile *c, const struct entity_field *field, const char *instead)
 {
-    log_info("%s:%u: the message's own %.*s is left out: %s", c->path, field->line, (int)field->name.length,
-             field->name.at, instead);
+    return note_add(&c->message->notes, false, "%s:%u: the message's own %.*s is left out: %s", c->path,
+                    field->line, (int)field->name.length, field->name.at, instead);
 }
 
 /* Does the template's own List-Unsubscribe stay? With a tag always; without one only where we have none. */
@@ -322,9 +336,9 @@ static bool unsubscribe_is_own(const struct compile *c, const struct entity *ent
     return value_has_tag(field) || (field != NULL && !c->names.has_unsubscribe_url);
 }
 
-/* Is this field replaced by one of ours? */
-static bool field_is_dropped(const struct compile *c, const struct entity *entity,
-                             const struct entity_field *field, const struct field_rule *rule)
+/* Why a field is replaced by one of ours; NULL: it is not. */
+static const char *field_instead(const struct compile *c, const struct entity *entity,
+                                 const struct entity_field *field, const struct field_rule *rule)
 {
     const char *instead = NULL;
 
@@ -337,9 +351,30 @@ static bool field_is_dropped(const struct compile *c, const struct entity *entit
         instead = "sender.unsubscribe_url stands in its place";
     else if (slice_is(field->name, "List-Unsubscribe-Post") && !unsubscribe_is_own(c, entity))
         instead = "it belongs to a List-Unsubscribe that is not the message's own";
-    if (instead != NULL)
-        log_dropped(c, field, instead);
-    return instead != NULL;
+    return instead;
+}
+
+/* Addresses that every recipient sees: a draft's or a received copy's may not be meant for them. */
+static int note_addresses(const struct compile *c, const struct entity_field *field)
+{
+    bool has_address = memchr(field->value.at, '@', field->value.length) != NULL;
+
+    if (slice_is(field->name, "Disposition-Notification-To") || slice_is(field->name, "Return-Receipt-To") ||
+        slice_is(field->name, "X-Confirm-Reading-To"))
+        return note_add(&c->message->notes, true, "%s:%u: %.*s asks every recipient for a receipt", c->path,
+                        field->line, (int)field->name.length, field->name.at);
+    if (!has_address || value_has_tag(field))
+        return 0;
+    if (slice_is(field->name, "To"))
+        return note_add(&c->message->notes, false,
+                        "%s:%u: To has no tag: every copy shows this address; write To: {{email}} for the "
+                        "recipient's own",
+                        c->path, field->line);
+    if (slice_is(field->name, "Cc"))
+        return note_add(&c->message->notes, false,
+                        "%s:%u: Cc is shown to every recipient, and nobody in it gets a copy", c->path,
+                        field->line);
+    return 0;
 }
 
 static int generated_dynamic(struct compile *c, const struct entity *entity)
@@ -432,6 +467,27 @@ static int content_fields(struct compile *c, const struct entity *entity, const 
     return error;
 }
 
+/* One field of the template; the content fields wait for content_fields(). */
+static int template_field(struct compile *c, const struct entity *entity, size_t number)
+{
+    const struct entity_field *field = &entity->field[number];
+    const struct field_rule *rule = rule_of(field->name);
+    const char *instead;
+    int error;
+
+    if (drop_is_due(field->name))
+        return 0;
+    instead = field_instead(c, entity, field, rule);
+    if (instead != NULL)
+        return note_dropped(c, field, instead);
+    error = field_check(c, entity, number, rule);
+    if (error != 0 || slice_is(field->name, "Content-Type") ||
+        slice_is(field->name, "Content-Transfer-Encoding"))
+        return error;
+    error = note_addresses(c, field);
+    return error != 0 ? error : field_compile(c, field, rule);
+}
+
 int header_compile(struct compile *c, const struct entity *entity, const struct part *root)
 {
     int error = 0;
@@ -440,16 +496,10 @@ int header_compile(struct compile *c, const struct entity *entity, const struct 
         return compile_refuse(c, 1, "the message has no From; write From: Name <local@%s>",
                               signer_from_domain(c->message->signer));
     error = generated_dynamic(c, entity);
-    for (size_t i = 0; i < entity->field_count && error == 0; i++) {
-        const struct entity_field *field = &entity->field[i];
-        const struct field_rule *rule = rule_of(field->name);
-
-        error = field_check(c, entity, i, rule);
-        if (error != 0 || slice_is(field->name, "Content-Type") ||
-            slice_is(field->name, "Content-Transfer-Encoding") || field_is_dropped(c, entity, field, rule))
-            continue;
-        error = field_compile(c, field, rule);
-    }
+    for (size_t i = 0; i < entity->field_count && error == 0; i++)
+        error = template_field(c, entity, i);
+    if (error == 0)
+        error = drop_note(entity, c->path, &c->message->notes);
     if (error == 0)
         error = generated_static(c, entity);
     return error != 0 ? error : content_fields(c, entity, root);

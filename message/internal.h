@@ -17,6 +17,7 @@
 #include "encode.h"
 #include "hikyaku/address.h"
 #include "hikyaku/message.h"
+#include "note.h"
 #include "tag.h"
 #include "word.h"
 
@@ -140,6 +141,8 @@ struct message {
     EVP_MD_CTX *body_prefix;   /* SHA-256 of them */
     EVP_MD_CTX *header_prefix; /* SHA-256 of the static signed fields, which come first in h= */
     struct dkim_form *dkim;    /* one for each key */
+
+    struct note_list notes;
 
     void **kept; /* memory that lives as long as the message */
     size_t kept_count;

@@ -3,6 +3,7 @@
  * Everything ends up 7-bit with lines of at most 998 octets. A part without tags stays as it was written if it
  * is that already; a part with tags becomes UTF-8 in quoted-printable or base64, whichever is shorter.
  */
+#include <ctype.h>
 #include <strings.h>
 
 #include "entity.h"
@@ -30,6 +31,84 @@ static bool charset_is_utf8(const char *charset)
 static bool charset_is_named_utf8(const char *charset)
 {
     return strcasecmp(charset, "utf-8") == 0 || strcasecmp(charset, "utf8") == 0;
+}
+
+/* The octets that a charset's name may have in `charset=NAME`, from `from` on: where they end. */
+static size_t charset_name_end(const char *text, size_t length, size_t from)
+{
+    while (from < length &&
+           (isalnum((unsigned char)text[from]) || (text[from] != 0 && strchr("-_.:+", text[from]) != NULL)))
+        from++;
+    return from;
+}
+
+static size_t skip_octets(const char *text, size_t length, size_t from, const char *octets)
+{
+    while (from < length && text[from] != 0 && strchr(octets, text[from]) != NULL)
+        from++;
+    return from;
+}
+
+/* Append one <meta ...> of an HTML text; a charset that it names becomes UTF-8. */
+static void meta_put(const char *text, size_t length, struct buf *out)
+{
+    for (size_t i = 0; i + 7 < length; i++) {
+        size_t from, end;
+
+        if (strncasecmp(text + i, "charset", 7) != 0)
+            continue;
+        from = skip_octets(text, length, i + 7, " \t\r\n");
+        if (from == length || text[from] != '=')
+            continue;
+        from = skip_octets(text, length, from + 1, " \t\r\n\"'");
+        end = charset_name_end(text, length, from);
+        if (end == from)
+            continue;
+        buf_put(out, text, from);
+        buf_text(out, "UTF-8");
+        buf_put(out, text + end, length - end);
+        return;
+    }
+    buf_put(out, text, length);
+}
+
+/* Append an HTML text that became UTF-8: its <meta charset> has to say so, for programs that believe it more
+ * than Content-Type, and for whoever saves the part. */
+static void html_put(const char *text, size_t length, struct buf *out)
+{
+    size_t from = 0;
+
+    for (size_t i = 0; i + 5 < length; i++) {
+        const char *end;
+
+        if (text[i] != '<' || strncasecmp(text + i + 1, "meta", 4) != 0 ||
+            isalnum((unsigned char)text[i + 5]))
+            continue;
+        end = memchr(text + i, '>', length - i);
+        if (end == NULL)
+            break;
+        buf_put(out, text + from, i - from);
+        meta_put(text + i, (size_t)(end - text) - i, out);
+        from = (size_t)(end - text);
+        i = from;
+    }
+    buf_put(out, text + from, length - from);
+}
+
+/* Put the text of a part that is UTF-8 from now on into it, with CRLF line ends. */
+static void part_put_utf8(const struct entity *entity, const char *text, size_t length, struct part *part)
+{
+    struct buf html = {0};
+
+    part->utf8 = true;
+    if (strcmp(entity->type, "text/html") == 0) {
+        html_put(text, length, &html);
+        part->text.failed |= html.failed;
+        text_normalise(html.at, html.length, &part->text);
+        buf_free(&html);
+    } else {
+        text_normalise(text, length, &part->text);
+    }
 }
 
 /* 7-bit, no NUL, no line over 998 octets? */
@@ -95,10 +174,9 @@ static int part_with_tags(const struct compile *c, const struct entity *entity, 
     struct tag_fault fault;
     int error;
 
-    text_normalise(utf8->at, utf8->length, &part->text);
+    part_put_utf8(entity, utf8->at, utf8->length, part);
     if (part->text.failed)
         return HK_ENOMEM;
-    part->utf8 = true;
     choose_encoding(part);
     error = tag_parse(part->text.at, part->text.length, &c->names, true, &part->tokens, &fault);
     if (error == HK_EINVAL)
@@ -125,9 +203,11 @@ static int part_encode(const struct compile *c, const struct entity *entity, con
 
         if (wrong != 0)
             return refuse_not_utf8(c, entity, wrong);
-        part->utf8 = charset_is_utf8(entity->charset) && !charset_is_named_utf8(entity->charset) &&
-                     !text_is_ascii(decoded->at, decoded->length);
-        text_normalise(decoded->at, decoded->length, &part->text);
+        if (charset_is_utf8(entity->charset) && !charset_is_named_utf8(entity->charset) &&
+            !text_is_ascii(decoded->at, decoded->length))
+            part_put_utf8(entity, decoded->at, decoded->length, part);
+        else
+            text_normalise(decoded->at, decoded->length, &part->text);
         choose_encoding(part);
     }
     if (part->text.failed)
@@ -177,6 +257,25 @@ static int part_find_tags(const struct compile *c, const struct entity *entity, 
     return error;
 }
 
+/* A signed or encrypted part goes out octet for octet: a tag in it could only go out as it is. */
+static int refuse_sealed_tags(const struct compile *c, const struct entity *entity)
+{
+    struct slice body = entity->body;
+    uint32_t line = entity->body_line;
+    size_t at = tag_find(body.at, body.length, 0);
+
+    if (strncmp(entity->type, "multipart/", 10) != 0 || at == body.length ||
+        tag_span(body.at + at, body.length - at) == 0)
+        return 0;
+    for (size_t i = 0; i < at; i++)
+        line += body.at[i] == '\n' || (body.at[i] == '\r' && body.at[i + 1] != '\n') ? 1u : 0u;
+    return compile_refuse(
+        c, line,
+        "this part is %.60s and may not be changed, so a tag in it cannot be filled; send it "
+        "without the signature, or without tags",
+        entity->type);
+}
+
 int part_read(const struct compile *c, const struct entity *entity, struct part *part)
 {
     struct buf decoded = {0};
@@ -187,6 +286,9 @@ int part_read(const struct compile *c, const struct entity *entity, struct part 
     if (is_sealed(entity) && entity->encoding >= ENCODING_QP)
         return compile_refuse(c, entity->line, "a %.60s part may not be %s", entity->type,
                               entity->encoding == ENCODING_QP ? "quoted-printable" : "base64");
+    error = refuse_sealed_tags(c, entity);
+    if (error != 0)
+        return error;
     if (is_text(entity)) {
         body_decode(entity, &decoded);
         error = decoded.failed ? HK_ENOMEM : part_find_tags(c, entity, &decoded, part, &found);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "hikyaku/address.h"
+#include "note.h"
 
 #define KEY_FILE_MAX    65536u
 #define RSA_BITS_MIN    1024 /* RFC 8301 3.2 */
@@ -48,6 +49,7 @@ struct signer {
     EVP_MD *sha256;
     EVP_MD_CTX *body, *header, *spare, *mac;
     char from_domain[DOMAIN_MAX + 1], return_path[DOMAIN_MAX + 1];
+    struct note_list notes;
 };
 
 bool domain_is_aligned(const char *one, const char *other)
@@ -62,12 +64,13 @@ bool domain_is_aligned(const char *one, const char *other)
     return cut == 0 || (longer[cut - 1] == '.' && strchr(shorter, '.') != NULL);
 }
 
-static void warn_mode(const char *path)
+static int note_mode(struct signer *signer, const char *path)
 {
     struct stat st;
 
-    if (stat(path, &st) == 0 && (st.st_mode & 077) != 0)
-        log_warning("%s can be read by others (mode %03o); chmod 600 it", path,
+    if (stat(path, &st) != 0 || (st.st_mode & 077) == 0)
+        return 0;
+    return note_add(&signer->notes, true, "%s can be read by others (mode %03o); chmod 600 it", path,
                     (unsigned)(st.st_mode & 0777));
 }
 
@@ -115,7 +118,7 @@ static int key_ready_rsa(struct dkim_key *key, const EVP_MD *sha256)
     return 0;
 }
 
-static int key_check(struct dkim_key *key, const char *path, const EVP_MD *sha256, struct hk_why *why)
+static int key_check(struct signer *signer, struct dkim_key *key, const char *path, struct hk_why *why)
 {
     int bits = EVP_PKEY_get_bits(key->pkey);
 
@@ -129,10 +132,12 @@ static int key_check(struct dkim_key *key, const char *path, const EVP_MD *sha25
     if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX)
         return why_set(why, HK_EINVAL, "%s: an RSA key of %d bits; it has to have %d to %d (2048 is usual)",
                        path, bits, RSA_BITS_MIN, RSA_BITS_MAX);
-    if (bits < RSA_BITS_GOOD)
-        log_warning("%s: an RSA key of %d bits is weak; 2048 is what receivers expect", path, bits);
+    if (bits < RSA_BITS_GOOD &&
+        note_add(&signer->notes, true, "%s: an RSA key of %d bits is weak; 2048 is what receivers expect",
+                 path, bits) != 0)
+        return HK_ENOMEM;
     key->is_rsa = true;
-    return key_ready_rsa(key, sha256);
+    return key_ready_rsa(key, signer->sha256);
 }
 
 static bool selector_is_valid(const char *selector)
@@ -168,10 +173,9 @@ static int key_load(const struct config *config, const struct cfg_dkim *from, st
             config->file, from->selector, key->domain, signer->from_domain, signer->from_domain);
     (void)snprintf(key->selector, sizeof key->selector, "%s", from->selector);
     error = key_read(from->key_file, &key->pkey, why);
-    if (error != 0)
-        return error;
-    warn_mode(from->key_file);
-    return key_check(key, from->key_file, signer->sha256, why);
+    if (error == 0)
+        error = note_mode(signer, from->key_file);
+    return error != 0 ? error : key_check(signer, key, from->key_file, why);
 }
 
 static int hash_of(const struct signer *signer, EVP_MD_CTX *ctx, const void *bytes, size_t length,
@@ -262,7 +266,7 @@ static int secrets_load(const struct config *config, struct signer *signer, stru
     error = hk_read_file(path, KEY_FILE_MAX, &text, &length, why);
     if (error != 0)
         return error;
-    warn_mode(path);
+    error = note_mode(signer, path);
     for (char *p = text; p != NULL && error == 0; p = next) {
         next = strchr(p, '\n');
         error = secret_line(signer, p, next != NULL ? (size_t)(next - p) : strlen(p), path, ++line, why);
@@ -312,10 +316,11 @@ static int sender_check(const struct config *config, struct signer *signer, stru
             why, HK_EINVAL,
             "%s: sender.unsubscribe_url: write https://HOST/..., ASCII without blanks, at most %d characters",
             config->file, UNSUBSCRIBE_MAX);
-    if (url != NULL && strncmp(url, "https://", 8) != 0)
-        log_warning(
-            "%s: sender.unsubscribe_url is not https: no List-Unsubscribe-Post (RFC 8058 wants https)",
-            config->file);
+    if (url != NULL && strncmp(url, "https://", 8) != 0 &&
+        note_add(&signer->notes, true,
+                 "%s: sender.unsubscribe_url is not https: no List-Unsubscribe-Post (RFC 8058 wants https)",
+                 config->file) != 0)
+        return HK_ENOMEM;
     if (list_id != NULL && (!is_visible_ascii(list_id) || list_id[0] == 0 || strlen(list_id) > DOMAIN_MAX))
         return why_set(why, HK_EINVAL, "%s: sender.list_id: write a domain name such as news.%s",
                        config->file, signer->from_domain);
@@ -344,8 +349,10 @@ static int signer_fill(const struct config *config, struct signer *signer, struc
     if (error == 0)
         error = secrets_load(config, signer, why);
     if (error == 0 && config->dkim_count == 0)
-        log_warning("%s: no dkim section: messages are not signed, and big receivers refuse unsigned mail",
-                    config->file);
+        error =
+            note_add(&signer->notes, true,
+                     "%s: no dkim section: messages are not signed, and big receivers refuse unsigned mail",
+                     config->file);
     signer->key = calloc(config->dkim_count + 1, sizeof *signer->key);
     if (signer->key == NULL)
         return HK_ENOMEM;
@@ -392,7 +399,14 @@ void signer_free(struct signer *signer)
     EVP_MD_CTX_free(signer->spare);
     EVP_MD_CTX_free(signer->mac);
     EVP_MD_free(signer->sha256);
+    note_list_free(&signer->notes);
     free(signer);
+}
+
+const struct note *signer_notes(const struct signer *signer, size_t *count)
+{
+    *count = signer->notes.count;
+    return signer->notes.at;
 }
 
 const EVP_MD *signer_sha256(const struct signer *signer)

@@ -3,6 +3,8 @@
 
 #include "encode.h"
 
+#include <strings.h>
+
 #define ENCODED_WORD_MAX  75 /* RFC 2047 2 */
 #define ENCODED_LINE_MAX  76
 #define ENCODED_FRAME     12 /* "=?UTF-8?B?" and "?=" */
@@ -280,53 +282,71 @@ static bool encoded_word_read(const char *text, size_t length, struct encoded_wo
     return true;
 }
 
-static int encoded_word_decode(const struct encoded_word *word, struct buf *out)
+/* Append the octets of the word, still in its charset. */
+static void encoded_word_octets(const struct encoded_word *word, struct buf *out)
 {
-    struct buf octets = {0}, spaced = {0};
-    int error;
+    struct buf spaced = {0};
 
     if (word->base64) {
-        base64_decode(word->text, word->text_length, &octets);
-    } else {
-        for (size_t i = 0; i < word->text_length; i++)
-            buf_text(&spaced, word->text[i] == '_' ? "=20" : (const char[]){word->text[i], 0});
-        qp_decode(spaced.at, spaced.length, &octets);
+        base64_decode(word->text, word->text_length, out);
+        return;
     }
-    error = octets.failed || spaced.failed ? HK_ENOMEM
-                                           : charset_to_utf8(word->charset, octets.at, octets.length, out);
-    buf_free(&octets);
+    for (size_t i = 0; i < word->text_length; i++)
+        buf_text(&spaced, word->text[i] == '_' ? "=20" : (const char[]){word->text[i], 0});
+    out->failed |= spaced.failed;
+    qp_decode(spaced.at, spaced.length, out);
     buf_free(&spaced);
+}
+
+/* Where the encoded-word behind blanks begins, or length. */
+static size_t next_word(const char *text, size_t length, size_t from)
+{
+    while (from < length && (text[from] == ' ' || text[from] == '\t'))
+        from++;
+    return from;
+}
+
+/* Decode the encoded-words that stand side by side from *at on, moving *at behind the last. Those of one
+ * charset are taken together: programs cut a character in two between them, against RFC 2047 5. */
+static int words_run(const char *text, size_t length, size_t *at, struct buf *out)
+{
+    struct encoded_word word, next;
+    struct buf octets = {0};
+    bool more = encoded_word_read(text + *at, length - *at, &word);
+    int error = 0;
+
+    while (more && error == 0) {
+        size_t behind = next_word(text, length, *at + word.length);
+
+        encoded_word_octets(&word, &octets);
+        *at += word.length;
+        more = encoded_word_read(text + behind, length - behind, &next);
+        if (!more || strcasecmp(next.charset, word.charset) != 0) {
+            error = octets.failed ? HK_ENOMEM : charset_to_utf8(word.charset, octets.at, octets.length, out);
+            octets.length = 0;
+        }
+        if (more) {
+            *at = behind;
+            word = next;
+        }
+    }
+    buf_free(&octets);
     return error;
 }
 
 int words_decode(const char *text, size_t length, struct buf *out)
 {
-    size_t blanks = 0; /* blanks just copied behind an encoded-word */
-    bool after = false;
-
     for (size_t i = 0; i < length;) {
         struct encoded_word word;
 
         if (encoded_word_read(text + i, length - i, &word)) {
-            int error;
+            int error = words_run(text, length, &i, out);
 
-            if (after)
-                out->length -= blanks;
-            error = encoded_word_decode(&word, out);
             if (error != 0)
                 return error;
-            i += word.length;
-            after = true;
-            blanks = 0;
             continue;
         }
-        if (text[i] == ' ' || text[i] == '\t')
-            blanks++;
-        else
-            after = false;
         buf_byte(out, text[i++]);
-        if (!after)
-            blanks = 0;
     }
     return out->failed ? HK_ENOMEM : 0;
 }

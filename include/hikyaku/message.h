@@ -15,6 +15,14 @@
 #include "hikyaku/config.h"
 #include "hikyaku/segment.h"
 
+/* What is worth a word though nothing is wrong. Nothing in message/ writes to the log: the one command that
+ * makes a campaign says it, and the workers, who compile the same message, do not. One line, no line end. */
+struct note {
+    bool is_warning;
+    char *text;
+};
+void notes_log(const struct note *notes, size_t count);
+
 #define MESSAGE_TEMPLATE_MAX (40u * 1024 * 1024) /* bytes of a template file */
 #define MESSAGE_COPY_MAX     (50u * 1024 * 1024) /* bytes of one rendered copy */
 
@@ -23,10 +31,10 @@
 struct signer;
 /* Reads the files the configuration names. Refuses keys that are missing, unreadable, shorter than 1024 bits,
  * or of a domain that does not align with sender.from_domain (same organisational tree: equal, or one is a
- * parent of the other). A key file that others can read is a warning in the log. No dkim section: unsigned,
- * with a warning. */
+ * parent of the other). A key file that others can read, a weak key, no dkim section (unsigned): a note. */
 int signer_load(const struct config *config, struct signer **out, struct hk_why *why) HK_MUST_USE;
 void signer_free(struct signer *signer);
+const struct note *signer_notes(const struct signer *signer, size_t *count);
 
 /* VERP (RFC 3696 safe characters only): "b-" campaign/recipient token and HMAC "@" return_path. The token
  * carries the campaign id, segment, index, a key id and a truncated HMAC-SHA256, in at most 64 octets of
@@ -52,12 +60,14 @@ struct message;
 
 /* Compile template bytes (`path` is for the words in why: "PATH:LINE: ..."). Tags are the columns and the
  * built-in email, campaign, unsubscribe_url, message_id; one without a column is an error. Headers the sender
- * makes itself (Message-ID, Date, Bcc, DKIM-Signature, Return-Path) are dropped, each with a word in the log
- * at info level. The signer and the configuration have to outlive the message. */
+ * makes itself (Message-ID, Date, Bcc, DKIM-Signature, Return-Path) are dropped, and so is what a mail program
+ * or the way to a mailbox left in a draft or a received copy; a note says which. The signer and the configuration have to outlive the message. */
 int message_compile(const char *path, const char *bytes, size_t length, const struct config *config,
                     const struct signer *signer, const char *campaign, const char *const *column,
                     uint32_t column_count, struct message **out, struct hk_why *why) HK_MUST_USE;
 void message_free(struct message *message);
+/* What was left out, and what the sender may not have meant. */
+const struct note *message_notes(const struct message *message, size_t *count);
 
 /* One copy: memory that is used again from copy to copy, one for each session that holds a copy. */
 struct copy {

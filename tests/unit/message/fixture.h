@@ -65,7 +65,7 @@ static inline int fixture_open(void **state)
     return 0;
 }
 
-/* Standard error into a file, and what was written there: the log is a promise too. */
+/* Standard error into a file, and what was written there: the notes are a promise too. */
 static inline int log_capture_begin(void)
 {
     FILE *file = tmpfile();
@@ -141,10 +141,13 @@ static inline const char *rendered_record(struct fixture *f, const char *templat
 {
     struct message *message;
     struct copy copy = {0};
-    size_t used = 0;
+    size_t used = 0, notes;
+    const struct note *note;
 
     if (fixture_compile(f, template, strlen(template), &message) != 0)
         fail_msg("%s", f->why.text);
+    note = message_notes(message, &notes);
+    notes_log(note, notes);
     assert_int_equal(message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy), 0);
     f->text = hk_xrealloc(f->text, copy.bytes + 1, 1);
     for (size_t i = 0; i < copy.iov_count; i++) {

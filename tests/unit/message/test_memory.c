@@ -45,11 +45,14 @@ char *__wrap_strndup(const char *text, size_t length)
 }
 
 static const char template[] =
+    "Received: from x\r\nMessage-ID: <old@x>\r\nCc: c@example.com\r\nX-Jis: \x1B$B;3ED\x1B(B\r\n"
+    "X-Cut: =?ISO-2022-JP?B?GyRCOzNFRBsoQg==?= =?UTF-8?Q?=E6?= =?UTF-8?Q?=97=A5?= {{name}}\r\n"
     "From: 飛脚 {{name}} <a@example.com>\r\nTo: {{name}} <{{email}}>\r\nReply-To: {{city}}, b@example.com\r\n"
     "Subject: =?UTF-8?B?44GT?= {{name}}\r\nX-Long: 日本 {{#name}}{{city}}{{/name}}\r\n"
     "Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\nDear {{name}},\r\n.\r\n{{city}}\r\n"
     "--b\r\nContent-Type: text/html; charset=iso-2022-jp\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-    "PGI+e3tuYW1lfX08L2I+\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    "PG1ldGEgY2hhcnNldD1pc28tMjAyMi1qcD57e25hbWV9fTwvYj4=\r\n--b\r\nContent-Type: text/plain; "
+    "charset=utf-8\r\n\r\n"
     "日本語の本文がここにあり、六十オクテットより長いので三回まで符号化されるはずです。{{name}} "
     "終わり\r\n--b\r\n"
     "Content-Type: text/plain; charset=x-none\r\n\r\n.stuffed\r\n--b--\r\n";

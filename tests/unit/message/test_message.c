@@ -77,6 +77,157 @@ static void the_templates_own_envelope_headers_are_left_out_with_a_word(void **s
         assert_non_null(strstr(words, said[i]));
 }
 
+static void what_a_mailbox_and_a_mail_program_wrote_is_left_out_in_a_note_each(void **state)
+{
+    struct fixture *f = *state;
+    int kept = log_capture_begin();
+    const char *text = rendered(
+        f,
+        "Delivered-To: me@example.com\r\nReceived: from a\r\n by b; now\r\nReceived: from c\r\n"
+        "ARC-Seal: i=1\r\nAuthentication-Results: mx; dkim=pass\r\nX-MS-Exchange-Organization-SCL: 1\r\n"
+        "Resent-From: x@example.com\r\nResent-To: y@example.com\r\n" FROM
+        "To: Me <me@example.com>\r\nCc: you@example.com\r\nX-Mailer: Apple Mail (2.3)\r\nX-Unsent: 1\r\n"
+        "Thread-Index: AQHa\r\nDisposition-Notification-To: a@example.com\r\nX-Ours: kept\r\n"
+        "X-SES-CONFIGURATION-SET: ours\r\nSubject: s\r\n\r\nx\r\n",
+        "", "");
+    const char *words = log_capture_end(kept);
+    static const char *const said[] = {
+        "m.eml: left out, written on the way to a mailbox (6): Delivered-To, Received, ARC-Seal, "
+        "Authentication-Results, X-MS-Exchange-Organization-SCL\n",
+        "m.eml: left out, written by one who sent it on (2): Resent-From, Resent-To\n",
+        "m.eml: left out, a mail program's own marks (3): X-Mailer, X-Unsent, Thread-Index\n",
+        "m.eml:11: To has no tag",
+        "m.eml:12: Cc is shown to every recipient",
+        "warning test: m.eml:16: Disposition-Notification-To asks every recipient for a receipt"};
+    static const char *const gone[] = {"Delivered-To",
+                                       "Received",
+                                       "ARC-Seal",
+                                       "Authentication-Results",
+                                       "X-MS-Exchange-Organization-SCL",
+                                       "Resent-From",
+                                       "Resent-To",
+                                       "X-Mailer",
+                                       "X-Unsent",
+                                       "Thread-Index"};
+
+    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
+        assert_null(header_of(text, gone[i]));
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        if (strstr(words, said[i]) == NULL)
+            fail_msg("not said: %s\nbut: %s", said[i], words);
+    }
+    assert_string_equal(header_of(text, "To"), "Me <me@example.com>");
+    assert_string_equal(header_of(text, "X-Ours"), "kept");
+    assert_string_equal(header_of(text, "X-SES-CONFIGURATION-SET"), "ours");
+    assert_string_equal(header_of(text, "Disposition-Notification-To"), "a@example.com");
+}
+
+static void more_names_than_a_note_holds_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    char template[8192] = FROM;
+    size_t used = strlen(template);
+    const char *words;
+    int kept;
+
+    for (unsigned i = 0; i < 60; i++)
+        used += (size_t)snprintf(template + used, sizeof template - used,
+                                 "X-MS-Exchange-CrossTenant-Number-%u: x\r\n", i);
+    (void)snprintf(template + used, sizeof template - used, "\r\nx\r\n");
+    kept = log_capture_begin();
+    (void)rendered(f, template, "", "");
+    words = log_capture_end(kept);
+    assert_non_null(strstr(words, "(60): X-MS-Exchange-CrossTenant-Number-0, "));
+    assert_non_null(strstr(words, " more\n"));
+}
+
+static void an_mbox_line_in_front_is_no_header(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_string_equal(
+        header_of(rendered(f, "From - Tue Nov 24 09:00:00 2026\r\n" FROM "Subject: s\r\n\r\nx", "", ""),
+                  "Subject"),
+        "s");
+    refused(f, "From - Tue Nov 24 09:00:00 2026\r\n" FROM "oops\r\n\r\nx",
+            "m.eml:3: not a header field; write \"Name: value\", and an empty line between header and text");
+}
+
+static void encoded_words_of_any_charset_are_read_around_tags(void **state)
+{
+    struct fixture *f = *state;
+
+    header_is(f, "Subject: =?ISO-2022-JP?B?GyRCOzNFRBsoQg==?= {{name}}", "Ann", "", "Subject",
+              "=?UTF-8?B?5bGx55SwIEFubg==?=");
+    /* U+2460 and U+3231 are in the set of Windows only. */
+    header_is(f, "Subject: {{name}} =?iso-2022-jp?B?GyRCLSEtahsoQg==?=", "1", "", "Subject",
+              "=?UTF-8?B?MSDikaDjiLE=?=");
+    /* A character cut in two between words of one charset. */
+    header_is(f, "Subject: =?UTF-8?B?6aOb6IQ=?= =?UTF-8?B?mg==?= {{name}}", "x", "", "Subject",
+              "=?UTF-8?B?6aOb6ISaIHg=?=");
+    header_is(f, "Subject: =?shift_jis?B?h0A=?= =?UTF-8?Q?{{name}}?=", "x", "", "Subject",
+              "=?UTF-8?B?4pGgeA==?=");
+    /* Not encoded at all. */
+    header_is(f, "Subject: \x1B$B;3ED\x1B(B", "", "", "Subject", "=?UTF-8?B?5bGx55Sw?=");
+    header_is(f, "To: \x1B$B;3ED\x1B(B <{{email}}>", "", "", "To", "=?UTF-8?B?5bGx55Sw?= <user@example.net>");
+    refused(f, FROM "Subject: \x1B$B;\x1B(B {{name}}\r\n\r\nx",
+            "m.eml:2: Subject is not UTF-8, or has an encoded-word of an unknown charset; write it in UTF-8");
+}
+
+static void iso_2022_jp_stays_without_tags_and_becomes_utf8_with(void **state)
+{
+    struct fixture *f = *state;
+    static const char type[] = FROM "Content-Type: text/plain; charset=ISO-2022-JP\r\n\r\n";
+    char template[512];
+
+    (void)snprintf(template, sizeof template, "%s\x1B$B-!;3ED\x1B(I12\x1B(B\r\n", type);
+    assert_string_equal(body_of(rendered(f, template, "", "")), "\x1B$B-!;3ED\x1B(I12\x1B(B\r\n");
+    assert_string_equal(header_of(f->text, "Content-Type"), "text/plain; charset=ISO-2022-JP");
+    (void)snprintf(template, sizeof template, "%s\x1B$B-!;3ED\x1B(I12\x1B(B {{name}}\r\n", type);
+    /* The quoted-printable or base64 of the circled 1, Yamada, and two half-width kana. */
+    assert_string_equal(body_of(rendered(f, template, "!", "")), "4pGg5bGx55Sw772x772yICENCg==\r\n");
+    assert_string_equal(header_of(f->text, "Content-Type"), "text/plain; charset=UTF-8");
+}
+
+static void a_meta_charset_says_what_the_part_becomes(void **state)
+{
+    struct fixture *f = *state;
+    static const char type[] = FROM "Content-Type: text/html; charset=windows-1252\r\n\r\n";
+    char template[512];
+
+    (void)snprintf(template, sizeof template,
+                   "%s<META charset = 'windows-1252'><metal charset=x>{{name}}\x96\r\n", type);
+    assert_non_null(strstr(rendered(f, template, "", ""), "<META charset =3D 'UTF-8'><metal charset=3Dx>"));
+    (void)snprintf(
+        template, sizeof template,
+        "%s<meta http-equiv=\"Content-Type\" content=\"text/html; charset=windows-1252\">{{name}}\r\n", type);
+    (void)rendered(f, template, "", "");
+    assert_non_null(strstr(f->text, "charset=3DUTF-8"));
+    assert_null(strstr(f->text, "1252"));
+    (void)snprintf(template, sizeof template, "%s<meta name=charset content=x>{{name}}<meta charset", type);
+    assert_non_null(
+        strstr(rendered(f, template, "", ""), "<meta name=3Dcharset content=3Dx>=\r\n<meta charset"));
+    (void)snprintf(template, sizeof template, "%s<meta charset=windows-1252>\x96\r\n", type);
+    assert_non_null(strstr(rendered(f, template, "", ""), "<meta charset=3Dwindows-1252>=96"));
+}
+
+static void a_signed_part_passes_untouched_or_is_refused_for_its_tags(void **state)
+{
+    struct fixture *f = *state;
+    static const char sealed[] = FROM "Content-Type: multipart/signed; boundary=b; micalg=sha-256;\r\n"
+                                      " protocol=\"application/pkcs7-signature\"\r\n\r\n"
+                                      "preamble\r\n--b\r\nContent-Type: text/plain\r\n\r\n%s\r\n--b\r\n"
+                                      "Content-Type: application/pkcs7-signature\r\n\r\nMII=\r\n--b--\r\n";
+    char template[1024];
+
+    (void)snprintf(template, sizeof template, sealed, "not a tag: {{ }\r\ntrailing \t");
+    assert_string_equal(body_of(rendered(f, template, "", "")), body_of(template));
+    (void)snprintf(template, sizeof template, sealed, "Dear {{name}}");
+    refused(f, template,
+            "m.eml:9: this part is multipart/signed and may not be changed, so a tag in it cannot be filled; "
+            "send it without the signature, or without tags");
+}
+
 static void a_value_cannot_add_a_header(void **state)
 {
     struct fixture *f = *state;
@@ -392,6 +543,13 @@ int main(void)
         cmocka_unit_test(a_copy_has_the_headers_that_a_message_needs),
         cmocka_unit_test(two_recipients_never_share_a_message_id),
         cmocka_unit_test(the_templates_own_envelope_headers_are_left_out_with_a_word),
+        cmocka_unit_test(what_a_mailbox_and_a_mail_program_wrote_is_left_out_in_a_note_each),
+        cmocka_unit_test(more_names_than_a_note_holds_are_counted),
+        cmocka_unit_test(an_mbox_line_in_front_is_no_header),
+        cmocka_unit_test(encoded_words_of_any_charset_are_read_around_tags),
+        cmocka_unit_test(iso_2022_jp_stays_without_tags_and_becomes_utf8_with),
+        cmocka_unit_test(a_meta_charset_says_what_the_part_becomes),
+        cmocka_unit_test(a_signed_part_passes_untouched_or_is_refused_for_its_tags),
         cmocka_unit_test(a_value_cannot_add_a_header),
         cmocka_unit_test(text_that_is_not_ascii_is_an_encoded_word),
         cmocka_unit_test(a_long_header_is_folded),

@@ -201,12 +201,18 @@ static void a_file_that_others_can_read_and_no_key_are_warned_of(void **state)
 {
     struct fixture *f = *state;
     struct signer *signer;
+    const struct note *note;
     const char *words;
+    size_t notes;
     int kept;
 
     assert_int_equal(chmod(f->verp, 0644), 0);
     kept = log_capture_begin();
     assert_int_equal(signer_load(&f->config, &signer, &f->why), 0);
+    assert_string_equal(log_capture_end(kept), "");
+    kept = log_capture_begin();
+    note = signer_notes(signer, &notes);
+    notes_log(note, notes);
     words = log_capture_end(kept);
     signer_free(signer);
     assert_int_equal(chmod(f->verp, 0600), 0);
