@@ -209,3 +209,16 @@ void domains_sweep(struct node *node)
         free(domain);
     }
 }
+
+void domains_close(struct node *node)
+{
+    size_t cursor = 0;
+    struct domain *domain, *next;
+
+    for (domain = table_next(&node->domains, &cursor, NULL); domain != NULL; domain = next) {
+        next = table_next(&node->domains, &cursor, &domain->link);
+        queue_clear(&domain->queue);
+        free(domain);
+    }
+    table_clear(&node->domains);
+}

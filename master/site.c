@@ -72,7 +72,7 @@ static uint32_t lane_sources(const struct config *config, uint16_t *source, uint
 static struct site *site_get(struct node *node, const char *name, const struct cfg_provider *provider)
 {
     struct site *site = table_find(&node->sites, name);
-    uint16_t source[64];
+    uint16_t source[64] = {0};
 
     if (site != NULL)
         return site;
@@ -112,6 +112,22 @@ static bool site_is_at_rest(const struct site *site, uint64_t now_us)
     return true;
 }
 
+static void dest_free(struct dest *dest)
+{
+    queue_clear(&dest->queue);
+    free(dest->hosts);
+    free(dest->name);
+    free(dest);
+}
+
+static void site_free(struct site *site)
+{
+    ev_timer_stop(site->node->loop, &site->timer);
+    free(site->lane);
+    free(site->name);
+    free(site);
+}
+
 void sites_sweep(struct node *node)
 {
     uint64_t now_us = clock_now_us();
@@ -123,11 +139,26 @@ void sites_sweep(struct node *node)
         if (!site_is_at_rest(site, now_us))
             continue;
         table_remove(&node->sites, &site->link);
-        ev_timer_stop(node->loop, &site->timer);
-        free(site->lane);
-        free(site->name);
-        free(site);
+        site_free(site);
     }
+}
+
+void sites_close(struct node *node)
+{
+    size_t cursor = 0;
+    struct site *site, *next;
+
+    for (site = table_next(&node->sites, &cursor, NULL); site != NULL; site = next) {
+        struct dest *dest, *following;
+        next = table_next(&node->sites, &cursor, &site->link);
+        for (dest = TAILQ_FIRST(&site->dests); dest != NULL; dest = following) {
+            following = TAILQ_NEXT(dest, of_site);
+            dest_free(dest);
+        }
+        site_free(site);
+    }
+    table_clear(&node->sites);
+    table_clear(&node->dests);
 }
 
 /* ---- destinations ---- */
@@ -224,9 +255,7 @@ void dest_forget(struct dest *dest)
         return;
     TAILQ_REMOVE(&dest->site->dests, dest, of_site);
     table_remove(&dest->site->node->dests, &dest->link);
-    free(dest->hosts);
-    free(dest->name);
-    free(dest);
+    dest_free(dest);
 }
 
 void dest_enqueue(struct dest *dest, struct run run, bool first)

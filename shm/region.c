@@ -176,6 +176,14 @@ static bool sizes_are_sane(const struct region_sizes *s)
            (s->ring_slots & (s->ring_slots - 1)) == 0;
 }
 
+static bool same_layout(const struct region_header *a, const struct region_header *b)
+{
+    return a->bytes == b->bytes && a->campaigns_at == b->campaigns_at &&
+           a->destinations_at == b->destinations_at && a->workers_at == b->workers_at &&
+           a->worker_stride == b->worker_stride && a->down_at == b->down_at && a->up_at == b->up_at &&
+           a->flights_at == b->flights_at && a->conns_at == b->conns_at && a->counters_at == b->counters_at;
+}
+
 static bool region_is_whole(const struct region *region)
 {
     struct region_header want = *region->header;
@@ -184,7 +192,7 @@ static bool region_is_whole(const struct region *region)
         !sizes_are_sane(&want.sizes) || memchr(want.boot_id, '\0', sizeof want.boot_id) == NULL)
         return false;
     layout(&want);
-    if (want.bytes != region->bytes || memcmp(&want, region->header, sizeof want) != 0)
+    if (want.bytes != region->bytes || !same_layout(&want, region->header))
         return false;
     for (uint32_t w = 0; w < want.sizes.workers; w++)
         if (!ring_is_valid(region_down(region, w), want.sizes.ring_slots) ||

@@ -30,7 +30,7 @@ uint8_t *store_numbers_out(const uint32_t *number, uint32_t count);
 uint32_t *store_numbers_in(const char *bytes, uint32_t count);
 
 /* What HGETALL {c}:n says (an array of strings), pending counted. HK_ECHANGED when it cannot be. */
-int counts_read(const redisReply *reply, const struct manifest *manifest, uint64_t counts[LEDGER_STATES_COUNT],
-                uint64_t *attempts, struct hk_why *why) HK_MUST_USE;
+int counts_read(const redisReply *reply, const struct manifest *manifest,
+                uint64_t counts[LEDGER_STATES_COUNT], uint64_t *attempts, struct hk_why *why) HK_MUST_USE;
 
 #endif

@@ -10,18 +10,18 @@
 #include "hikyaku/base.h"
 #include "hikyaku/region.h"
 
-#define REPLY_CLASSES(X)                                                                    \
-    X(NONE, "")                                                                             \
-    X(MAILBOX_UNKNOWN, "mailbox-unknown")                                                   \
-    X(RECIPIENT_REFUSED, "recipient-refused")                                               \
-    X(MAILBOX_INACTIVE, "mailbox-inactive")                                                 \
-    X(MAILBOX_FULL, "mailbox-full")                                                         \
-    X(DOMAIN_INVALID, "domain-invalid") X(CONTENT_POLICY, "content-policy")                 \
-        X(SENDER_BLOCKED, "sender-blocked") X(AUTH_SECURITY, "auth-security")               \
-            X(RATE_LIMITED, "rate-limited") X(TOO_LARGE, "too-large") X(NETWORK, "network") \
-                X(SYSTEM, "system") X(UNKNOWN, "unknown") X(COMPLAINT, "complaint")         \
-                    X(AUTOREPLY, "autoreply") X(DELIVERED, "delivered")                     \
-                        X(PROVIDER_SUPPRESSED, "provider-suppressed")
+/* clang-format off */
+#define REPLY_CLASSES(X)                                                                                     \
+    X(NONE, "")                                    X(MAILBOX_UNKNOWN, "mailbox-unknown")                     \
+    X(RECIPIENT_REFUSED, "recipient-refused")      X(MAILBOX_INACTIVE, "mailbox-inactive")                   \
+    X(MAILBOX_FULL, "mailbox-full")                X(DOMAIN_INVALID, "domain-invalid")                       \
+    X(CONTENT_POLICY, "content-policy")            X(SENDER_BLOCKED, "sender-blocked")                       \
+    X(AUTH_SECURITY, "auth-security")              X(RATE_LIMITED, "rate-limited")                           \
+    X(TOO_LARGE, "too-large")                      X(NETWORK, "network")                                     \
+    X(SYSTEM, "system")                            X(UNKNOWN, "unknown")                                     \
+    X(COMPLAINT, "complaint")                      X(AUTOREPLY, "autoreply")                                 \
+    X(DELIVERED, "delivered")                      X(PROVIDER_SUPPRESSED, "provider-suppressed")
+/* clang-format on */
 enum reply_class {
 #define REPLY_CLASS_ENUM(name, words) CLASS_##name,
     REPLY_CLASSES(REPLY_CLASS_ENUM)

@@ -31,11 +31,11 @@
 #define REGION_REPLY_TEXT    1024u
 
 /* SMTP phases as the event log names them (design 14). */
-#define SMTP_LOG_PHASES(X) \
-    X(CONNECT, "connect")  \
-    X(BANNER, "banner")    \
-    X(EHLO, "ehlo")        \
-    X(STARTTLS, "starttls") X(AUTH, "auth") X(MAIL, "mail") X(RCPT, "rcpt") X(DATA, "data") X(DOT, "dot")
+/* clang-format off */
+#define SMTP_LOG_PHASES(X)                                                                                   \
+    X(CONNECT, "connect")   X(BANNER, "banner")   X(EHLO, "ehlo")   X(STARTTLS, "starttls")                  \
+    X(AUTH, "auth")         X(MAIL, "mail")       X(RCPT, "rcpt")   X(DATA, "data")   X(DOT, "dot")
+/* clang-format on */
 enum log_phase {
 #define LOG_PHASE_ENUM(name, words) LOG_PHASE_##name,
     SMTP_LOG_PHASES(LOG_PHASE_ENUM)
@@ -143,10 +143,11 @@ struct region_campaign {
 };
 
 /* Counted by one worker, read by anybody: relaxed. */
-#define COUNTERS(X)     \
-    X(connects)         \
-    X(connect_failures) \
-    X(tls_handshakes) X(tls_resumed) X(messages) X(bytes_out) X(replies) X(loop_turns) X(bugs_contained)
+/* clang-format off */
+#define COUNTERS(X)                                                                                          \
+    X(connects)   X(connect_failures)   X(tls_handshakes)   X(tls_resumed)   X(messages)                     \
+    X(bytes_out)  X(replies)            X(loop_turns)       X(bugs_contained)
+/* clang-format on */
 struct counters {
 #define COUNTER_FIELD(name) _Atomic uint64_t name;
     COUNTERS(COUNTER_FIELD)

@@ -29,13 +29,12 @@
 #include "hikyaku/classify.h"
 #include "hikyaku/config.h"
 
-#define LEDGER_STATES(X)    \
-    X(PENDING, "pending")   \
-    X(SENDING, "sending")   \
-    X(SENT, "sent")         \
-    X(DEFERRED, "deferred") \
-    X(BOUNCED, "bounced")   \
-    X(EXPIRED, "expired") X(SUPPRESSED, "suppressed") X(UNKNOWN, "unknown") X(CANCELLED, "cancelled")
+/* clang-format off */
+#define LEDGER_STATES(X)                                                                                     \
+    X(PENDING, "pending")   X(SENDING, "sending")       X(SENT, "sent")        X(DEFERRED, "deferred")       \
+    X(BOUNCED, "bounced")   X(EXPIRED, "expired")       X(SUPPRESSED, "suppressed")                          \
+    X(UNKNOWN, "unknown")   X(CANCELLED, "cancelled")
+/* clang-format on */
 enum ledger_state {
 #define LEDGER_STATE_ENUM(name, words) LEDGER_##name,
     LEDGER_STATES(LEDGER_STATE_ENUM)

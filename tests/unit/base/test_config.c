@@ -20,7 +20,7 @@ static char path[128];
 static int make_directory(void **state)
 {
     (void)state;
-    strcpy(directory, "/tmp/hk-config-XXXXXX");
+    snprintf(directory, sizeof directory, "%s", "/tmp/hk-config-XXXXXX");
     if (mkdtemp(directory) == NULL)
         return -1;
     snprintf(path, sizeof path, "%s/c.conf", directory);
