@@ -273,7 +273,7 @@ static void bit_set(struct span *span, uint32_t at)
 static void run_flush(struct campaign *campaign, struct run *run, uint32_t domain)
 {
     if (run->count > 0)
-        domain_enqueue(campaign->node, campaign, domain, *run);
+        run_admit(campaign, *run, domain);
     run->count = 0;
 }
 

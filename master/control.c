@@ -76,6 +76,15 @@ static json_t *run_reply(struct node *node, const char *id)
     return json_pack("{s:b}", "ok", 1);
 }
 
+/* Read a piece of what commands have changed. "more": ask again until there is none. */
+static json_t *suppress_reply(struct node *node)
+{
+    struct hk_why why;
+    int rc = suppression_poll(node, &why);
+
+    return rc < 0 ? error_reply(why.text, EXIT_NEEDED) : json_pack("{s:b,s:b}", "ok", 1, "more", rc > 0);
+}
+
 static json_t *answer(struct node *node, const char *text, size_t length)
 {
     json_t *request = json_loadb(text, length, 0, NULL), *reply;
@@ -88,6 +97,8 @@ static json_t *answer(struct node *node, const char *text, size_t length)
         reply = status_reply(node);
     else if (strcmp(command, "run") == 0)
         reply = run_reply(node, campaign);
+    else if (strcmp(command, "suppress-poll") == 0)
+        reply = suppress_reply(node);
     else
         reply = error_reply("this node does not know that command", EXIT_USAGE);
     json_decref(request);

@@ -291,6 +291,21 @@ static bool drop_frozen(struct dest *dest, const struct run *run)
     return true;
 }
 
+/* The next recipient of a queue who may be sent to. False: there is none, or enough was looked at for this visit. */
+static bool next_to_send(struct dest *dest, struct run *run, uint32_t *budget)
+{
+    struct node *node = dest->site->node;
+
+    for (; *budget > 0 && dest_next(dest, run); (*budget)--) {
+        if (drop_frozen(dest, run))
+            continue;
+        if (!recipient_is_suppressed(node->campaign[run->campaign], run->index))
+            return true;
+        run_suppress(node->campaign[run->campaign], *run, dest->site->name);
+    }
+    return false;
+}
+
 /* Give waiting recipients to connections that have room. Microseconds until its limits let the next one pass, 0: the
  * limits are not what it waits for. */
 static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
@@ -310,10 +325,8 @@ static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
         }
         if (dest->site->node->worker[conn->worker].free_slots == 0)
             continue;
-        if (!dest_next(dest, &run))
+        if (!next_to_send(dest, &run, budget))
             break;
-        if (drop_frozen(dest, &run))
-            continue;
         limit_take(&conn->lane->rate, now_us);
         send_one(conn, run);
         (*budget)--;

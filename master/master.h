@@ -14,6 +14,7 @@
 #include "hikyaku/node.h"
 #include "hikyaku/resolve.h"
 #include "hikyaku/segment.h"
+#include "hikyaku/suppress.h"
 #include "limit.h"
 #include "queue.h"
 #include "table.h"
@@ -156,8 +157,9 @@ enum hold_commit { COMMIT_NONE, COMMIT_ASKED, COMMIT_GRANTED, COMMIT_REFUSED };
 /* What the master remembers of a permission it gave: one for each flight slot in use. */
 struct hold {
     bool used, done;
-    uint8_t commit; /* enum hold_commit */
-    bool requeue;   /* when the ledger has released it, queue it again */
+    bool suppressed; /* his commit was refused for that */
+    uint8_t commit;  /* enum hold_commit */
+    bool requeue;    /* when the ledger has released it, queue it again */
     uint32_t span;
     struct run run; /* count 1 */
     struct dest *dest;
@@ -189,6 +191,8 @@ struct node {
     struct store *store;
     struct ledger *ledger;
     bool ledger_up;
+    struct suppress *suppress;
+    bool suppress_more, suppress_failing; /* the last poll left something; it failed: said once */
     struct eventlog log;
 
     struct worker *worker;
@@ -249,17 +253,18 @@ void campaigns_refill(struct node *node);
 void campaigns_tick(struct node *node);
 uint32_t campaign_now_s(const struct campaign *campaign);
 /* Recipients [index, index + count) are neither queued nor under way any more; due_s: when one of them is wanted again. */
-void campaign_release(struct campaign *campaign, uint32_t span, uint32_t index, uint32_t count,
+void campaign_release(struct campaign *campaign, uint32_t number, uint32_t index, uint32_t count,
                       uint32_t due_s);
 bool campaign_read_counts(struct campaign *campaign);
 
 /* domain.c */
-void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t domain, struct run run);
+void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t number, struct run run);
 void domains_ask(struct node *node);
 void domain_answer(struct node *node, const struct resolve_answer *answer);
 void domains_open(struct node *node);
 void domains_forget_asked(struct node *node); /* the resolver died: ask again */
 void domains_sweep(struct node *node);
+void domains_close(struct node *node);
 
 /* site.c */
 struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route,
@@ -273,6 +278,7 @@ bool dest_next(struct dest *dest, struct run *run); /* take one recipient out of
 void site_settled(struct site *site, uint64_t count);
 void sites_tick(struct node *node);
 void sites_sweep(struct node *node);
+void sites_close(struct node *node); /* after domains_close: free them all, whatever waits */
 
 /* dispatch.c */
 void site_wake(struct site *site);
@@ -293,15 +299,25 @@ void flight_lost_reply(struct flight *flight,
 void flight_outcome(struct node *node, const struct region *region, uint32_t worker, struct flight *flight,
                     struct campaign *campaign, struct ledger_op op);
 #define COOKIE_OLD_REGION UINT64_MAX /* of an op that settles a dead master's flight */
-void outcome_verdict(void *context, const char *campaign, const struct ledger_op *op,
-                     enum ledger_verdict verdict);
+void outcome_verdict(void *context, const char *id, const struct ledger_op *op, enum ledger_verdict verdict);
 /* Runs of one domain that cannot be tried. Each consumes the run: it is active until the ledger has said so. */
 void run_put_back(struct campaign *campaign, struct run run, enum reply_class reply_class, uint16_t code);
 void run_bounce(struct campaign *campaign, struct run run, const char *site, const char *words);
 bool run_is_over(const struct campaign *campaign, const struct run *run); /* give_up has passed */
 void run_expire(struct campaign *campaign, struct run run, const char *site);
+void run_suppress(struct campaign *campaign, struct run run, const char *site);
 void event_unreachable(struct node *node, const struct dest *dest, const char *site, uint64_t recipients,
                        const struct outcome_reply *failure);
+
+/* suppression.c */
+int suppression_open(struct node *node, struct hk_why *why) HK_MUST_USE;
+int suppression_poll(struct node *node, struct hk_why *why) HK_MUST_USE; /* as suppress_poll */
+void suppression_tick(struct node *node, bool second);
+bool recipient_is_suppressed(const struct campaign *campaign, uint32_t index);
+/* A run of one domain that was taken up: who is suppressed is settled, the others go on to domain_enqueue. */
+void run_admit(struct campaign *campaign, struct run run, uint32_t domain);
+/* He bounced for good, and it was about him: never again. */
+void bounced_suppress(struct campaign *campaign, uint32_t index, const struct outcome_reply *reply);
 
 /* settle.c */
 int settle_region(struct node *node, struct hk_why *why) HK_MUST_USE;

@@ -208,6 +208,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         sites_tick(node);
         eventlog_sync(&node->log);
     }
+    suppression_tick(node, node->ticks % SECOND_EVERY == 0);
     if (node->ticks % SWEEP_EVERY == 0) {
         domains_sweep(node);
         sites_sweep(node);
@@ -401,6 +402,8 @@ static int node_start(struct node *node, struct hk_why *why)
     if (rc == 0)
         rc = open_ledger(node, why);
     if (rc == 0)
+        rc = suppression_open(node, why);
+    if (rc == 0)
         rc = open_campaigns(node, why);
     if (rc == 0)
         rc = settle_region(node, why);
@@ -450,8 +453,11 @@ static void node_stop(struct node *node)
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
             campaign_close(node->campaign[i]);
+    domains_close(node);
+    sites_close(node);
     if (node->ledger != NULL)
         ledger_close(node->ledger);
+    suppress_close(node->suppress);
     if (node->store != NULL)
         store_close(node->store);
     eventlog_close(&node->log);

@@ -217,6 +217,7 @@ void run_bounce(struct campaign *campaign, struct run run, const char *site, con
         event_verdict(&node->log, verdict);
         event_word(&node->log, "site", site);
         event_end(&node->log);
+        bounced_suppress(campaign, run.index + i, &reply);
     }
     push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
 }
@@ -227,6 +228,21 @@ void run_expire(struct campaign *campaign, struct run run, const char *site)
 
     for (uint32_t i = 0; i < run.count; i++)
         event_expired(campaign->node, campaign, run.index + i, site);
+    push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
+}
+
+/* Nothing was tried: his attempts, and what the last of them said, are no reason any more. */
+void run_suppress(struct campaign *campaign, struct run run, const char *site)
+{
+    struct eventlog *log = &campaign->node->log;
+    struct ledger_word word = {.state = LEDGER_SUPPRESSED};
+
+    for (uint32_t i = 0; i < run.count; i++) {
+        event_begin(log, "suppressed");
+        event_recipient(log, campaign, run.index + i);
+        event_word(log, "site", site);
+        event_end(log);
+    }
     push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
 }
 
@@ -251,11 +267,18 @@ static struct ledger_op flight_op(const struct worker *worker, uint32_t slot, en
 void flight_commit(struct worker *worker, uint32_t slot)
 {
     struct hold *hold = &worker->hold[slot];
+    struct campaign *campaign = worker->node->campaign[hold->run.campaign];
     struct ledger_op op = flight_op(worker, slot, OP_COMMIT);
 
     HK_BUG_ON(!hold->used || hold->done || hold->commit != COMMIT_NONE);
+    hold->suppressed = recipient_is_suppressed(campaign, hold->run.index);
+    if (hold->suppressed) {
+        hold->commit = COMMIT_REFUSED; /* the ledger is told when the worker has let go of him */
+        worker_tell(worker, &(struct desc){.kind = DESC_DENY, .slot = slot});
+        return;
+    }
     hold->commit = COMMIT_ASKED;
-    push(worker->node->campaign[hold->run.campaign], &op);
+    push(campaign, &op);
 }
 
 /* The slot has nothing more to tell: it and what it held of the destination go back. */
@@ -325,6 +348,8 @@ void flight_outcome(struct node *node, const struct region *region, uint32_t wor
     event_attempt(node, region, worker, flight, campaign, word, verdict);
     if (word.state == LEDGER_EXPIRED)
         event_expired(node, campaign, op.index, NULL);
+    if (word.state == LEDGER_BOUNCED && reply->code >= 500 && verdict.disposition == DISPOSITION_SUPPRESS)
+        bounced_suppress(campaign, op.index, reply);
     push(campaign, &op);
 }
 
@@ -347,6 +372,9 @@ void flight_done(struct worker *worker, uint32_t slot)
         node_freeze(campaign, flight->reply.text);
     if (flight->result == RESULT_RETURNED) {
         flight_returned(worker, slot);
+    } else if (flight->result == RESULT_DENIED && hold->suppressed) {
+        run_suppress(campaign, hold->run, hold->dest->site->name);
+        hold_end(worker, slot);
     } else if (flight->result == RESULT_DENIED) {
         campaign_release(campaign, hold->span, hold->run.index, 1, 0);
         hold_end(worker, slot);

@@ -60,7 +60,8 @@ int node_run(const struct config *config, struct node_place *place, const struct
 
 /* One request to the running node over state_dir/control.sock: one JSON object a line each way. *reply is
  * malloc'd JSON text: {"ok":true,...} or {"ok":false,"error":"...","exit":2}. Requests: {"command":"status"},
- * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk). HK_EDOWN when no node
+ * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk), {"command":"suppress-poll"} (read
+ * what changed in the suppression lists: "more" true says that there is more of it, ask again). HK_EDOWN when no node
  * answers within timeout_ms. */
 int node_ask(const struct config *config, const char *request, uint64_t timeout_ms, char **reply,
              struct hk_why *why) HK_MUST_USE;

@@ -28,7 +28,7 @@ struct suppress_entry {
     char scope[SUPPRESS_SCOPE_MAX];
     char address[ADDRESS_MAX + 1]; /* as a person wrote it; the key is made of it */
     char reason[32];               /* bounce, complaint, unsubscribe, manual, import */
-    char source[64];               /* campaign id, "command", a file's name */
+    char source[80];               /* campaign id, "command", a file's name */
     char evidence[512];            /* the reply's text, cleaned */
     uint64_t time_us;              /* wall clock */
 };
