@@ -23,6 +23,7 @@
 
 #define SERVER_START_MS  30000u /* from the start until the socket answers at all */
 #define SERVER_STOP_MS   10000u
+#define SERVER_END_MS    1000u /* for one that hung up to end */
 #define SERVER_POLL_MS   20u
 #define SERVER_LOG_MAX   (1024 * 1024) /* a longer redis.log is put aside at the next start */
 #define SERVER_LOG_TAIL  1500u         /* of what it said, so much is looked at to explain its end */
@@ -257,6 +258,19 @@ static int server_ask_pid(const struct server *server, pid_t *pid, struct hk_why
     return result;
 }
 
+/* A server that hangs up is mostly one that is about to end, and its end explains more than the connection's. */
+static int server_explain(struct server *server, int error, struct hk_why *why)
+{
+    uint64_t until_ms = clock_now_ms() + SERVER_END_MS;
+
+    while (server->child != 0 && clock_now_ms() < until_ms) {
+        if (server_child_alive(server, why))
+            return HK_EDOWN;
+        pause_ms(SERVER_POLL_MS);
+    }
+    return error;
+}
+
 static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
 {
     uint64_t give_up_ms = clock_now_ms() + SERVER_START_MS;
@@ -271,8 +285,8 @@ static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
             state = server_ask_pid(server, pid, why);
             if (state > 0)
                 return 0;
-            if (state < 0) /* its end explains more than the connection's */
-                return server_child_alive(server, why) ? HK_EDOWN : state;
+            if (state < 0)
+                return server_explain(server, state, why);
             /* It loads its data: that takes as long as it takes, and it says so as long as it lives. */
             if (!said)
                 log_info("redis-server is loading its data, or busy: waiting for it");
