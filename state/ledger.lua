@@ -222,6 +222,7 @@ local function put_back(span, op)
         end
         new_words[i], new_due[i], new_first[i] = word, waits, tried
     end
+    counted = counted + changed
     if changed > 0 then
         write_range(span.s, op, new_words)
         write_range(span.d, op, new_due)
@@ -245,6 +246,7 @@ local function settle(span, op)
         end
         new_words[i] = word
     end
+    counted = counted + changed * more
     if changed > 0 then
         write_range(span.s, op, new_words)
     end

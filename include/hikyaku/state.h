@@ -132,8 +132,8 @@ enum ledger_op_kind {
      * where there were attempts before, due at due_s */
     OP_RELEASE,
     /* `count` recipients from index, those pending or deferred with an earlier due time -> deferred (host not to be
-     * reached): class and code from word, attempts + 1, due_s, first_s where there is none. Counts no attempt in
-     * {c}:n. Its verdict is DONE, whatever was in the range. */
+     * reached): class and code from word, attempts + 1 (in {c}:n too), due_s, first_s where there is none. Its verdict
+     * is DONE, whatever was in the range. */
     OP_PUT_BACK,
     /* `count` recipients from index, those pending or deferred -> word's state (expired, bounced, suppressed,
      * cancelled) with its class and code; attempts kept, + 1 if word.attempts is not 0. Otherwise as PUT_BACK. */

@@ -151,6 +151,7 @@ static void model_put_back(struct model_span *s, const struct ledger_op *op, uin
         return;
     w.state = LEDGER_DEFERRED;
     w.attempts++;
+    model.attempts++;
     w.reply_class = given.reply_class;
     w.code = given.code;
     s->word[i] = ledger_pack(w);
@@ -168,6 +169,7 @@ static void model_settle(struct model_span *s, const struct ledger_op *op, uint3
 
     if (w.state != LEDGER_PENDING && w.state != LEDGER_DEFERRED)
         return;
+    model.attempts += given.attempts ? 1 : 0;
     given.attempts = (uint8_t)(w.attempts + (given.attempts ? 1 : 0));
     s->word[i] = ledger_pack(given);
 }
