@@ -3,12 +3,11 @@
 
 #include <string.h>
 
-/* Bytes at which a field outside quotes ends. */
-static const bool ends_plain[256] = {[','] = true, ['\r'] = true, ['\n'] = true};
-
-void csv_init(struct csv_reader *r)
+void csv_init(struct csv_reader *r, char separator)
 {
     memset(r, 0, sizeof *r);
+    r->separator = separator;
+    r->ends_plain[(unsigned char)separator] = r->ends_plain['\r'] = r->ends_plain['\n'] = true;
     r->line = r->row_line = 1;
 }
 
@@ -86,6 +85,7 @@ static void give_row(struct csv_reader *r, struct csv_row *row)
         .end = r->end,
         .fields = r->fields,
         .faults = r->faults,
+        .separator = r->separator,
         .blank = is_blank(r),
         .line = r->row_line,
     };
@@ -106,7 +106,7 @@ static void begin_row(struct csv_reader *r)
 /* A byte that ends a field, or a whole row: returns 1 for the row. */
 static int end_at(struct csv_reader *r, char c, struct csv_row *row)
 {
-    if (c == ',') {
+    if (c == r->separator) {
         end_field(r);
         return 0;
     }
@@ -138,7 +138,7 @@ static int read_behind_quote(struct csv_reader *r, const char **at, struct csv_r
 {
     char c = **at;
 
-    if (ends_plain[(unsigned char)c]) {
+    if (r->ends_plain[(unsigned char)c]) {
         (*at)++;
         return end_at(r, c, row);
     }
@@ -156,7 +156,7 @@ static int read_plain(struct csv_reader *r, const char **at, const char *end, st
     const char *stop = *at;
     int rc;
 
-    while (stop < end && !ends_plain[(unsigned char)*stop])
+    while (stop < end && !r->ends_plain[(unsigned char)*stop])
         stop++;
     rc = keep(r, *at, (size_t)(stop - *at));
     *at = stop;

@@ -1,7 +1,7 @@
 /* csv.h - cut a stream of bytes into CSV rows (RFC 4180), in pieces of any size.
  *
- * Rows end in CRLF, LF or CR, mixed as they come; a field in quotes may hold commas, line ends and doubled
- * quotes. No file, no encoding, no meaning of fields in here, so tests and the fuzzer drive it directly. What is
+ * Rows end in CRLF, LF or CR, mixed as they come; fields are separated by commas, or by what csv_init() is told;
+ * a field in quotes may hold separators, line ends and doubled quotes. No file, no encoding, no meaning of fields in here, so tests and the fuzzer drive it directly. What is
  * wrong with one row is a fault of that row and the next one is read; only a quote that never closes ends a
  * file (HK_EINVAL, quote_line says where it was opened). Memory is bounded: at most CSV_FIELDS_MAX fields of
  * CSV_FIELD_MAX bytes are kept of a row, however long it is.
@@ -17,7 +17,7 @@
 /* Faults of a row. */
 enum csv_fault {
     CSV_LONG_FIELD = 1,   /* a field was cut at CSV_FIELD_MAX */
-    CSV_BEHIND_QUOTE = 2, /* text between a closing quote and the next comma */
+    CSV_BEHIND_QUOTE = 2, /* text between a closing quote and the next separator */
 };
 
 struct csv_row {
@@ -25,6 +25,7 @@ struct csv_row {
     const uint32_t *end; /* where field i ends in text; field 0 begins at 0 */
     uint32_t fields;     /* as in the file: only the first CSV_FIELDS_MAX are in text */
     unsigned faults;
+    char separator;
     bool blank;    /* nothing on the line but blanks */
     uint64_t line; /* of the file, where the row begins; the first is 1 */
 };
@@ -33,10 +34,12 @@ enum csv_state { CSV_FIELD_START, CSV_PLAIN, CSV_QUOTED, CSV_QUOTE_SEEN };
 
 struct csv_reader {
     enum csv_state state;
-    bool row_open;  /* bytes of a row have been read */
-    bool after_cr;  /* a row ended in CR: an LF that follows belongs to it */
-    bool any_quote; /* a quote opened in this row */
-    bool row_given; /* the last call returned a row: begin afresh */
+    char separator;
+    bool ends_plain[256]; /* bytes at which a field outside quotes ends */
+    bool row_open;        /* bytes of a row have been read */
+    bool after_cr;        /* a row ended in CR: an LF that follows belongs to it */
+    bool any_quote;       /* a quote opened in this row */
+    bool row_given;       /* the last call returned a row: begin afresh */
     unsigned faults;
     uint32_t fields;
     uint64_t line, row_line, quote_line;
@@ -45,7 +48,7 @@ struct csv_reader {
     uint32_t end[CSV_FIELDS_MAX];
 };
 
-void csv_init(struct csv_reader *reader);
+void csv_init(struct csv_reader *reader, char separator);
 void csv_free(struct csv_reader *reader);
 
 /* Read on from *at, no further than `end`, and move *at. 1: a row; 0: all bytes are read and the row goes on;

@@ -1,45 +1,49 @@
 /* import.c - read a list, judge its rows, write its segment (design 6 and 12).
  *
- * The file is read() in blocks into memory of ours, never mapped: somebody may cut it while we read. What is
- * wrong with the file ends the import with HK_EINVAL and "FILE:LINE: ..."; what is wrong with one row goes to
- * rejected.csv and the next row is read. Nothing is left of a failed import but, where every row was rejected,
- * the rejected.csv that says why.
+ * What is wrong with the file ends the import with HK_EINVAL and "FILE:LINE: ..."; what is wrong with one row goes
+ * to rejected.csv and the next row is read. Recipients are kept in memory (roster.h) as far as their share of it
+ * goes, then on disk (spill.h). Nothing is left of a failed import but, where every row was rejected, the
+ * rejected.csv that says why.
  */
 #include "import.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "csv.h"
+#include "guess.h"
+#include "input.h"
+#include "jsonl.h"
 #include "reject.h"
-#include "roster.h"
 #include "segment_write.h"
 
-#define IMPORT_BLOCK_SIZE    (1u << 20)
+#define IMPORT_MEMORY_MAX    (64u << 20)
 #define IMPORT_PROGRESS_ROWS 65536u
+#define IMPORT_GUESS_ROWS    10000u /* rejected rows that the guess of an encoding looks at */
 
 struct import {
     const struct import_options *options;
-    const char *name; /* of the list, for words */
-    uint32_t rows_max;
+    const struct import_limits *limits;
     struct import_result *result;
     struct hk_why *why;
 
-    int fd;
-    char *block;
+    struct input input;
+    bool is_json;
     struct csv_reader csv;
+    struct jsonl_reader jsonl;
+    struct jsonl_values values;
     bool header_read;
     uint64_t header_line;
-    char *column[SEGMENT_COLUMNS_MAX];
-    uint32_t columns, email_column;
+    const char *beginning; /* the block that the list begins with, while it is read */
+    size_t beginning_length;
+    struct columns columns;
     struct roster roster;
+    struct spill spill;
     struct output segment, rejected;
-    struct hk_why reason;       /* of the row at hand */
-    struct hk_why first_reason; /* of the first rejected row, with its number */
+    struct guess guess; /* of the rows that are no UTF-8 */
+    uint64_t rows_guessed;
+    bool hint_wanted, text_seen; /* the first row that is not ASCII was no UTF-8; there was such a row */
+    struct hk_why reason;        /* of the row at hand */
+    struct hk_why first_reason;  /* of the first rejected row */
 };
 
 /* ---- the header ---- */
@@ -65,14 +69,18 @@ static size_t row_bytes(const struct csv_row *row)
 
 static int bad_header(struct import *im, const char *words)
 {
-    return why_set(im->why, HK_EINVAL, "%s:%llu: %s", im->name, (unsigned long long)im->header_line, words);
+    return why_set(im->why, HK_EINVAL, "%s:%llu: %s", im->input.name, (unsigned long long)im->header_line,
+                   words);
+}
+
+static int no_text(struct import *im)
+{
+    return bad_header(im, "not a text file (it has NUL bytes); save the list as CSV in UTF-8");
 }
 
 /* Fields are checked one by one: two broken halves must not make a whole character. */
 static bool row_is_utf8(const struct csv_row *row)
 {
-    if (utf8_ascii_length(row->text, row_bytes(row)) == row_bytes(row))
-        return true;
     for (uint32_t i = 0; i < row->fields && i < CSV_FIELDS_MAX; i++) {
         struct segment_field field = csv_field(row, i);
         if (!utf8_is_valid(field.text, field.length))
@@ -81,115 +89,55 @@ static bool row_is_utf8(const struct csv_row *row)
     return true;
 }
 
-static int check_header(struct import *im, const struct csv_row *row)
+static int header_not_utf8(struct import *im)
 {
+    const char *end = memrchr(im->beginning, '\n', im->beginning_length), *words;
+
+    guess_add(&im->guess, im->beginning, end != NULL ? (size_t)(end - im->beginning) : im->beginning_length);
+    words = guess_words(&im->guess);
+    if (im->input.decodes)
+        return why_set(
+            im->why, HK_EINVAL,
+            "%s:%llu: the header row is not valid %s; give the list's own encoding with --encoding",
+            im->input.name, (unsigned long long)im->header_line, im->input.encoding);
+    return why_set(im->why, HK_EINVAL, "%s:%llu: the header row is not UTF-8; %s", im->input.name,
+                   (unsigned long long)im->header_line,
+                   words != NULL ? words : "save the list in UTF-8 or give its encoding with --encoding");
+}
+
+static int read_csv_header(struct import *im, const struct csv_row *row)
+{
+    int rc = 0;
+
     if (memchr(row->text, '\0', row_bytes(row)) != NULL)
-        return bad_header(im, "not a text file (it has NUL bytes); save the list as CSV in UTF-8");
+        return no_text(im);
     if (row->faults != 0)
         return bad_header(im, "the header row is no valid CSV; write column names separated by commas");
     if (!row_is_utf8(row))
-        return bad_header(im, "the header row is not UTF-8; save the list in UTF-8 or give --encoding");
+        return header_not_utf8(im);
     if (row->fields > SEGMENT_COLUMNS_MAX)
         return why_set(im->why, HK_EINVAL,
-                       "%s:%llu: %u columns; at most %u are taken, leave out what the message "
-                       "does not use",
-                       im->name, (unsigned long long)im->header_line, row->fields, SEGMENT_COLUMNS_MAX);
-    return 0;
+                       "%s:%llu: %u columns; at most %u are taken, leave out what the message does not use",
+                       im->input.name, (unsigned long long)im->header_line, row->fields, SEGMENT_COLUMNS_MAX);
+    for (uint32_t i = 0; i < row->fields && rc == 0; i++)
+        rc = columns_add(&im->columns, im->input.name, im->header_line, trim(csv_field(row, i)), im->why);
+    return rc == 0 ? columns_close(&im->columns, im->input.name, im->header_line, im->why) : rc;
 }
 
-static int no_email_column(struct import *im, const struct csv_row *row)
+static int begin_roster(struct import *im)
 {
-    struct segment_field first = csv_field(row, 0);
-    char names[160];
-
-    if (row->fields == 1 && (memchr(first.text, ';', first.length) || memchr(first.text, '\t', first.length)))
-        return bad_header(im, "the header has no commas; separate the columns by commas, not by ';' or tabs");
-    hk_clean_text(names, sizeof names, row->text, first.length);
-    return why_set(
-        im->why, HK_EINVAL,
-        "%s:%llu: no column is named email (%u column%s, the first is \"%s\"); write email above the "
-        "column of addresses",
-        im->name, (unsigned long long)im->header_line, row->fields, row->fields == 1 ? "" : "s", names);
-}
-
-static bool is_email(const char *column)
-{
-    return strcasecmp(column, "email") == 0;
-}
-
-static int check_twice(struct import *im, uint32_t i)
-{
-    char name[160];
-
-    for (uint32_t k = 0; k < i; k++) {
-        if (strcmp(im->column[k], im->column[i]) != 0 &&
-            !(is_email(im->column[k]) && is_email(im->column[i])))
-            continue;
-        hk_clean_text(name, sizeof name, im->column[i], strlen(im->column[i]));
-        return why_set(im->why, HK_EINVAL,
-                       "%s:%llu: columns %u and %u have the same name \"%s\"; rename or remove one", im->name,
-                       (unsigned long long)im->header_line, k + 1, i + 1, name);
-    }
-    return 0;
-}
-
-static int read_columns(struct import *im, const struct csv_row *row)
-{
-    im->email_column = SEGMENT_COLUMNS_MAX;
-    for (uint32_t i = 0; i < row->fields; i++) {
-        struct segment_field name = trim(csv_field(row, i));
-        im->column[i] = strndup(name.text, name.length);
-        if (im->column[i] == NULL)
-            return why_set(im->why, HK_ENOMEM, "%s: out of memory", im->name);
-        im->columns = i + 1;
-        if (check_twice(im, i) != 0)
-            return HK_EINVAL;
-        if (is_email(im->column[i]))
-            im->email_column = i;
-    }
-    return im->email_column < SEGMENT_COLUMNS_MAX ? 0 : no_email_column(im, row);
-}
-
-static int read_header(struct import *im, const struct csv_row *row)
-{
-    int rc;
-
     im->header_read = true;
-    im->header_line = row->line;
-    rc = check_header(im, row);
-    if (rc == 0)
-        rc = read_columns(im, row);
-    if (rc == 0 && roster_init(&im->roster, im->columns, im->email_column) != 0)
-        rc = why_set(im->why, HK_ENOMEM, "%s: out of memory", im->name);
-    return rc;
+    if (roster_init(&im->roster, im->columns.count, im->columns.email) != 0)
+        return why_set(im->why, HK_ENOMEM, "%s: out of memory", im->input.name);
+    return 0;
 }
 
 /* ---- rows ---- */
 
-static int reject(struct import *im, const struct csv_row *row)
+static int count_reject(struct import *im)
 {
     if (im->result->rejected++ == 0)
         im->first_reason = im->reason;
-    if (im->options->rejected_path != NULL)
-        reject_add(&im->rejected, im->result->rows, im->reason.text, row);
-    return 0;
-}
-
-/* What speaks against the row as a row: 0, or HK_EINVAL with im->reason. */
-static int check_row(struct import *im, const struct csv_row *row)
-{
-    if (memchr(row->text, '\0', row_bytes(row)) != NULL)
-        return why_set(&im->reason, HK_EINVAL, "NUL byte in the row");
-    if (!row_is_utf8(row))
-        return why_set(&im->reason, HK_EINVAL, "not UTF-8; give the list's encoding with --encoding");
-    if ((row->faults & CSV_LONG_FIELD) != 0)
-        return why_set(&im->reason, HK_EINVAL, "a field is longer than %u bytes", CSV_FIELD_MAX);
-    if ((row->faults & CSV_BEHIND_QUOTE) != 0)
-        return why_set(&im->reason, HK_EINVAL,
-                       "text behind a closing quote; double a quote that belongs to the text");
-    if (row->fields != im->columns)
-        return why_set(&im->reason, HK_EINVAL, "%u field%s where the header has %u", row->fields,
-                       row->fields == 1 ? "" : "s", im->columns);
     return 0;
 }
 
@@ -207,131 +155,340 @@ static int check_address(struct import *im, struct segment_field email, struct a
     if (im->options->legacy_allowed != NULL && im->options->legacy_allowed(im->options->context, domain))
         return 0;
     return why_set(&im->reason, HK_EINVAL,
-                   "dots at an end of the local part or side by side; %.120s is not known to take "
-                   "that",
+                   "dots at an end of the local part or side by side; %.120s is not known to take that",
                    domain);
 }
 
-static int too_many_rows(struct import *im, const struct csv_row *row)
+static int too_many_rows(struct import *im, uint64_t line)
 {
-    uint32_t most = im->rows_max;
+    uint32_t most = im->limits->rows;
     char number[16];
 
     if (most >= 1000000)
         snprintf(number, sizeof number, "%u,%03u,%03u", most / 1000000, most / 1000 % 1000, most % 1000);
     else
         snprintf(number, sizeof number, "%u", most);
-    return why_set(im->why, HK_ETOOBIG,
-                   "%s:%llu: too many rows; this version takes up to %s rows; split the list", im->name,
-                   (unsigned long long)row->line, number);
+    return why_set(im->why, HK_ETOOBIG, "%s:%llu: too many rows; up to %s rows are taken; split the list",
+                   im->input.name, (unsigned long long)line, number);
 }
 
-static int read_row(struct import *im, const struct csv_row *row)
+static int count_row(struct import *im, uint64_t line)
 {
-    struct segment_field field[SEGMENT_COLUMNS_MAX];
-    struct address address;
-    int rc;
-
-    if (im->result->rows == im->rows_max)
-        return too_many_rows(im, row);
+    if (im->result->rows == im->limits->rows)
+        return too_many_rows(im, line);
     im->result->rows++;
     if (im->options->progress != NULL && im->result->rows % IMPORT_PROGRESS_ROWS == 0)
         im->options->progress(im->options->context, im->result->rows);
-    if (check_row(im, row) != 0)
-        return reject(im, row);
-    for (uint32_t i = 0; i < im->columns; i++)
-        field[i] = csv_field(row, i);
-    field[im->email_column] = trim(field[im->email_column]);
-    rc = check_address(im, field[im->email_column], &address);
+    return 0;
+}
+
+/* Recipients have taken their share of memory: the rest is sorted on disk. */
+static int spill_roster(struct import *im)
+{
+    int rc = im->spill.path != NULL ? 0 : spill_open(&im->spill, im->options->segment_path, im->why);
+
+    return rc == 0 ? spill_add_run(&im->spill, &im->roster, im->why) : rc;
+}
+
+/* Take the recipient whose fields these are. 0; 1: rejected, with im->reason; HK_E* with im->why. */
+static int take_recipient(struct import *im, uint64_t line, struct segment_field *field)
+{
+    uint32_t email = im->columns.email;
+    struct address address;
+    int rc;
+
+    field[email] = trim(field[email]);
+    rc = check_address(im, field[email], &address);
     if (rc == HK_EINVAL)
-        return reject(im, row);
+        return 1;
     if (rc == 0)
         rc = roster_add(&im->roster, (uint32_t)im->result->rows, &address, field);
     if (rc < 0)
-        return why_set(im->why, rc, "%s:%llu: %s", im->name, (unsigned long long)row->line, hk_strerror(rc));
+        return why_set(im->why, rc, "%s:%llu: %s", im->input.name, (unsigned long long)line, hk_strerror(rc));
     im->result->duplicates += rc == 0;
+    return roster_is_full(&im->roster, im->limits->memory) ? spill_roster(im) : 0;
+}
+
+/* Text that is no UTF-8, for the hint at the end. */
+static void guess_row(struct import *im, const char *text, size_t length)
+{
+    im->hint_wanted = im->hint_wanted || !im->text_seen;
+    if (im->rows_guessed++ < IMPORT_GUESS_ROWS)
+        guess_add(&im->guess, text, length);
+}
+
+static int check_text(struct import *im, bool is_utf8, const char *text, size_t length)
+{
+    if (memchr(text, '\0', length) != NULL)
+        return why_set(&im->reason, HK_EINVAL, "NUL byte in the row");
+    if (!is_utf8 && im->input.decodes)
+        return why_set(&im->reason, HK_EINVAL, "bytes that mean nothing in %.40s", im->input.encoding);
+    if (is_utf8)
+        return 0;
+    guess_row(im, text, length);
+    return why_set(&im->reason, HK_EINVAL, "not UTF-8; give the list's encoding with --encoding");
+}
+
+/* ---- rows of CSV ---- */
+
+/* What speaks against the row as a row: 0, or HK_EINVAL with im->reason. */
+static int check_csv_row(struct import *im, const struct csv_row *row)
+{
+    size_t length = row_bytes(row);
+    bool is_ascii = utf8_ascii_length(row->text, length) == length;
+    int rc = check_text(im, is_ascii || row_is_utf8(row), row->text, length);
+
+    im->text_seen = im->text_seen || !is_ascii;
+    if (rc != 0)
+        return rc;
+    if ((row->faults & CSV_LONG_FIELD) != 0)
+        return why_set(&im->reason, HK_EINVAL, "a field is longer than %u bytes", CSV_FIELD_MAX);
+    if ((row->faults & CSV_BEHIND_QUOTE) != 0)
+        return why_set(&im->reason, HK_EINVAL,
+                       "text behind a closing quote; double a quote that belongs to the text");
+    if (row->fields != im->columns.count)
+        return why_set(&im->reason, HK_EINVAL, "%u field%s where the header has %u", row->fields,
+                       row->fields == 1 ? "" : "s", im->columns.count);
     return 0;
 }
 
-static int take_row(struct import *im, const struct csv_row *row)
+static int read_csv_row(struct import *im, const struct csv_row *row)
 {
+    struct segment_field field[SEGMENT_COLUMNS_MAX];
+    int rc = count_row(im, row->line);
+
+    if (rc != 0)
+        return rc;
+    rc = check_csv_row(im, row) != 0;
+    for (uint32_t i = 0; i < im->columns.count && rc == 0; i++)
+        field[i] = csv_field(row, i);
+    if (rc == 0)
+        rc = take_recipient(im, row->line, field);
+    if (rc <= 0)
+        return rc;
+    if (im->options->rejected_path != NULL)
+        reject_add(&im->rejected, im->result->rows, im->reason.text, row);
+    return count_reject(im);
+}
+
+static int take_csv_row(struct import *im, const struct csv_row *row)
+{
+    int rc;
+
     if (row->blank)
         return 0;
-    return im->header_read ? read_row(im, row) : read_header(im, row);
+    if (im->header_read)
+        return read_csv_row(im, row);
+    im->header_line = row->line;
+    rc = read_csv_header(im, row);
+    return rc == 0 ? begin_roster(im) : rc;
 }
 
-/* ---- the file ---- */
-
-static int open_list(struct import *im, struct stat *st)
+static int read_csv(struct import *im, const char *at, const char *end)
 {
-    const char *path = im->options->list_path;
-    bool standard_input = strcmp(path, "-") == 0;
+    struct csv_row row;
+    int rc;
 
-    im->name = standard_input ? "standard input" : path;
-    im->fd = standard_input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
-    if (im->fd < 0)
-        return why_set(im->why, errno == ENOENT || errno == ENOTDIR ? HK_ENOENT : HK_EIO,
-                       "%s: cannot open the list: %s", im->name, strerror(errno));
-    if (fstat(im->fd, st) != 0)
-        return why_set(im->why, HK_EIO, "%s: cannot read: %s", im->name, strerror(errno));
-    if (S_ISDIR(st->st_mode))
-        return why_set(im->why, HK_EINVAL, "%s: is a directory; give the CSV file in it", im->name);
-    posix_fadvise(im->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    while ((rc = csv_next(&im->csv, &at, end, &row)) == 1) {
+        rc = take_csv_row(im, &row);
+        if (rc != 0)
+            return rc;
+    }
+    if (rc < 0)
+        return why_set(im->why, rc, "%s:%llu: %s", im->input.name, (unsigned long long)im->csv.row_line,
+                       hk_strerror(rc));
     return 0;
 }
 
-/* Fill the block as far as the file goes. Returns the bytes, or HK_EIO. */
-static ssize_t read_block(struct import *im)
-{
-    size_t used = 0;
-
-    while (used < IMPORT_BLOCK_SIZE) {
-        ssize_t n = read(im->fd, im->block + used, IMPORT_BLOCK_SIZE - used);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return why_set(im->why, HK_EIO, "%s: cannot read: %s", im->name, strerror(errno));
-        if (n == 0)
-            break;
-        used += (size_t)n;
-    }
-    return (ssize_t)used;
-}
-
-/* The first block tells a text from what is none before gigabytes of it have been read. Skips the BOM. */
-static int check_beginning(struct import *im, size_t length, const char **begin)
-{
-    const char *end = im->block + length, *nul = memchr(im->block, '\0', length);
-
-    im->header_line = 1;
-    if (length >= 2 && (memcmp(im->block, "\xff\xfe", 2) == 0 || memcmp(im->block, "\xfe\xff", 2) == 0))
-        return bad_header(im, "the list is in UTF-16; save it as CSV in UTF-8");
-    *begin = im->block + (length >= 3 && memcmp(im->block, "\xef\xbb\xbf", 3) == 0 ? 3 : 0);
-    if (nul == NULL)
-        return 0;
-    for (const char *p = *begin; p < end && p < nul; p++)
-        if (*p == '\n' || *p == '\r')
-            return 0;
-    return bad_header(im, "not a text file (it has NUL bytes); save the list as CSV in UTF-8");
-}
-
-static int end_of_rows(struct import *im)
+static int end_csv(struct import *im)
 {
     struct csv_row row;
     int rc = csv_finish(&im->csv, &row);
 
     if (rc == HK_EINVAL)
-        return why_set(im->why, HK_EINVAL,
-                       "%s:%llu: a quote opens here and never closes; close it, or double a "
-                       "quote that belongs to the text",
-                       im->name, (unsigned long long)im->csv.quote_line);
-    if (rc == 1)
-        rc = take_row(im, &row);
+        return why_set(
+            im->why, HK_EINVAL,
+            "%s:%llu: a quote opens here and never closes; close it, or double a quote that belongs to "
+            "the text%s",
+            im->input.name, (unsigned long long)im->csv.quote_line,
+            S_ISREG(im->input.before.st_mode) ? "" : " (or what fed the list ended before its end)");
+    return rc == 1 ? take_csv_row(im, &row) : rc;
+}
+
+/* ---- rows of JSON Lines ---- */
+
+/* The object of a line: 0; HK_EINVAL with im->reason; HK_ENOMEM. */
+static int parse_line(struct import *im, const struct jsonl_line *line, json_t **object)
+{
+    bool is_ascii = utf8_ascii_length(line->text, line->length) == line->length;
+    int rc = check_text(im, is_ascii || utf8_is_valid(line->text, line->length), line->text, line->length);
+
+    im->text_seen = im->text_seen || !is_ascii;
+    *object = NULL;
+    return rc == 0 ? jsonl_parse(line, object, &im->reason) : rc;
+}
+
+/* The first line: its keys are the columns. */
+static int begin_json(struct import *im, const struct jsonl_line *line)
+{
+    json_t *object;
+    int rc;
+
+    im->header_line = line->line;
+    rc = parse_line(im, line, &object);
+    if (rc != 0)
+        return why_set(im->why, rc, "%s:%llu: %.300s; write one JSON object a line, the first with all keys",
+                       im->input.name, (unsigned long long)line->line, im->reason.text);
+    rc = jsonl_columns(object, im->input.name, line->line, &im->columns, im->why);
+    json_decref(object);
+    return rc == 0 ? begin_roster(im) : rc;
+}
+
+static bool line_is_blank(const struct jsonl_line *line)
+{
+    for (size_t i = 0; i < line->length; i++)
+        if (!is_blank(line->text[i]))
+            return false;
+    return true;
+}
+
+static int take_json_line(struct import *im, const struct jsonl_line *line)
+{
+    json_t *object = NULL;
+    int rc = 0;
+
+    if (line_is_blank(line))
+        return 0;
+    if (!im->header_read)
+        rc = begin_json(im, line);
+    if (rc == 0)
+        rc = count_row(im, line->line);
+    if (rc != 0)
+        return rc;
+    rc = parse_line(im, line, &object);
+    if (rc == 0)
+        rc = jsonl_values(object, &im->columns, &im->values, &im->reason);
+    if (rc == HK_ENOMEM)
+        return why_set(im->why, rc, "%s: out of memory", im->input.name);
+    rc = rc != 0 ? 1 : take_recipient(im, line->line, im->values.field);
+    json_decref(object);
+    if (rc <= 0)
+        return rc;
+    if (im->options->rejected_path != NULL)
+        reject_add_text(&im->rejected, im->result->rows, im->reason.text, line->text, line->length);
+    return count_reject(im);
+}
+
+static int read_json(struct import *im, const char *at, const char *end)
+{
+    struct jsonl_line line;
+    int rc;
+
+    while ((rc = jsonl_next(&im->jsonl, &at, end, &line)) == 1) {
+        rc = take_json_line(im, &line);
+        if (rc != 0)
+            return rc;
+    }
+    return rc == 0 ? 0 : why_set(im->why, rc, "%s: out of memory", im->input.name);
+}
+
+static int end_json(struct import *im)
+{
+    struct jsonl_line line;
+
+    return jsonl_finish(&im->jsonl, &line) == 1 ? take_json_line(im, &line) : 0;
+}
+
+/* ---- the file ---- */
+
+/* What the header row separates its names by: commas, or where it has none, semicolons or tabs. */
+static char separator_of(const char *at, const char *end)
+{
+    uint64_t semicolons = 0, tabs = 0;
+    bool quoted = false;
+
+    while (at < end && is_blank(*at))
+        at++;
+    for (; at < end && (quoted || (*at != '\n' && *at != '\r')); at++) {
+        quoted = quoted != (*at == '"');
+        if (!quoted && *at == ',')
+            return ',';
+        semicolons += !quoted && *at == ';';
+        tabs += !quoted && *at == '\t';
+    }
+    return semicolons == 0 && tabs == 0 ? ',' : semicolons >= tabs ? ';' : '\t';
+}
+
+/* Excel's first line "sep=;" names the separator of the lines below it. Returns its length, or 0. */
+static size_t read_sep_line(const char *at, const char *end, char *separator)
+{
+    size_t length = 5;
+
+    if (end - at < 6 || strncasecmp(at, "sep=", 4) != 0 || strchr(",;\t|", at[4]) == NULL)
+        return 0;
+    length += at[length] == '\r';
+    if (at + length == end || at[length] != '\n')
+        return 0;
+    *separator = at[4];
+    return length + 1;
+}
+
+/* The first block tells a text from what is none before gigabytes of it have been read. */
+static int check_is_text(struct import *im, const char *at, const char *end)
+{
+    const char *nul = memchr(at, '\0', (size_t)(end - at));
+    const char *words = im->input.decodes ? NULL : guess_words_of_beginning(at, (size_t)(end - at));
+
+    im->header_line = 1;
+    im->beginning = at;
+    im->beginning_length = (size_t)(end - at);
+    if (words != NULL)
+        return why_set(im->why, HK_EINVAL, "%s:1: the list %s", im->input.name, words);
+    if (nul == NULL)
+        return 0;
+    for (const char *p = at; p < nul; p++)
+        if (*p == '\n' || *p == '\r')
+            return 0;
+    return no_text(im);
+}
+
+/* The first block: what kind of list it is. Moves *at behind the byte order mark and a sep= line. */
+static int check_beginning(struct import *im, const char **at, const char *end)
+{
+    const char *first;
+    char separator;
+    size_t skip;
+    int rc = check_is_text(im, *at, end);
+
+    if (rc != 0)
+        return rc;
+    if (end - *at >= 3 && memcmp(*at, "\xef\xbb\xbf", 3) == 0)
+        *at += 3;
+    for (first = *at; first < end && is_blank(*first); first++) {
+    }
+    im->is_json = first < end && *first == '{';
+    if (im->is_json)
+        return 0;
+    if (first < end && *first == '[')
+        return bad_header(im,
+                          "a JSON array is not taken; write one JSON object a line (jq -c '.[]' does it)");
+    separator = separator_of(*at, end);
+    skip = read_sep_line(*at, end, &separator);
+    csv_init(&im->csv, separator);
+    *at += skip;
+    im->csv.line = im->csv.row_line = skip > 0 ? 2 : 1;
+    return 0;
+}
+
+static int end_of_rows(struct import *im)
+{
+    int rc = im->is_json ? end_json(im) : end_csv(im);
+
     if (rc == 0 && !im->header_read)
         rc = why_set(im->why, HK_EINVAL,
-                     "%s:1: the list is empty; write a header row with a column email, then a row "
-                     "for each recipient",
-                     im->name);
+                     "%s:1: the list is empty; write a header row with a column email, then a row for each "
+                     "recipient",
+                     im->input.name);
     if (rc == 0 && im->result->rows == 0)
         rc = bad_header(im, "no rows behind the header; write a row for each recipient");
     return rc;
@@ -339,37 +496,20 @@ static int end_of_rows(struct import *im)
 
 static int read_rows(struct import *im)
 {
+    const char *at;
     bool first = true;
     ssize_t n;
 
-    while ((n = read_block(im)) > 0) {
-        const char *at = im->block, *end = im->block + n;
-        struct csv_row row;
-        int rc = first ? check_beginning(im, (size_t)n, &at) : 0;
-        first = false;
+    while ((n = input_read(&im->input, &at, im->why)) > 0) {
+        const char *end = at + n;
+        int rc = first ? check_beginning(im, &at, end) : 0;
+        if (rc == 0)
+            rc = im->is_json ? read_json(im, at, end) : read_csv(im, at, end);
         if (rc != 0)
             return rc;
-        while ((rc = csv_next(&im->csv, &at, end, &row)) == 1) {
-            rc = take_row(im, &row);
-            if (rc != 0)
-                return rc;
-        }
-        if (rc < 0)
-            return why_set(im->why, rc, "%s:%llu: %s", im->name, (unsigned long long)im->csv.row_line,
-                           hk_strerror(rc));
+        first = false;
     }
     return n < 0 ? (int)n : end_of_rows(im);
-}
-
-/* A list that is still being written would be sent to in part; and what looked wrong in it may be its cut end. */
-static bool list_has_changed(const struct import *im, const struct stat *before)
-{
-    struct stat after;
-
-    return im->fd >= 0 && S_ISREG(before->st_mode) &&
-           (fstat(im->fd, &after) != 0 || after.st_size != before->st_size ||
-            after.st_mtim.tv_sec != before->st_mtim.tv_sec ||
-            after.st_mtim.tv_nsec != before->st_mtim.tv_nsec);
 }
 
 /* ---- the segment ---- */
@@ -381,32 +521,77 @@ static int nobody_left(struct import *im)
 
     if (rc != 0)
         return rc;
-    return why_set(im->why, HK_EINVAL, "%s:%llu: no valid recipient in %llu row%s (the first: %.160s)%s%s",
-                   im->name, (unsigned long long)im->header_line, (unsigned long long)im->result->rows,
-                   im->result->rows == 1 ? "" : "s", im->first_reason.text, path != NULL ? "; see " : "",
-                   path != NULL ? path : "");
+    return why_set(im->why, HK_EINVAL,
+                   "%s:%llu: no valid recipient in %llu row%s (the first: %.160s)%s%s%s%s", im->input.name,
+                   (unsigned long long)im->header_line, (unsigned long long)im->result->rows,
+                   im->result->rows == 1 ? "" : "s", im->first_reason.text,
+                   im->result->hint[0] != '\0' ? "; the list " : "", im->result->hint,
+                   path != NULL ? "; see " : "", path != NULL ? path : "");
 }
 
-static int write_segment(struct import *im)
+/* Put the recipients into their order. */
+static int group(struct import *im, struct roster_order *order)
 {
-    struct roster_order order;
     int rc;
 
-    if (im->roster.count == 0)
-        return nobody_left(im);
-    if (roster_group(&im->roster, &order) != 0)
-        return why_set(im->why, HK_ENOMEM, "%s: out of memory for %u recipients", im->name, im->roster.count);
-    segment_write(&im->segment, &im->roster, &order, im->column, im->result->segment_sha256);
-    roster_order_free(&order);
-    im->result->recipients = im->roster.count;
-    im->result->domains = im->roster.domain_count;
-    /* The segment's name comes last: where it stands, the rejects that belong to it stand too. And its bytes
-     * come before theirs: rejects of a segment that found no room must not stand alone. */
-    rc = output_sync(&im->segment, im->why);
+    if (im->spill.path == NULL)
+        rc = roster_group(&im->roster, order);
+    else
+        rc = roster_group_domains(&im->roster, im->spill.records, im->spill.record_bytes, order);
+    if (rc != 0)
+        return why_set(im->why, HK_ENOMEM, "%s: out of memory for %llu rows", im->input.name,
+                       (unsigned long long)im->result->rows);
+    im->result->recipients = order->records;
+    im->result->domains = order->domains;
+    return 0;
+}
+
+/* The rest of the roster goes to the spill too, where there is one, and duplicates are found in it. */
+static int settle_spill(struct import *im)
+{
+    int rc = spill_add_run(&im->spill, &im->roster, im->why);
+
+    roster_free_records(&im->roster);
+    if (rc == 0)
+        rc = spill_settle(&im->spill, &im->roster, im->why);
+    im->result->duplicates += im->spill.duplicates;
+    return rc;
+}
+
+/* The segment's name comes last: where it stands, the rejects that belong to it stand too. And its bytes come
+ * before theirs: rejects of a segment that found no room must not stand alone. */
+static int commit(struct import *im)
+{
+    int rc = output_sync(&im->segment, im->why);
+
     if (rc == 0 && im->options->rejected_path != NULL)
         rc = output_commit(&im->rejected, im->why);
     return rc == 0 ? output_commit(&im->segment, im->why) : rc;
 }
+
+static int write_segment(struct import *im)
+{
+    struct roster_order order = {0};
+    bool spilled = im->spill.path != NULL;
+    int rc = spilled ? settle_spill(im) : 0;
+
+    if (rc == 0)
+        rc = group(im, &order);
+    if (rc == 0 && order.records == 0) {
+        roster_order_free(&order);
+        return nobody_left(im);
+    }
+    if (rc == 0) {
+        rc = segment_write(&im->segment, &im->roster, spilled ? &im->spill : NULL, &order, &im->columns,
+                           im->result->segment_sha256);
+        if (rc != 0)
+            why_set(im->why, rc, "%s: cannot sort the list on disk: %s", im->spill.path, hk_strerror(rc));
+    }
+    roster_order_free(&order);
+    return rc == 0 ? commit(im) : rc;
+}
+
+/* ---- the whole ---- */
 
 static int open_outputs(struct import *im)
 {
@@ -420,26 +605,50 @@ static int open_outputs(struct import *im)
     return rc;
 }
 
+static void set_hint(struct import *im)
+{
+    const char *words = im->hint_wanted ? guess_words(&im->guess) : NULL;
+
+    snprintf(im->result->hint, sizeof im->result->hint, "%s", words != NULL ? words : "");
+}
+
+/* A disk that is full needs a figure: how much the whole list would have taken. */
+static int say_need(struct import *im, int rc)
+{
+    uint64_t size = (uint64_t)im->input.before.st_size, read = im->input.bytes_read, need;
+    struct hk_why first = *im->why;
+
+    if (rc != HK_EFULL || im->spill.path == NULL || !S_ISREG(im->input.before.st_mode) || read == 0)
+        return rc;
+    need = (uint64_t)((double)im->spill.end * 2.0 * (double)size / (double)read);
+    return why_set(
+        im->why, HK_EFULL,
+        "%.360s; about %llu MB are needed beside the segment until it is written, half of them for good",
+        first.text, (unsigned long long)(need / 1000000 + 1));
+}
+
 static int run(struct import *im)
 {
-    struct stat st = {0};
-    int rc = open_list(im, &st);
+    int rc = input_open(&im->input, im->options->list_path, im->options->encoding, im->why);
 
-    im->block = malloc(IMPORT_BLOCK_SIZE);
-    if (rc == 0 && im->block == NULL)
-        rc = why_set(im->why, HK_ENOMEM, "%s: out of memory", im->name);
     if (rc == 0)
         rc = open_outputs(im);
     if (rc == 0)
         rc = read_rows(im);
-    if ((rc == 0 || rc == HK_EINVAL) && list_has_changed(im, &st))
+    /* A list that is still being written would be sent to in part; and what looked wrong in it may be its cut end. */
+    if ((rc == 0 || rc == HK_EINVAL) && input_has_changed(&im->input))
         rc = why_set(im->why, HK_ECHANGED, "%s: changed while it was read; start again when it is complete",
-                     im->name);
-    return rc == 0 ? write_segment(im) : rc;
+                     im->input.name);
+    if (rc == 0) {
+        set_hint(im);
+        input_sha256(&im->input, im->result->input_sha256);
+        rc = write_segment(im);
+    }
+    return say_need(im, rc);
 }
 
-int import_run(const struct import_options *options, uint32_t rows_max, struct import_result *out,
-               struct hk_why *why)
+int import_run(const struct import_options *options, const struct import_limits *limits,
+               struct import_result *out, struct hk_why *why)
 {
     struct import *im = calloc(1, sizeof *im);
     int rc;
@@ -447,27 +656,30 @@ int import_run(const struct import_options *options, uint32_t rows_max, struct i
     memset(out, 0, sizeof *out);
     if (im == NULL)
         return why_set(why, HK_ENOMEM, "%s: out of memory", options->list_path);
+    HK_BUG_ON(limits->rows > IMPORT_ROWS_MAX);
     im->options = options;
-    im->rows_max = rows_max < IMPORT_ROWS_MAX ? rows_max : IMPORT_ROWS_MAX;
+    im->limits = limits;
     im->result = out;
     im->why = why;
-    im->segment.fd = im->rejected.fd = -1;
-    csv_init(&im->csv);
+    im->segment.fd = im->rejected.fd = im->spill.fd = -1;
+    csv_init(&im->csv, ',');
+    jsonl_init(&im->jsonl);
     rc = run(im);
     output_discard(&im->segment);
     output_discard(&im->rejected);
+    spill_close(&im->spill);
     roster_free(&im->roster);
     csv_free(&im->csv);
-    for (uint32_t i = 0; i < im->columns; i++)
-        free(im->column[i]);
-    free(im->block);
-    if (im->fd >= 0)
-        close(im->fd);
+    jsonl_free(&im->jsonl);
+    columns_free(&im->columns);
+    input_close(&im->input);
     free(im);
     return rc;
 }
 
 int list_import(const struct import_options *options, struct import_result *out, struct hk_why *why)
 {
-    return import_run(options, IMPORT_ROWS_MAX, out, why);
+    static const struct import_limits limits = {IMPORT_ROWS_MAX, IMPORT_MEMORY_MAX};
+
+    return import_run(options, &limits, out, why);
 }

@@ -12,5 +12,7 @@ void reject_begin(struct output *out);
 /* One row. Its text is put together from the fields again and made safe for a terminal (control bytes and what
  * is not UTF-8 become '?'). */
 void reject_add(struct output *out, uint64_t row, const char *reason, const struct csv_row *text);
+/* The same for a row whose text is there as one piece. */
+void reject_add_text(struct output *out, uint64_t row, const char *reason, const char *text, size_t length);
 
 #endif

@@ -14,7 +14,7 @@
 #define ROSTER_INDEX_BITS 24u
 #define ROSTER_INDEX_MASK ((1u << ROSTER_INDEX_BITS) - 1)
 #define ROSTER_BIG        (SPAN_MAX / 4) /* a domain of so many has spans of its own */
-_Static_assert(IMPORT_ROWS_MAX < ROSTER_INDEX_MASK, "an index has to fit into a slot");
+_Static_assert(ROSTER_RECORDS_MAX < ROSTER_INDEX_MASK, "an index has to fit into a slot");
 
 /* ---- bytes that grow ---- */
 
@@ -104,7 +104,7 @@ static uint64_t load_word(const unsigned char *bytes, size_t length)
     return lower_word(word);
 }
 
-static uint64_t hash_caseless(uint64_t seed, const void *text, size_t length)
+uint64_t roster_hash(uint64_t seed, const void *text, size_t length)
 {
     const unsigned char *t = text;
     uint64_t h = seed ^ length;
@@ -137,16 +137,22 @@ int roster_init(struct roster *r, uint32_t columns, uint32_t email_column)
     return r->seen != NULL && r->domain_seen != NULL ? 0 : HK_ENOMEM;
 }
 
-void roster_free(struct roster *r)
+void roster_free_records(struct roster *r)
 {
     bytes_free(&r->records);
     bytes_free(&r->offsets);
     bytes_free(&r->owners);
+    free(r->seen);
+    r->seen = NULL;
+    r->count = 0;
+}
+
+void roster_free(struct roster *r)
+{
+    roster_free_records(r);
     bytes_free(&r->domains);
     bytes_free(&r->names);
-    free(r->seen);
     free(r->domain_seen);
-    r->seen = NULL;
     r->domain_seen = NULL;
 }
 
@@ -159,16 +165,49 @@ uint64_t roster_record(const struct roster *r, uint32_t i, const unsigned char *
     return end - offset[i];
 }
 
+uint32_t roster_owner(const struct roster *r, uint32_t i)
+{
+    return ((const uint32_t *)(const void *)r->owners.base)[i];
+}
+
 const struct roster_domain *roster_domain(const struct roster *r, uint32_t domain)
 {
     return (const struct roster_domain *)(const void *)r->domains.base + domain;
+}
+
+bool roster_domain_is_big(const struct roster_domain *domain)
+{
+    return domain->count >= ROSTER_BIG;
+}
+
+void roster_domain_less(struct roster *r, uint32_t domain)
+{
+    struct roster_domain *d = (struct roster_domain *)(void *)r->domains.base + domain;
+
+    HK_BUG_ON(d->count == 0);
+    d->count--;
+}
+
+bool roster_is_full(const struct roster *r, size_t memory)
+{
+    size_t each = sizeof(uint64_t) + sizeof(uint32_t);
+
+    return r->count >= ROSTER_RECORDS_MAX ||
+           r->records.used + r->count * each + (sizeof *r->seen << r->seen_bits) > memory;
+}
+
+void roster_empty(struct roster *r)
+{
+    r->records.used = r->offsets.used = r->owners.used = 0;
+    r->count = 0;
+    memset(r->seen, 0, sizeof *r->seen << r->seen_bits);
 }
 
 /* ---- domains ---- */
 
 static uint32_t *find_domain(const struct roster *r, const char *name, size_t length)
 {
-    uint64_t at = hash_caseless(r->seed, name, length) >> (64 - r->domain_bits);
+    uint64_t at = roster_hash(r->seed, name, length) >> (64 - r->domain_bits);
     uint64_t mask = ((uint64_t)1 << r->domain_bits) - 1;
 
     for (;; at = (at + 1) & mask) {
@@ -232,7 +271,7 @@ static uint64_t read_varint(const unsigned char **at)
 }
 
 /* The wire address within a record of ours. */
-static const unsigned char *wire_of(const struct roster *r, const unsigned char *record, size_t *length)
+const unsigned char *roster_wire(const struct roster *r, const unsigned char *record, size_t *length)
 {
     const unsigned char *at = record + SEGMENT_RECORD_HEAD;
     uint64_t before = 0;
@@ -257,7 +296,7 @@ static uint64_t *find_mailbox(const struct roster *r, uint64_t hash, const char 
         if ((r->seen[at] ^ hash) >> ROSTER_INDEX_BITS != 0)
             continue;
         roster_record(r, (uint32_t)(r->seen[at] & ROSTER_INDEX_MASK) - 1, &record);
-        there = wire_of(r, record, &there_length);
+        there = roster_wire(r, record, &there_length);
         if (there_length == length && equal_caseless(there, (const unsigned char *)wire, length))
             break;
     }
@@ -331,7 +370,7 @@ static int encode(struct roster *r, uint32_t row, const struct address *a, const
 int roster_add(struct roster *r, uint32_t row, const struct address *address,
                const struct segment_field *field)
 {
-    uint64_t hash = hash_caseless(r->seed, address->text, address->length);
+    uint64_t hash = roster_hash(r->seed, address->text, address->length);
     uint64_t *slot = find_mailbox(r, hash, address->text, address->length);
     const char *name = address->text + address->local_length + 1;
     uint64_t begin = r->records.used;
@@ -339,7 +378,7 @@ int roster_add(struct roster *r, uint32_t row, const struct address *address,
 
     if (*slot != 0)
         return 0;
-    HK_BUG_ON(r->count >= IMPORT_ROWS_MAX);
+    HK_BUG_ON(r->count >= ROSTER_RECORDS_MAX);
     if (domain_index(r, name, address->length - address->local_length - 1u, &domain) != 0 ||
         bytes_add(&r->offsets, &begin, sizeof begin) != 0 ||
         bytes_add(&r->owners, &domain, sizeof domain) != 0 || encode(r, row, address, field) != 0)
@@ -363,48 +402,52 @@ void roster_order_free(struct roster_order *order)
 }
 
 /* Big domains first, then the small ones, each in order of first appearance. Returns how many are big. */
-static uint32_t order_domains(const struct roster *r, uint32_t *domain)
+static uint32_t order_domains(const struct roster *r, struct roster_order *out)
 {
-    uint32_t n = 0, big;
+    uint32_t big = 0;
 
-    for (uint32_t i = 0; i < r->domain_count; i++)
-        if (roster_domain(r, i)->count >= ROSTER_BIG)
-            domain[n++] = i;
-    big = n;
-    for (uint32_t i = 0; i < r->domain_count; i++)
-        if (roster_domain(r, i)->count < ROSTER_BIG)
-            domain[n++] = i;
+    for (unsigned small = 0; small < 2; small++) {
+        for (uint32_t i = 0; i < r->domain_count; i++) {
+            const struct roster_domain *d = roster_domain(r, i);
+            if (d->count == 0 || roster_domain_is_big(d) == (small == 1))
+                continue;
+            out->domain[out->domains++] = i;
+            out->name_bytes += d->length + 1u;
+        }
+        big = small == 0 ? out->domains : big;
+    }
     return big;
 }
 
 /* Records in the order of their domains; inside a domain input order stays, because records are dealt in it. */
-static int order_records(const struct roster *r, const uint32_t *domain, uint32_t *record)
+static int order_records(const struct roster *r, struct roster_order *out)
 {
-    const uint32_t *owner = (const uint32_t *)(const void *)r->owners.base;
     uint32_t *next = malloc(((size_t)r->domain_count + 1) * sizeof *next), first = 0;
 
-    if (next == NULL)
+    out->record = malloc(((size_t)r->count + 1) * sizeof *out->record);
+    if (next == NULL || out->record == NULL) {
+        free(next);
         return HK_ENOMEM;
-    for (uint32_t i = 0; i < r->domain_count; i++) {
-        next[domain[i]] = first;
-        first += roster_domain(r, domain[i])->count;
+    }
+    for (uint32_t i = 0; i < out->domains; i++) {
+        next[out->domain[i]] = first;
+        first += roster_domain(r, out->domain[i])->count;
     }
     for (uint32_t i = 0; i < r->count; i++)
-        record[next[owner[i]]++] = i;
+        out->record[next[roster_owner(r, i)]++] = i;
     free(next);
     return 0;
 }
 
 /* A big domain in pieces of SPAN_MAX; small ones packed, the next one beginning a new span if it does not fit
  * whole. */
-static uint32_t cut_spans(const struct roster *r, const uint32_t *domain, uint32_t big,
-                          struct segment_span *span)
+static void cut_spans(const struct roster *r, uint32_t big, struct roster_order *out)
 {
     struct segment_span *open = NULL;
-    uint32_t n = 0, first = 0;
+    uint32_t first = 0;
 
-    for (uint32_t i = 0; i < r->domain_count; i++) {
-        uint32_t count = roster_domain(r, domain[i])->count;
+    for (uint32_t i = 0; i < out->domains; i++) {
+        uint32_t count = roster_domain(r, out->domain[i])->count;
         if (i >= big && open != NULL && open->count + count <= SPAN_MAX) {
             open->count += count;
             open->domain_count++;
@@ -413,39 +456,44 @@ static uint32_t cut_spans(const struct roster *r, const uint32_t *domain, uint32
         }
         for (uint32_t left = count; left > 0;) {
             uint32_t piece = left < SPAN_MAX ? left : SPAN_MAX;
-            span[n] = (struct segment_span){first, piece, i, 1};
-            open = i >= big ? &span[n] : NULL;
-            n++;
+            out->span[out->spans] = (struct segment_span){first, piece, i, 1};
+            open = i >= big ? &out->span[out->spans] : NULL;
+            out->spans++;
             first += piece;
             left -= piece;
         }
     }
-    return n;
 }
 
-int roster_group(struct roster *r, struct roster_order *out)
+int roster_group_domains(struct roster *r, uint32_t records, uint64_t record_bytes, struct roster_order *out)
 {
     /* Full pieces, a rest for each big domain, and packed spans, two neighbours of which hold more than
      * SPAN_MAX together. */
-    size_t most = (size_t)r->count / SPAN_MAX + r->count / ROSTER_BIG + 2 * ((size_t)r->count / SPAN_MAX) + 2;
-    uint32_t big;
+    size_t most = (size_t)records / SPAN_MAX + records / ROSTER_BIG + 2 * ((size_t)records / SPAN_MAX) + 2;
 
     free(r->seen);
     r->seen = NULL;
     memset(out, 0, sizeof *out);
+    out->records = records;
+    out->record_bytes = record_bytes;
     out->domain = malloc(((size_t)r->domain_count + 1) * sizeof *out->domain);
-    out->record = malloc(((size_t)r->count + 1) * sizeof *out->record);
     out->span = malloc(most * sizeof *out->span);
-    if (out->domain == NULL || out->record == NULL || out->span == NULL) {
+    if (out->domain == NULL || out->span == NULL) {
         roster_order_free(out);
         return HK_ENOMEM;
     }
-    big = order_domains(r, out->domain);
-    if (order_records(r, out->domain, out->record) != 0) {
-        roster_order_free(out);
-        return HK_ENOMEM;
-    }
-    out->span_count = cut_spans(r, out->domain, big, out->span);
-    HK_BUG_ON(out->span_count > most);
+    cut_spans(r, order_domains(r, out), out);
+    HK_BUG_ON(out->spans > most);
     return 0;
+}
+
+int roster_group(struct roster *r, struct roster_order *out)
+{
+    int rc = roster_group_domains(r, r->count, r->records.used, out);
+
+    if (rc == 0)
+        rc = order_records(r, out);
+    if (rc != 0)
+        roster_order_free(out);
+    return rc;
 }

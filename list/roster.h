@@ -10,6 +10,8 @@
 #include "hikyaku/address.h"
 #include "hikyaku/segment.h"
 
+#define ROSTER_RECORDS_MAX 16000000u
+
 struct roster_domain {
     uint64_t name; /* in names.base; NUL-terminated */
     uint32_t count;
@@ -41,25 +43,49 @@ void roster_free(struct roster *roster);
 
 /* Add a recipient: its parsed address and the fields of its row (the email field trimmed). 1: added; 0: its
  * mailbox is there already (local part compared without ASCII case); HK_ENOMEM. The roster takes at most
- * IMPORT_ROWS_MAX recipients: the caller counts. */
+ * ROSTER_RECORDS_MAX recipients: the caller asks roster_is_full(). */
 int roster_add(struct roster *roster, uint32_t row, const struct address *address,
                const struct segment_field *field) HK_MUST_USE;
 
-/* The order in which the segment holds records and domains. */
+/* Has it as many recipients as it takes, or more than `memory` bytes of them (its domains not counted)? */
+bool roster_is_full(const struct roster *roster, size_t memory);
+/* Take all records out; the domains stay, with their counts. */
+void roster_empty(struct roster *roster);
+/* Give back the memory of records, for good: nothing can be added any more. */
+void roster_free_records(struct roster *roster);
+
+/* What the segment will hold: its domains and spans in their order, and how much of everything. */
 struct roster_order {
-    uint32_t *record; /* record[i]: which of the roster's records is the segment's i-th */
-    uint32_t *domain; /* domain[i]: which of its domains is the segment's i-th */
+    uint32_t
+        *domain; /* domain[i]: which of the roster's domains is the segment's i-th; those without records are
+                         left out */
     struct segment_span *span;
-    uint32_t span_count;
+    uint32_t
+        *record; /* record[i]: which of the roster's records is the segment's i-th; NULL: they are not here */
+    uint32_t records, domains, spans;
+    uint64_t record_bytes, name_bytes;
 };
 
 /* Group by domain and cut into spans (segment.h). Drops the table that finds duplicates: nothing can be added
  * any more. 0 or HK_ENOMEM. */
 int roster_group(struct roster *roster, struct roster_order *out) HK_MUST_USE;
+/* The same where the records, so many with so many bytes, lie elsewhere. */
+int roster_group_domains(struct roster *roster, uint32_t records, uint64_t record_bytes,
+                         struct roster_order *out) HK_MUST_USE;
 void roster_order_free(struct roster_order *order);
 
-/* Bytes of record i, and where it begins. */
+/* Bytes of record i, and where it begins; its domain; and the wire address in it. */
 uint64_t roster_record(const struct roster *roster, uint32_t i, const unsigned char **bytes);
+uint32_t roster_owner(const struct roster *roster, uint32_t i);
+const unsigned char *roster_wire(const struct roster *roster, const unsigned char *record, size_t *length);
+
 const struct roster_domain *roster_domain(const struct roster *roster, uint32_t domain);
+/* Does a domain have spans of its own? */
+bool roster_domain_is_big(const struct roster_domain *domain);
+/* A record of this domain was a duplicate of one that is no longer here. */
+void roster_domain_less(struct roster *roster, uint32_t domain);
+
+/* 64 bits of a mailbox, ASCII letters without case. */
+uint64_t roster_hash(uint64_t seed, const void *text, size_t length);
 
 #endif

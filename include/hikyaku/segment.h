@@ -14,11 +14,12 @@
 
 #define SPAN_MAX            4096u
 #define SEGMENT_COLUMNS_MAX 256u
-#define IMPORT_FIELD_MAX    65536u    /* bytes of one field; a longer one rejects its row */
-#define IMPORT_ROWS_MAX     16000000u /* rows this importer takes */
+#define IMPORT_FIELD_MAX    65536u     /* bytes of one field; a longer one rejects its row */
+#define IMPORT_ROWS_MAX     250000000u /* rows this importer takes */
 
 struct import_options {
-    const char *list_path;     /* CSV with a header row; "-": standard input */
+    const char *list_path;     /* CSV with a header row, or JSON Lines; "-": standard input */
+    const char *encoding;      /* of the list, a name that iconv knows; NULL: UTF-8 */
     const char *segment_path;  /* written through a temporary file beside it; fsynced; mode 0600 */
     const char *rejected_path; /* CSV: row, reason, text; NULL: not kept. Written even when empty of rows */
     /* May this provider's domain have a legacy local part (".."; trailing dot)? NULL: never. */
@@ -35,9 +36,13 @@ struct import_result {
     uint64_t rejected;
     uint32_t domains;
     char segment_sha256[HK_SHA256_HEX];
+    char input_sha256[HK_SHA256_HEX]; /* of the list as it was read */
+    char hint
+        [128]; /* rows were not UTF-8: what the list looks like and what to add; "" when there is nothing to say */
 };
 
-/* Read a list and write its segment, in this process and in memory. 0, or HK_E* with "FILE:LINE: ..." in why.
+/* Read a list and write its segment, in this process, within some 200 MB whatever its size (and 50 bytes for each
+ * domain): what is more is sorted in a nameless file beside the segment. 0, or HK_E* with "FILE:LINE: ..." in why.
  * No partial segment is ever left at segment_path. A list without a single valid recipient is HK_EINVAL, and
  * its rejected rows are kept; one that is changed while it is read is HK_ECHANGED; HK_EBUSY: another process
  * is writing this segment. */

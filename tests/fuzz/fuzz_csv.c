@@ -54,7 +54,7 @@ static uint64_t read_all(const char *bytes, size_t size, size_t piece)
     struct csv_row row;
     int rc;
 
-    csv_init(&reader);
+    csv_init(&reader, ',');
     for (size_t i = 0; i < size; i += piece) {
         size_t n = size - i < piece ? size - i : piece;
         const char *at = bytes + i;

@@ -46,7 +46,7 @@ static void read_in_pieces(struct shown *out, const char *bytes, size_t length, 
     struct csv_reader reader;
     struct csv_row row;
 
-    csv_init(&reader);
+    csv_init(&reader, ',');
     memset(out, 0, sizeof *out);
     for (size_t i = 0; i < length; i += piece) {
         /* A copy of its own, so that a sanitizer sees a read behind the piece. */
@@ -143,7 +143,7 @@ static unsigned read_long(const char *before, char c, size_t length, const char 
 
     assert_non_null(bytes);
     memset(bytes, c, length);
-    csv_init(&reader);
+    csv_init(&reader, ',');
     assert_int_equal(csv_next(&reader, &before, before + strlen(before), &row), 0);
     assert_int_equal(csv_next(&reader, &at, bytes + length, &row), 0);
     rc = csv_next(&reader, &after, after + strlen(after), &row);
@@ -178,7 +178,7 @@ static void more_fields_than_are_kept_are_counted(void **state)
     (void)state;
     memset(bytes, ',', sizeof bytes);
     bytes[sizeof bytes - 1] = '\n';
-    csv_init(&reader);
+    csv_init(&reader, ',');
     assert_int_equal(csv_next(&reader, &at, bytes + sizeof bytes, &row), 1);
     assert_int_equal(row.fields, sizeof bytes);
     csv_free(&reader);

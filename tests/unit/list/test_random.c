@@ -3,6 +3,7 @@
  * The reference shares no code with the importer: it builds rows from parts, so it knows which are good and what
  * their mailbox is; finds duplicates by sorting; and groups by plain loops over a sorted table of domains.
  */
+#include "import.h"
 #include "tools.h"
 
 #define ROWS    100000u
@@ -171,6 +172,33 @@ static void compare_spans(const struct segment *s)
     }
 }
 
+/* However little memory there is, and so however many runs are merged from disk, the bytes are the same. */
+static void compare_spilled(struct place *p)
+{
+    static const size_t memory[] = {60000, 300000, 1u << 20, 8u << 20};
+    struct import_options options = p->options;
+    struct import_result result;
+    char other[128], *one, *two;
+    size_t one_length, two_length;
+
+    snprintf(other, sizeof other, "%s/other.seg", p->folder);
+    options.segment_path = other;
+    options.rejected_path = NULL;
+    assert_int_equal(hk_read_file(p->segment, 1u << 30, &one, &one_length, &p->why), 0);
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
+        struct import_limits limits = {IMPORT_ROWS_MAX, memory[i]};
+        if (import_run(&options, &limits, &result, &p->why) != 0)
+            fail_msg("%s", p->why.text);
+        assert_memory_equal(&result, &p->result, sizeof result);
+        assert_int_equal(hk_read_file(other, 1u << 30, &two, &two_length, &p->why), 0);
+        assert_int_equal(one_length, two_length);
+        assert_memory_equal(one, two, one_length);
+        free(two);
+        assert_int_equal(unlink(other), 0);
+    }
+    free(one);
+}
+
 static void a_random_list_comes_out_as_a_simple_reference_says(void **state)
 {
     struct segment_record *r = hk_xcalloc(1, sizeof *r);
@@ -211,6 +239,7 @@ static void a_random_list_comes_out_as_a_simple_reference_says(void **state)
     assert_int_equal(index, segment_count(s));
     compare_spans(s);
     segment_close(s);
+    compare_spilled(p);
     free(t);
     free(r);
 }
