@@ -18,9 +18,12 @@ static const struct command command_table[] = {
             "The same command again goes on where a campaign stopped, after Ctrl-C as after a crash; when\n"
             "everyone is settled it says so and does nothing. A campaign's list and message are fixed: a\n"
             "changed one is refused. Where a node runs on this state_dir the campaign is given to it;\n"
-            "else this command is the node.\n",
+            "else this command is the node.\n"
+            "--dry-run writes the first 10 copies to state_dir/campaigns/ID/preview/ and needs no network.\n"
+            "--test sends the first row's copy now, from a place of its own: the campaign hears nothing of "
+            "it.\n",
         .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN) | OPTION_BIT(LIST) | OPTION_BIT(MESSAGE),
-        .optional = OPTION_BIT(JSON),
+        .optional = OPTION_BIT(JSON) | OPTION_BIT(DRY_RUN) | OPTION_BIT(TEST),
         .run = cmd_send,
     },
     {
@@ -45,6 +48,71 @@ static const struct command command_table[] = {
         .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN),
         .optional = OPTION_BIT(JSON) | OPTION_BIT(RECIPIENTS),
         .run = cmd_report,
+    },
+    {
+        .name = "suppress add",
+        .summary = "never write to these addresses again",
+        .help = "When the command returns, a running node knows it too: nothing more goes to them, but for\n"
+                "messages whose last bytes were under way. The scope is all unless given; the first reason\n"
+                "of an address stays.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(SCOPE) | OPTION_BIT(REASON),
+        .operands = "ADDRESS...",
+        .operands_min = 1,
+        .operands_max = SIZE_MAX,
+        .run = cmd_suppress_add,
+    },
+    {
+        .name = "suppress remove",
+        .summary = "these addresses may be written to again",
+        .help = "Without --scope: in every scope that applies to this configuration's sender. Campaigns\n"
+                "that settled an address as suppressed leave it so.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(SCOPE),
+        .operands = "ADDRESS...",
+        .operands_min = 1,
+        .operands_max = SIZE_MAX,
+        .run = cmd_suppress_remove,
+    },
+    {
+        .name = "suppress check",
+        .summary = "say whether these addresses are suppressed",
+        .help =
+            "One line for each address: since when, why and by what it is suppressed, or that it is not.\n"
+            "Without --scope: in every scope that applies to this configuration's sender. Exit status: 0\n"
+            "none of them is suppressed, 1 at least one is.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(SCOPE),
+        .operands = "ADDRESS...",
+        .operands_min = 1,
+        .operands_max = SIZE_MAX,
+        .run = cmd_suppress_check,
+    },
+    {
+        .name = "suppress import",
+        .summary = "add the addresses of a CSV file",
+        .help =
+            "The file, or standard input, has a header row and a column email; scope, reason, source,\n"
+            "evidence and time are read where they are there, other columns are passed over. Rows without\n"
+            "a scope or reason get what --scope and --reason say, else all and import. What is there\n"
+            "already keeps its first reason. Exit status: 1 when a row was bad: each is told with its\n"
+            "line, the others are in.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(SCOPE) | OPTION_BIT(REASON),
+        .operands = "[FILE]",
+        .operands_max = 1,
+        .run = cmd_suppress_import,
+    },
+    {
+        .name = "suppress export",
+        .summary = "write the suppression lists as a CSV file",
+        .help = "What is written, to FILE or standard output, can be imported again. Without --scope: all\n"
+                "scopes, those of other senders too.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(SCOPE),
+        .operands = "[FILE]",
+        .operands_max = 1,
+        .run = cmd_suppress_export,
     },
     {
         .name = "config check",
@@ -115,7 +183,7 @@ void commands_usage_line(const struct command *command, char *out, size_t size)
 static int usage_error(const struct command *command, struct hk_why *why, const char *what,
                        const char *subject)
 {
-    char usage[256];
+    char usage[512];
     commands_usage_line(command, usage, sizeof usage);
     return why_set(why, HK_EINVAL, "hikyaku %s: %s%s; write: %s", command->name, what, subject, usage);
 }
@@ -249,7 +317,7 @@ static void print_help(FILE *out)
 
 static void print_command_help(const struct command *command)
 {
-    char usage[256];
+    char usage[512];
     commands_usage_line(command, usage, sizeof usage);
     printf("%s\n\n%s.\n\n", usage, command->summary);
     for (size_t id = 0; id < CLI_OPTIONS_COUNT; id++) {

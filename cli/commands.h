@@ -17,6 +17,10 @@
     X(CAMPAIGN, "campaign", "ID", campaign, "the campaign: letters, digits, '.', '_', '-'")               \
     X(LIST, "list", "F", list, "the recipients: CSV with a header row and a column email")                \
     X(MESSAGE, "message", "F", message, "the message: an RFC 5322 file with {{tags}}")                    \
+    X(DRY_RUN, "dry-run", NULL, dry_run,                                                                  \
+      "send nothing: write the first copies to files, and say what would go")                             \
+    X(TEST, "test", "ADDRESS,...", test,                                                                  \
+      "send the first row's copy to these addresses, and make no campaign")                               \
     X(JSON, "json", NULL, json, "print a JSON document on standard output")                               \
     X(RECIPIENTS, "recipients", NULL, recipients, "print one JSON line for every recipient")              \
     X(DOMAIN, "domain", "D", domain, "the domain that signs, as in From")                                 \
@@ -72,6 +76,11 @@ int cmd_send(const struct cli_options *options);
 int cmd_serve(const struct cli_options *options);
 int cmd_status(const struct cli_options *options);
 int cmd_report(const struct cli_options *options);
+int cmd_suppress_add(const struct cli_options *options);
+int cmd_suppress_remove(const struct cli_options *options);
+int cmd_suppress_check(const struct cli_options *options);
+int cmd_suppress_import(const struct cli_options *options);
+int cmd_suppress_export(const struct cli_options *options);
 int cmd_config_check(const struct cli_options *options);
 int cmd_keygen_dkim(const struct cli_options *options);
 int cmd_keygen_verp(const struct cli_options *options);

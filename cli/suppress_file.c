@@ -1,0 +1,408 @@
+/* suppress_file.c - hikyaku suppress import | export: suppression lists as CSV files.
+ *
+ * Import reads what export writes, and any CSV file with a column `email`. It keeps a bounded number of rows in memory; a
+ * bad row is told and passed over, and what was there already keeps its first reason.
+ */
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "records.h"
+#include "suppress.h"
+
+#define PIECE_ROWS  8192u  /* handed to Redis together */
+#define TELL_ROWS   65536u /* then a running node reads them, so that it never falls far behind */
+#define TOLD_MAX    1000u  /* bad rows told one by one */
+#define COLUMN_NONE UINT32_MAX
+
+#define COLUMNS(X)    \
+    X(EMAIL, "email") \
+    X(SCOPE, "scope") X(REASON, "reason") X(SOURCE, "source") X(EVIDENCE, "evidence") X(TIME, "time")
+enum column {
+#define COLUMN_ENUM(id, name) COLUMN_##id,
+    COLUMNS(COLUMN_ENUM)
+#undef COLUMN_ENUM
+        COLUMNS_COUNT
+};
+static const char *const column_name[] = {
+#define COLUMN_NAME(id, name) name,
+    COLUMNS(COLUMN_NAME)
+#undef COLUMN_NAME
+};
+
+/* ---- times ---- */
+
+/* "2026-11-24T09:00:00.123456Z", with or without a fraction: what export writes. */
+static bool time_parse(const char *text, uint64_t *out)
+{
+    struct tm tm = {0};
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    uint64_t us = 0, unit = 100000;
+    time_t seconds;
+
+    if (rest == NULL)
+        return false;
+    if (*rest == '.')
+        for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
+            us += (uint64_t)(*rest - '0') * unit;
+    seconds = timegm(&tm);
+    if (strcmp(rest, "Z") != 0 || seconds < 0)
+        return false;
+    *out = (uint64_t)seconds * 1000000u + us;
+    return true;
+}
+
+/* ---- import ---- */
+
+struct import {
+    const struct cli_options *options;
+    const struct config *config;
+    const char *name; /* of the file, for words */
+    char source[80];  /* of rows that name none */
+    char scope[SUPPRESS_SCOPE_MAX];
+    struct reach reach;
+    struct records records;
+    uint32_t column[COLUMNS_COUNT], columns;
+    struct suppress_entry *entry;
+    size_t entries;
+    uint64_t rows, added, rejected, untold;
+};
+
+/* A name without the blanks around it, and without the byte order mark of a first one. */
+static size_t trimmed(const char **text)
+{
+    size_t length;
+
+    if (strncmp(*text, "\xef\xbb\xbf", 3) == 0)
+        *text += 3;
+    *text += strspn(*text, " \t");
+    length = strlen(*text);
+    while (length > 0 && ((*text)[length - 1] == ' ' || (*text)[length - 1] == '\t'))
+        length--;
+    return length;
+}
+
+static int read_header(struct import *import, struct hk_why *why)
+{
+    struct record *record = &import->records.record;
+    int rc = records_next(&import->records);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return why_set(why, HK_EINVAL, "%s: is empty; a header row with a column email is wanted",
+                       import->name);
+    for (size_t c = 0; c < COLUMNS_COUNT; c++)
+        import->column[c] = COLUMN_NONE;
+    import->columns = record->fields;
+    for (uint32_t i = 0; i < record->fields && i < RECORD_FIELDS_MAX; i++) {
+        const char *text = record_field(record, i);
+        size_t length = trimmed(&text);
+        for (size_t c = 0; c < COLUMNS_COUNT; c++) {
+            if (strlen(column_name[c]) != length || strncasecmp(text, column_name[c], length) != 0)
+                continue;
+            if (import->column[c] != COLUMN_NONE)
+                return why_set(why, HK_EINVAL, "%s:%llu: the column %s is there twice", import->name,
+                               (unsigned long long)record->line, column_name[c]);
+            import->column[c] = i;
+        }
+    }
+    if (import->column[COLUMN_EMAIL] == COLUMN_NONE)
+        return why_set(why, HK_EINVAL, "%s:%llu: the header row has no column email", import->name,
+                       (unsigned long long)record->line);
+    return 0;
+}
+
+static const char *field(const struct import *import, enum column column)
+{
+    return import->column[column] == COLUMN_NONE
+               ? ""
+               : record_field(&import->records.record, import->column[column]);
+}
+
+/* Copy a field, or what stands for it where it is empty. False: it does not fit. */
+static bool copy(char *out, size_t size, const char *text, const char *instead)
+{
+    size_t length = trimmed(&text);
+
+    if (length == 0) {
+        text = instead;
+        length = strlen(instead);
+    }
+    if (length >= size)
+        return false;
+    memcpy(out, text, length);
+    out[length] = '\0';
+    return true;
+}
+
+static int row_scope(const struct import *import, struct suppress_entry *entry, struct hk_why *why)
+{
+    struct scopes scopes;
+
+    if (!copy(entry->scope, sizeof entry->scope, field(import, COLUMN_SCOPE), import->scope))
+        return why_set(why, HK_EINVAL, "the scope is too long");
+    if (strcmp(entry->scope, "sender") != 0 && strcmp(entry->scope, "list") != 0)
+        return 0;
+    if (suppress_scopes(import->config, entry->scope, &scopes, why) != 0)
+        return HK_EINVAL;
+    memcpy(entry->scope, scopes.name[0], sizeof entry->scope);
+    return 0;
+}
+
+/* The entry that a row means; HK_EINVAL says what is wrong with it. */
+static int row_entry(const struct import *import, struct suppress_entry *entry, struct hk_why *why)
+{
+    const struct record *record = &import->records.record;
+    const char *reason = import->options->reason ? import->options->reason : "import";
+
+    if (record->fault != NULL)
+        return why_set(why, HK_EINVAL, "%s", record->fault);
+    if (record->fields != import->columns)
+        return why_set(why, HK_EINVAL, "%u fields where the header has %u", record->fields, import->columns);
+    if (!copy(entry->address, sizeof entry->address, field(import, COLUMN_EMAIL), ""))
+        return why_set(why, HK_EINVAL, "the address is longer than %d bytes", ADDRESS_MAX);
+    if (!copy(entry->reason, sizeof entry->reason, field(import, COLUMN_REASON), reason))
+        return why_set(why, HK_EINVAL, "the reason is longer than %zu bytes", sizeof entry->reason - 1);
+    hk_clean_text(entry->evidence, sizeof entry->evidence, field(import, COLUMN_EVIDENCE),
+                  strlen(field(import, COLUMN_EVIDENCE)));
+    if (!copy(entry->source, sizeof entry->source, field(import, COLUMN_SOURCE), import->source))
+        return why_set(why, HK_EINVAL, "the source is longer than %zu bytes", sizeof entry->source - 1);
+    entry->time_us = clock_wall_us();
+    if (field(import, COLUMN_TIME)[0] != '\0' && !time_parse(field(import, COLUMN_TIME), &entry->time_us))
+        return why_set(why, HK_EINVAL, "the time is not written as 2026-11-24T09:00:00Z");
+    if (row_scope(import, entry, why) != 0)
+        return HK_EINVAL;
+    return suppress_entry_check(entry, why);
+}
+
+static void reject(struct import *import, const struct hk_why *reason)
+{
+    import->rejected++;
+    if (import->rejected > TOLD_MAX) {
+        import->untold++;
+        return;
+    }
+    fprintf(stderr, "%s:%llu: %s\n", import->name, (unsigned long long)import->records.record.line,
+            reason->text);
+}
+
+static int hand_over(struct import *import, struct hk_why *why)
+{
+    size_t added;
+    int error = suppress_add_all(import->reach.store, import->entry, import->entries, &added, why);
+
+    import->added += added;
+    import->entries = 0;
+    return error;
+}
+
+static int read_rows(struct import *import, struct hk_why *why)
+{
+    struct record *record = &import->records.record;
+    int rc, error = 0;
+
+    while (error >= 0 && (rc = records_next(&import->records)) == 1) {
+        struct hk_why reason;
+        if (record->blank)
+            continue;
+        import->rows++;
+        if (row_entry(import, &import->entry[import->entries], &reason) == 0)
+            import->entries++;
+        else
+            reject(import, &reason);
+        if (import->entries == PIECE_ROWS)
+            error = hand_over(import, why);
+        if (error >= 0 && import->rows % TELL_ROWS == 0)
+            error = suppress_tell_node(&import->reach, why);
+    }
+    if (error < 0)
+        return error;
+    /* What stands before the place where the file breaks off is good. */
+    error = hand_over(import, why);
+    if (error == 0)
+        error = suppress_tell_node(&import->reach, why);
+    return error < 0 ? error : rc;
+}
+
+static int file_error(const struct import *import, int error, struct hk_why *why)
+{
+    if (error == HK_EINVAL)
+        return why_set(why, error, "%s:%llu: a quote that opens in this row never closes", import->name,
+                       (unsigned long long)import->records.record.line);
+    return why_set(why, error, "%s: %s", import->name, strerror(errno));
+}
+
+static int import_run(struct import *import, struct hk_why *why)
+{
+    int error = reach_open(import->config, &import->reach, why);
+
+    if (error < 0)
+        return error;
+    error = read_header(import, why);
+    if (error == 0) {
+        why->text[0] = '\0';
+        error = read_rows(import, why);
+        if (error < 0 && why->text[0] == '\0')
+            error = file_error(import, error, why);
+        if (import->untold > 0)
+            fprintf(stderr, "%s: and %llu more rows\n", import->name, (unsigned long long)import->untold);
+        printf("%llu rows: %llu added, %llu were there already, %llu rejected\n",
+               (unsigned long long)import->rows, (unsigned long long)import->added,
+               (unsigned long long)(import->rows - import->rejected - import->added - import->entries),
+               (unsigned long long)import->rejected);
+    }
+    reach_close(&import->reach);
+    return error;
+}
+
+static int open_input(struct import *import, FILE **in, struct hk_why *why)
+{
+    const char *path = import->options->operands > 0 ? import->options->operand[0] : "-";
+    const char *base = strrchr(path, '/');
+    struct stat st;
+
+    import->name = path;
+    snprintf(import->source, sizeof import->source, "%.79s", base != NULL ? base + 1 : path);
+    if (strcmp(path, "-") == 0) {
+        import->name = "standard input";
+        snprintf(import->source, sizeof import->source, "standard input");
+        return 0;
+    }
+    *in = fopen(path, "re");
+    if (*in == NULL)
+        return why_set(why, HK_ENOENT, "%s: %s", path, strerror(errno));
+    if (fstat(fileno(*in), &st) == 0 && S_ISDIR(st.st_mode)) {
+        fclose(*in);
+        return why_set(why, HK_EINVAL, "%s: is a directory; name a CSV file", path);
+    }
+    return 0;
+}
+
+static int import_with(struct import *import, struct hk_why *why)
+{
+    struct scopes scopes;
+    FILE *in = stdin;
+    int error = suppress_scopes(import->config, import->options->scope ? import->options->scope : "all",
+                                &scopes, why);
+
+    if (error == 0)
+        error = open_input(import, &in, why);
+    if (error < 0)
+        return error;
+    memcpy(import->scope, scopes.name[0], sizeof import->scope);
+    records_begin(&import->records, in);
+    import->entry = hk_xcalloc(PIECE_ROWS, sizeof *import->entry);
+    error = import_run(import, why);
+    free(import->entry);
+    if (in != stdin)
+        fclose(in);
+    return error;
+}
+
+int cmd_suppress_import(const struct cli_options *options)
+{
+    struct config *config = cli_config_load(options->config);
+    struct import *import;
+    struct hk_why why;
+    int error, status;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    import = hk_xcalloc(1, sizeof *import);
+    import->options = options;
+    import->config = config;
+    error = import_with(import, &why);
+    status = error < 0 ? cli_fail(error, &why) : import->rejected > 0 ? EXIT_STOPPED : EXIT_SETTLED;
+    free(import);
+    config_free(config);
+    return fflush(stdout) == 0 ? status : EXIT_NEEDED;
+}
+
+/* ---- export ---- */
+
+static int write_entry(void *context, const struct suppress_entry *entry)
+{
+    FILE *out = context;
+    char since[CLOCK_RFC3339_SIZE];
+
+    clock_rfc3339(entry->time_us, since);
+    const char *const text[COLUMNS_COUNT] = {entry->address, entry->scope,    entry->reason,
+                                             entry->source,  entry->evidence, since};
+    for (size_t c = 0; c < COLUMNS_COUNT; c++) {
+        if (c > 0)
+            putc(',', out);
+        record_write_field(out, text[c]);
+    }
+    putc('\n', out);
+    return ferror(out) ? HK_EIO : 0;
+}
+
+static int write_all(const struct config *config, FILE *out, const struct scopes *scopes, struct hk_why *why)
+{
+    struct reach reach;
+    int error = reach_open(config, &reach, why);
+
+    if (error < 0)
+        return error;
+    for (size_t c = 0; c < COLUMNS_COUNT; c++)
+        fprintf(out, "%s%c", column_name[c], c + 1 < COLUMNS_COUNT ? ',' : '\n');
+    errno = 0;
+    error = suppress_walk(reach.store, scopes->count > 0 ? scopes->name[0] : NULL, write_entry, out, why);
+    reach_close(&reach);
+    if (error == 0 || error == HK_EIO)
+        error = fflush(out) == 0 && !ferror(out)
+                    ? 0
+                    : why_set(why, HK_EIO, "cannot write the suppression list: %s", strerror(errno));
+    return error;
+}
+
+/* Beside its place, then renamed: a file that is there stays whole until the new one is. */
+static int write_to_file(const struct config *config, const char *path, const struct scopes *scopes,
+                         struct hk_why *why)
+{
+    char *temporary = hk_xasprintf("%s.new", path);
+    mode_t mask = umask(0077);
+    FILE *out = fopen(temporary, "we");
+    int error;
+
+    umask(mask);
+    if (out == NULL) {
+        error = why_set(why, HK_EIO, "%s: %s", temporary, strerror(errno));
+        free(temporary);
+        return error;
+    }
+    error = write_all(config, out, scopes, why);
+    if (error == 0 && fsync(fileno(out)) != 0)
+        error = why_set(why, HK_EIO, "%s: %s", temporary, strerror(errno));
+    fclose(out);
+    if (error == 0 && rename(temporary, path) != 0)
+        error = why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
+    if (error != 0)
+        unlink(temporary);
+    free(temporary);
+    return error;
+}
+
+int cmd_suppress_export(const struct cli_options *options)
+{
+    const char *path = options->operands > 0 ? options->operand[0] : "-";
+    struct config *config = cli_config_load(options->config);
+    struct scopes scopes = {.count = 0};
+    struct hk_why why;
+    int error = 0;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    if (options->scope != NULL)
+        error = suppress_scopes(config, options->scope, &scopes, &why);
+    if (error == 0)
+        error = strcmp(path, "-") == 0 ? write_all(config, stdout, &scopes, &why)
+                                       : write_to_file(config, path, &scopes, &why);
+    config_free(config);
+    return error < 0 ? cli_fail(error, &why) : EXIT_SETTLED;
+}
