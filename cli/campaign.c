@@ -107,7 +107,7 @@ int campaign_source_open(const struct config *config, const char *id, const char
         say_signer_notes(out->signer);
     if (error == 0)
         error = hk_read_file(message_path, MESSAGE_TEMPLATE_MAX, &out->message, &out->message_length, why);
-    if (error == 0)
+    if (error == 0 && strcmp(list_path, "-") != 0)
         error = hk_sha256_file(list_path, out->input_sha256, why);
     /* What the user named and is not there is his to mend. */
     if (error == HK_EIO)
@@ -154,6 +154,7 @@ static int import_list(const struct campaign_source *source, const char *segment
                        const char *rejected_path, struct import_result *result, struct hk_why *why)
 {
     struct import_options options = {.list_path = source->list_path,
+                                     .encoding = source->encoding,
                                      .segment_path = segment_path,
                                      .rejected_path = rejected_path,
                                      .legacy_allowed = legacy_allowed,
@@ -195,6 +196,8 @@ static void say_imported(const struct campaign_source *source, const struct impo
     if (result->rejected > 0)
         fprintf(stderr, "%s: %s rows rejected; which and why: %s\n", source->list_path,
                 format_count(result->rejected, count), rejected_path);
+    if (result->hint[0] != '\0')
+        fprintf(stderr, "%s: the list %s\n", source->list_path, result->hint);
 }
 
 /* Would every recipient get a copy: the template against the list's columns. */
@@ -255,7 +258,7 @@ static int register_campaign(const struct campaign_source *source, struct store 
     snprintf(out->campaign, sizeof out->campaign, "%s", source->id);
     snprintf(out->state, sizeof out->state, "running");
     snprintf(out->list_sha256, sizeof out->list_sha256, "%s", segment_sha256(segment));
-    memcpy(out->input_sha256, source->input_sha256, sizeof out->input_sha256);
+    memcpy(out->input_sha256, result->input_sha256, sizeof out->input_sha256);
     memcpy(out->message_sha256, source->message_sha256, sizeof out->message_sha256);
     memcpy(out->sender_sha256, source->sender_sha256, sizeof out->sender_sha256);
     error = store_campaign_create(store, out, domain_first, span_first, why);

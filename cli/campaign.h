@@ -14,14 +14,16 @@
 struct campaign_source {
     const struct config *config;
     const char *id, *list_path, *message_path;
-    char *message; /* the template as read */
+    const char *encoding; /* of the list; NULL: UTF-8. Set by the caller behind campaign_source_open */
+    char *message;        /* the template as read */
     size_t message_length;
     struct signer *signer;
     int lock_fd;
     char input_sha256[HK_SHA256_HEX], message_sha256[HK_SHA256_HEX], sender_sha256[HK_SHA256_HEX];
 };
 
-/* Read and hash what was given, make and lock the campaign's directory. campaign_source_close in either case. */
+/* Read and hash what was given (but for a list on standard input, which can be read once only: it has no hash yet), make
+ * and lock the campaign's directory. campaign_source_close in either case. */
 int campaign_source_open(const struct config *config, const char *id, const char *list_path,
                          const char *message_path, struct campaign_source *out,
                          struct hk_why *why) HK_MUST_USE;

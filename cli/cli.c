@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
 
@@ -61,6 +62,15 @@ int cli_fail(int error, const struct hk_why *why)
     default:
         return EXIT_NEEDED;
     }
+}
+
+bool cli_standard_input_check(const char *list)
+{
+    if (strcmp(list, "-") != 0 || !isatty(STDIN_FILENO))
+        return true;
+    fprintf(stderr, "hikyaku: --list - reads the list from standard input, which is a terminal; write "
+                    "'... --list - < FILE', or pipe the list in\n");
+    return false;
 }
 
 bool cli_campaign_id_check(const char *text)

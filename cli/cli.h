@@ -19,6 +19,9 @@ int cli_fail(int error, const struct hk_why *why);
 /* Is `text` a campaign ID? Prints what is wrong where it is not. */
 bool cli_campaign_id_check(const char *text);
 
+/* A list from standard input has to come from a pipe or a file: prints what to write where it is a terminal. */
+bool cli_standard_input_check(const char *list);
+
 /* SIGINT and SIGTERM from now on only set a flag, until node_run takes them over. */
 void cli_signals_catch(void);
 bool cli_interrupted(void);

@@ -23,7 +23,7 @@ static const struct command command_table[] = {
             "--test sends the first row's copy now, from a place of its own: the campaign hears nothing of "
             "it.\n",
         .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN) | OPTION_BIT(LIST) | OPTION_BIT(MESSAGE),
-        .optional = OPTION_BIT(JSON) | OPTION_BIT(DRY_RUN) | OPTION_BIT(TEST),
+        .optional = OPTION_BIT(ENCODING) | OPTION_BIT(JSON) | OPTION_BIT(DRY_RUN) | OPTION_BIT(TEST),
         .run = cmd_send,
     },
     {
@@ -113,6 +113,34 @@ static const struct command command_table[] = {
         .operands = "[FILE]",
         .operands_max = 1,
         .run = cmd_suppress_export,
+    },
+    {
+        .name = "list import",
+        .summary = "compile a list into a segment file, as send does",
+        .help =
+            "Checks every address, drops duplicates (the first row wins) and groups by domain. The list is\n"
+            "CSV with a header row, its fields separated by commas, or by semicolons or tabs where the\n"
+            "header has no comma; or JSON Lines. With --config: local parts with '..' or a dot at an end\n"
+            "are taken where a provider allows them (legacy_local_part).\n",
+        .required = OPTION_BIT(LIST) | OPTION_BIT(OUT),
+        .optional = OPTION_BIT(REJECTED) | OPTION_BIT(ENCODING) | OPTION_BIT(CONFIG),
+        .run = cmd_list_import,
+    },
+    {
+        .name = "list show",
+        .summary = "what a segment file holds",
+        .help = "Its SHA-256 is checked first. F is what 'list import' wrote, or a campaign's segment in\n"
+                "state_dir/campaigns/ID/.\n",
+        .required = OPTION_BIT(LIST),
+        .run = cmd_list_show,
+    },
+    {
+        .name = "list export",
+        .summary = "print the recipients of a segment file as CSV",
+        .help = "In UTF-8, in the order of sending; imported again it gives the same recipients in the same\n"
+                "order.\n",
+        .required = OPTION_BIT(LIST),
+        .run = cmd_list_export,
     },
     {
         .name = "config check",

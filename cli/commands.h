@@ -12,23 +12,26 @@
 #include "hikyaku/config.h"
 
 /*    id         name          value  field       what it is */
-#define CLI_OPTIONS(X)                                                                                    \
-    X(CONFIG, "config", "F", config, "the configuration file")                                            \
-    X(CAMPAIGN, "campaign", "ID", campaign, "the campaign: letters, digits, '.', '_', '-'")               \
-    X(LIST, "list", "F", list, "the recipients: CSV with a header row and a column email")                \
-    X(MESSAGE, "message", "F", message, "the message: an RFC 5322 file with {{tags}}")                    \
-    X(DRY_RUN, "dry-run", NULL, dry_run,                                                                  \
-      "send nothing: write the first copies to files, and say what would go")                             \
-    X(TEST, "test", "ADDRESS,...", test,                                                                  \
-      "send the first row's copy to these addresses, and make no campaign")                               \
-    X(JSON, "json", NULL, json, "print a JSON document on standard output")                               \
-    X(RECIPIENTS, "recipients", NULL, recipients, "print one JSON line for every recipient")              \
-    X(DOMAIN, "domain", "D", domain, "the domain that signs, as in From")                                 \
-    X(SELECTOR, "selector", "S", selector, "the selector: its record stands at S._domainkey")             \
-    X(OUT, "out", "F", out, "the file to write; never one that is there already")                         \
-    X(TYPE, "type", "rsa|ed25519", type, "the kind of key (rsa: 2048 bits; the default)")                 \
-    X(SCOPE, "scope", "all|sender|list", scope, "for whose mail: everyone's, this sender's, this list's") \
-    X(REASON, "reason", "WORD", reason, "why: a word such as complaint or unsubscribe (default: manual)")
+#define CLI_OPTIONS(X)                                                                                       \
+    X(CONFIG, "config", "F", config, "the configuration file")                                               \
+    X(CAMPAIGN, "campaign", "ID", campaign, "the campaign: letters, digits, '.', '_', '-'")                  \
+    X(LIST, "list", "F", list, "the recipients: CSV or JSON Lines with a column email; '-': standard input") \
+    X(MESSAGE, "message", "F", message, "the message: an RFC 5322 file with {{tags}}")                       \
+    X(DRY_RUN, "dry-run", NULL, dry_run,                                                                     \
+      "send nothing: write the first copies to files, and say what would go")                                \
+    X(TEST, "test", "ADDRESS,...", test,                                                                     \
+      "send the first row's copy to these addresses, and make no campaign")                                  \
+    X(JSON, "json", NULL, json, "print a JSON document on standard output")                                  \
+    X(RECIPIENTS, "recipients", NULL, recipients, "print one JSON line for every recipient")                 \
+    X(DOMAIN, "domain", "D", domain, "the domain that signs, as in From")                                    \
+    X(SELECTOR, "selector", "S", selector, "the selector: its record stands at S._domainkey")                \
+    X(OUT, "out", "F", out, "the file to write; never one that is there already")                            \
+    X(TYPE, "type", "rsa|ed25519", type, "the kind of key (rsa: 2048 bits; the default)")                    \
+    X(SCOPE, "scope", "all|sender|list", scope, "for whose mail: everyone's, this sender's, this list's")    \
+    X(REASON, "reason", "WORD", reason, "why: a word such as complaint or unsubscribe (default: manual)")    \
+    X(ENCODING, "encoding", "NAME", encoding,                                                                \
+      "what the list is encoded in, such as Shift_JIS (default: UTF-8)")                                     \
+    X(REJECTED, "rejected", "F", rejected, "write the rows that could not be used there, and why")
 
 enum cli_option_id {
 #define CLI_OPTION_ENUM(id, name, value, field, help) OPTION_##id,
@@ -81,6 +84,9 @@ int cmd_suppress_remove(const struct cli_options *options);
 int cmd_suppress_check(const struct cli_options *options);
 int cmd_suppress_import(const struct cli_options *options);
 int cmd_suppress_export(const struct cli_options *options);
+int cmd_list_import(const struct cli_options *options);
+int cmd_list_show(const struct cli_options *options);
+int cmd_list_export(const struct cli_options *options);
 int cmd_config_check(const struct cli_options *options);
 int cmd_keygen_dkim(const struct cli_options *options);
 int cmd_keygen_verp(const struct cli_options *options);

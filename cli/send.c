@@ -30,6 +30,7 @@ static int prepare(struct sending *s)
     struct campaign_source source;
     int error = campaign_source_open(s->config, s->options->campaign, s->options->list, s->options->message,
                                      &source, &s->why);
+    source.encoding = s->options->encoding;
     if (error == 0) {
         error = store_campaign_get(s->reach.store, s->options->campaign, &s->manifest, &s->why);
         if (error == HK_ENOENT)
@@ -212,11 +213,8 @@ int cmd_send(const struct cli_options *options)
 
     if (!cli_campaign_id_check(options->campaign))
         return EXIT_USAGE;
-    if (strcmp(options->list, "-") == 0) {
-        fprintf(stderr,
-                "hikyaku send: standard input cannot be the list in this version; write --list FILE\n");
+    if (!cli_standard_input_check(options->list))
         return EXIT_USAGE;
-    }
     sending.config = cli_config_load(options->config);
     if (sending.config == NULL)
         return EXIT_USAGE;

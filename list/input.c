@@ -73,7 +73,7 @@ static int open_file(struct input *in, const char *path, struct hk_why *why)
     in->name = standard_input ? "standard input" : path;
     in->fd = standard_input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
     if (in->fd < 0)
-        return why_set(why, errno == ENOENT || errno == ENOTDIR ? HK_ENOENT : HK_EIO,
+        return why_set(why, errno == ENOENT || errno == ENOTDIR ? HK_ENOENT : HK_EINVAL,
                        "%s: cannot open the list: %s", in->name, strerror(errno));
     if (fstat(in->fd, &in->before) != 0)
         return why_set(why, HK_EIO, "%s: cannot read: %s", in->name, strerror(errno));

@@ -68,6 +68,7 @@ static void bytes_that_mean_nothing_reject_their_row_and_no_other(void **state)
 {
     static const char list[] =
         "email,name\na@x.test,\x93\xfa\nb@x.test,\x93\nc@x.test,\xff\x96\x7b\nd@x.test,\x96\x7b\n";
+    static const char wide[] = "e\0m\0a\0i\0l\0\n\0a\0@\0x\0.\0y\0\n\0b\0@\0x\0.\0y\0z";
     struct place *p = *state;
 
     p->options.encoding = "Shift_JIS";
@@ -78,8 +79,7 @@ static void bytes_that_mean_nothing_reject_their_row_and_no_other(void **state)
                       "3,\"bytes that mean nothing in Shift_JIS\",\"c@x.test,?\xe6\x9c\xac\"\n");
     /* UTF-16 cut in the middle of its last character. */
     p->options.encoding = "UTF-16LE";
-    assert_int_equal(place_import_bytes(p, "e\0m\0a\0i\0l\0\n\0a\0@\0x\0.\0y\0\n\0b\0@\0x\0.\0y\0\0", 41 - 2),
-                     0);
+    assert_int_equal(place_import_bytes(p, wide, sizeof wide - 1), 0);
     assert_int_equal(p->result.recipients, 1);
     assert_int_equal(p->result.rejected, 1);
 }
