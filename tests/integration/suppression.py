@@ -1,0 +1,241 @@
+"""Who is suppressed gets nothing: judged at the receiver's log, whatever hikyaku says of itself.
+
+A campaign bounces some of its people; the next one over the same list skips exactly these, after whatever happened in
+between to the node, its Redis and its file of hashes. Somebody added in the middle of a campaign gets nothing more.
+"""
+import csv
+import io
+import json
+import os
+import random
+import signal
+import time
+
+import harness
+from harness import wait_for
+
+NAMES = [f"u{n}@a.test" for n in range(400)]
+SLOW = """
+provider "slow" {{ domains = {{ "slow.test" }} rate = "{rate}" burst = 1 max_connections = 2 }}
+"""
+# The messages that may have been granted when a command returns: two connections, two on each.
+GRANTED = 4
+
+
+class Suppression(harness.Case):
+    def world(self, *options, more="", people=None, **configure):
+        """One receiver that refuses a quarter of a.test; gone.test does not exist, null.test takes no mail."""
+        receiver = self.receiver("a", *(options or ("--unknown", "0.25")))
+        self.dns(mx={"a.test": receiver, "slow.test": receiver}, more="null.test. MX 0 .")
+        self.configure(more=more, **configure)
+        self.list(people if people is not None else NAMES + ["x@gone.test", "y@null.test"])
+        return receiver
+
+    def suppress(self, verb, *words, expect=0):
+        return self.hikyaku("suppress", verb, "--config", self.path("hikyaku.conf"), *words, expect=expect)
+
+    def export(self):
+        return list(csv.DictReader(io.StringIO(self.suppress("export").out)))
+
+    def states(self, campaign):
+        by_state = {}
+        for line in self.recipients(campaign):
+            by_state.setdefault(line["state"], set()).add(line["recipient"])
+        return by_state
+
+    def events_of(self, campaign, kind):
+        with open(self.path("state", "events.jsonl"), encoding="utf-8") as f:
+            lines = [json.loads(line) for line in f]
+        return [e for e in lines if e["type"] == kind and e.get("campaign") == campaign]
+
+    def judge_second(self, receiver, first, campaign, since_us):
+        """The campaign that was sent after `since_us` skipped exactly whom the first one bounced."""
+        bounced, second = self.states(first)["bounced"], self.states(campaign)
+        self.assertEqual(second.get("suppressed"), bounced)
+        self.assertEqual(set(second), {"suppressed", "sent"})
+        self.assertEqual(self.report(campaign)["counts"]["suppressed"], len(bounced))
+        told = self.events_of(campaign, "suppressed")
+        self.assertEqual({e["recipient"] for e in told}, bounced)
+        receiver.stop()
+        log = receiver.log()
+        refused = {s.address for s in log if s.event == "refused" and s.time_us < since_us}
+        self.assertEqual(refused, {r for r in bounced if r.endswith("@a.test")})
+        self.assertGreater(len(refused), 40)
+        seen = {s.address for s in log if s.time_us >= since_us}
+        self.assertEqual(seen, second["sent"])
+
+    def test_a_second_campaign_skips_exactly_the_bounced(self):
+        receiver = self.world()
+        self.send("one")
+        since = time.time_ns() // 1000
+        entries = {e["email"]: e for e in self.export()}
+        self.assertEqual(set(entries), self.states("one")["bounced"])
+        self.assertIn("x@gone.test", entries)
+        self.assertIn("y@null.test", entries)
+        for email, entry in entries.items():
+            self.assertEqual((entry["scope"], entry["reason"], entry["source"]), ("all", "bounce", "one"))
+            self.assertRegex(entry["evidence"], r"^550 " if email.endswith("@a.test") else r".")
+        self.send("two")
+        self.judge_second(receiver, "one", "two", since)
+
+    def test_a_refusal_that_is_not_about_the_recipient_suppresses_nobody(self):
+        self.world("--reply-rcpt", "550 5.7.1 Service unavailable, client host [192.0.2.1] blocked using Spamhaus",
+                   people=["u1@a.test", "u2@a.test"])
+        self.send("one")
+        self.assertEqual(self.report("one")["counts"]["bounced"], 2)
+        self.assertEqual(self.export(), [])
+
+    def strike_and_skip(self, strike):
+        """Campaign one is struck in the middle, goes on, and the second one skips exactly the bounced."""
+        receiver = self.world("--unknown", "0.25", "--latency-dot", "20", people=NAMES)
+        process = self.start_send("one")
+        self.wait_for_events(100, process)
+        strike(self.status()["pids"], process)
+        self.finish(process, expect=0)
+        since = time.time_ns() // 1000
+        self.send("two")
+        self.judge_second(receiver, "one", "two", since)
+
+    def test_a_killed_redis_forgets_nothing(self):
+        def strike(pids, _):
+            os.kill(pids["redis"], signal.SIGKILL)
+        self.strike_and_skip(strike)
+
+    def test_a_killed_master_forgets_nothing(self):
+        receiver = self.world("--unknown", "0.25", "--latency-dot", "20", people=NAMES)
+        dice = random.Random(os.environ.get("HIKYAKU_SEED", "1"))
+        process = self.start_send("one")
+        for moment in (60, 150, 250):
+            self.wait_for_events(moment, process)
+            time.sleep(dice.uniform(0, 0.03))
+            os.kill(self.status()["pids"]["master"], signal.SIGKILL)
+            process.wait(20)
+            self.finish(process)
+            process = self.start_send("one")
+        self.finish(process, expect=0)
+        since = time.time_ns() // 1000
+        # Whoever was in his dot is unknown, and no word about the second campaign.
+        self.send("two")
+        first, second = self.states("one"), self.states("two")
+        self.assertEqual(second["suppressed"], first["bounced"])
+        self.assertEqual({e["email"] for e in self.export()}, first["bounced"])
+        receiver.stop()
+        log = receiver.log()
+        self.assertEqual({s.address for s in log if s.event == "refused"}, first["bounced"])
+        self.assertEqual({s.address for s in log if s.time_us >= since}, set(NAMES) - first["bounced"])
+
+    def test_a_damaged_and_a_missing_file_are_made_anew(self):
+        receiver = self.world()
+        self.send("one")
+        path = self.path("state", "suppress.hashes")
+        with open(path, "r+b") as f:
+            f.seek(100)
+            f.write(b"\0\0\0\0\0\0\0\0")
+        since = time.time_ns() // 1000
+        self.assertIn("damaged", self.send("two").err)
+        os.unlink(path)
+        self.send("three")
+        self.assertTrue(os.path.exists(path))
+        self.assertEqual(self.states("three"), self.states("two"))
+        self.judge_second(receiver, "one", "two", since)
+
+    def test_added_in_the_middle_of_a_campaign_is_mailed_no_more(self):
+        people = [f"u{n}@slow.test" for n in range(300)]
+        receiver = self.world("--latency", "0", more=SLOW.format(rate="60/s"), people=people)
+        process = self.start_send("one")
+        self.wait_for_events(60, process)
+        added = set(random.Random(2).sample(people, 100))
+        self.suppress("add", *added)
+        returned_us = time.time_ns() // 1000
+        self.finish(process, expect=0)
+        states = self.states("one")
+        receiver.stop()
+        late = [s.address for s in receiver.log("accepted") if s.address in added and s.time_us > returned_us]
+        self.assertLessEqual(len(late), GRANTED)
+        taken = set(receiver.taken())
+        self.assertEqual(states["sent"], taken)
+        self.assertEqual(states["suppressed"], added - taken)
+        self.assertGreater(len(states["suppressed"]), 50)
+        self.assertEqual(taken | states["suppressed"], set(people))
+
+    def test_a_commit_is_refused_to_him_who_was_added_after_his_envelope_left(self):
+        receiver = self.world("--latency", "1500", "--log-mail", people=["late@a.test", "other@a.test"],
+                              connections=1)
+        process = self.start_send("one")
+        wait_for(lambda: receiver.log("mail"), 20, "MAIL")
+        self.suppress("add", "late@a.test")
+        self.finish(process, expect=0)
+        self.assertEqual(self.states("one"), {"suppressed": {"late@a.test"}, "sent": {"other@a.test"}})
+        receiver.stop()
+        self.assertEqual(set(receiver.taken()), {"other@a.test"})
+
+    def test_removed_is_mailed_again(self):
+        receiver = self.world("--latency", "0", people=["a@a.test", "b@a.test"])
+        self.suppress("add", "--reason", "complaint", "A@a.test", "b@a.test")
+        self.send("one")
+        self.assertEqual(self.states("one"), {"suppressed": {"a@a.test", "b@a.test"}})
+        self.suppress("remove", "a@A.test")
+        self.send("two")
+        self.assertEqual(self.states("two"), {"suppressed": {"b@a.test"}, "sent": {"a@a.test"}})
+        receiver.stop()
+        self.assertEqual(dict(receiver.taken()), {"a@a.test": 1})
+
+    def test_a_scope_holds_for_its_sender_alone(self):
+        self.world("--latency", "0", people=["a@a.test", "b@a.test"])
+        self.suppress("add", "--scope", "sender", "a@a.test")
+        self.assertIn("list_id", self.suppress("add", "--scope", "list", "a@a.test", expect=2).err)
+        self.write("theirs.csv", "email,scope\nb@a.test,sender:other.test\n")
+        self.suppress("import", self.path("theirs.csv"))
+        self.send("one")
+        self.assertEqual(self.states("one"), {"suppressed": {"a@a.test"}, "sent": {"b@a.test"}})
+
+    def commands(self):
+        """Add, check, import, export and remove, as a user types them."""
+        check = self.suppress("check", "a@x.test", "Ü@例え.test")
+        self.assertEqual(check.out, "a@x.test: not suppressed\nÜ@例え.test: not suppressed\n")
+        self.assertEqual(self.suppress("add", "a@x.test").out, "a@x.test: now suppressed in all\n")
+        self.assertRegex(self.suppress("add", "A@x.test").out, r"^A@x.test: was suppressed already in all \(manual, ")
+        self.assertRegex(self.suppress("check", "b@x.test", "a@x.test", expect=1).out,
+                         r"^b@x.test: not suppressed\na@x.test: suppressed in all \(manual, since 20\d\d-.*, from comm")
+        self.assertIn("no @", self.suppress("add", "b@x.test", "nonsense", expect=2).err)
+        self.assertIn("b@x.test: not suppressed", self.suppress("check", "b@x.test").out)
+        rows = self.write("in.csv", '\ufeffName, EMAIL ,reason,evidence,time\r\n"Ha, Na",h@x.test,complaint,"he said ""no""",'
+                          "2026-01-02T03:04:05Z\r\nx,not an address,,,\nshort,k@x.test\n"
+                          'x,late@x.test,,,yesterday\nx,two@x.test,Bad Word,,\nx,A@X.test,,,\n\nx,"n@x.test",,,\n')
+        done = self.suppress("import", rows, expect=1)
+        self.assertEqual(done.out, "7 rows: 2 added, 1 were there already, 4 rejected\n")
+        for line, reason in ((3, "no @"), (4, "2 fields where the header has 5"), (5, "time"), (6, "small letters")):
+            self.assertRegex(done.err, rf"(?m)^{rows}:{line}: .*{reason}")
+        self.assertEqual(self.suppress("import", rows, expect=1).out,
+                         "7 rows: 0 added, 3 were there already, 4 rejected\n")
+        before = sorted(self.export(), key=lambda e: e["email"])
+        self.assertEqual([e["email"] for e in before], ["a@x.test", "h@x.test", "n@x.test"])
+        self.assertEqual((before[1]["reason"], before[1]["evidence"], before[1]["time"], before[1]["source"]),
+                         ("complaint", 'he said "no"', "2026-01-02T03:04:05.000000Z", "in.csv"))
+        self.suppress("export", self.path("out.csv"))
+        self.suppress("remove", "a@x.test", "h@x.test", "n@x.test")
+        self.assertEqual(self.export(), [])
+        self.assertEqual(self.suppress("import", self.path("out.csv")).out,
+                         "3 rows: 3 added, 0 were there already, 0 rejected\n")
+        self.assertEqual(sorted(self.export(), key=lambda e: e["email"]), before)
+        for text, words in (("", "is empty"), ("name\nx\n", "no column email"), ("email,Email\n", "there twice"),
+                            ('email\na@y.test\n"never\n', ":3: a quote that opens in this row never closes")):
+            self.assertIn(words, self.suppress("import", self.write("bad.csv", text), expect=2).err)
+        self.assertIn("directory", self.suppress("import", self.dir, expect=2).err)
+        self.assertIn("No such file", self.suppress("import", self.path("none.csv"), expect=2).err)
+
+    def test_the_commands_without_a_node(self):
+        self.world(people=[])
+        self.commands()
+
+    def test_the_commands_beside_a_node(self):
+        self.world(people=[])
+        node = self.start("serve", "--config", self.path("hikyaku.conf"))
+        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the node")
+        self.commands()
+        self.interrupt(node, signal.SIGTERM)
+        self.finish(node, expect=0)
+
+
+if __name__ == "__main__":
+    harness.main()
