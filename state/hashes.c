@@ -9,10 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HASH_LAYOUT 1u
-#define HASH_ROUNDS 6u /* of interpolation; then the rest is halved, whatever stands in it */
-#define HASH_NARROW 16u
-#define SET_FIRST   1024u
+#define HASH_LAYOUT       1u
+#define HASH_ROUNDS       6u /* of interpolation; then the rest is halved, whatever stands in it */
+#define HASH_BUCKETS      65536u
+#define HASH_BUCKET_SHIFT 48
+#define HASH_BUCKET_LAST  (((uint64_t)1 << HASH_BUCKET_SHIFT) - 1)
+#define HASH_NARROW       16u
+#define SET_FIRST         1024u
 
 static const char hash_magic[8] = "HKSUPPR";
 
@@ -162,6 +165,34 @@ static int content_check(const struct hash_header *header, const uint64_t *hash,
     return sum_header(sum, header) == le64toh(header->sum) ? 0 : HK_ECHANGED;
 }
 
+/* So small that it stays in a cache, and it leaves a hundred hashes of ten million to look at. */
+static int file_index(struct hash_file *file)
+{
+    size_t at = 0;
+
+    file->first = malloc((HASH_BUCKETS + 1) * sizeof *file->first);
+    if (!file->first)
+        return HK_ENOMEM;
+    for (uint32_t bucket = 0; bucket < HASH_BUCKETS; bucket++) {
+        file->first[bucket] = (uint32_t)at;
+        while (at < file->count && le64toh(file->hash[at]) >> HASH_BUCKET_SHIFT == bucket)
+            at++;
+    }
+    file->first[HASH_BUCKETS] = (uint32_t)at;
+    return 0;
+}
+
+int hash_file_of(uint64_t *hash, size_t count, struct hash_file *out)
+{
+    memset(out, 0, sizeof *out);
+    out->hash = hash;
+    out->count = count;
+    if (file_index(out) == 0)
+        return 0;
+    hash_file_close(out);
+    return HK_ENOMEM;
+}
+
 static int file_map(int fd, const char *path, struct hash_file *out, struct hk_why *why)
 {
     const struct hash_header *header;
@@ -182,8 +213,10 @@ static int file_map(int fd, const char *path, struct hash_file *out, struct hk_w
     if (header_check(header, out->map_bytes) != 0)
         return why_set(why, HK_ECHANGED, "%s: its header is damaged, or of another version", path);
     out->count = (size_t)le64toh(header->count);
-    if (content_check(header, out->hash, out->count) != 0)
+    if (out->count > UINT32_MAX || content_check(header, out->hash, out->count) != 0)
         return why_set(why, HK_ECHANGED, "%s: its content is damaged", path);
+    if (file_index(out) != 0)
+        return why_set(why, HK_ENOMEM, "%s: no memory for its index", path);
     memcpy(out->id, header->id, sizeof out->id);
     out->position = le64toh(header->position);
     out->mark = le64toh(header->mark);
@@ -210,14 +243,17 @@ void hash_file_close(struct hash_file *file)
         (void)munmap(file->map, file->map_bytes);
     else
         free((void *)(uintptr_t)file->hash);
+    free(file->first);
     memset(file, 0, sizeof *file);
 }
 
-/* Hashes are spread evenly, so where one lies can be reckoned from its value: 4 looks in 10 million. */
+/* Hashes are spread evenly, so where one lies among its bucket's can be reckoned from its value: two looks or three. */
 bool hash_file_has(const struct hash_file *file, uint64_t hash)
 {
-    size_t low = 0, high = file->count;
-    uint64_t below = 0, above = UINT64_MAX;
+    size_t bucket = hash >> HASH_BUCKET_SHIFT;
+    size_t low = file->count > 0 ? file->first[bucket] : 0,
+           high = file->count > 0 ? file->first[bucket + 1] : 0;
+    uint64_t below = (uint64_t)bucket << HASH_BUCKET_SHIFT, above = below + HASH_BUCKET_LAST;
 
     for (unsigned round = 0; low < high; round++) {
         size_t at = low + (high - low) / 2;

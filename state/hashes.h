@@ -26,12 +26,15 @@ struct hash_file {
     uint64_t position, mark;
     const uint64_t *hash;
     size_t count;
-    void *map; /* NULL: hash is memory of our own, or there is none */
+    uint32_t *first; /* where the hashes with each value of their upper 16 bits begin */
+    void *map;       /* NULL: hash is memory of our own, or there is none */
     size_t map_bytes;
 };
 
 /* 0, HK_ENOENT, HK_ECHANGED, HK_EIO or HK_ENOMEM. The whole file is read once, and its sum and order are checked. */
 int hash_file_open(const char *path, struct hash_file *out, struct hk_why *why) HK_MUST_USE;
+/* The same from ascending hashes in memory (little-endian), which are its own from then on, or freed: HK_ENOMEM. */
+int hash_file_of(uint64_t *hash, size_t count, struct hash_file *out) HK_MUST_USE;
 void hash_file_close(struct hash_file *file);
 bool hash_file_has(const struct hash_file *file, uint64_t hash);
 

@@ -200,10 +200,11 @@ static int rebuild_add(struct rebuild *rebuild, uint64_t hash)
 }
 
 /* In memory if the file cannot be written. */
-static void rebuild_save(struct suppress *view)
+static int rebuild_save(struct suppress *view)
 {
     struct rebuild *rebuild = &view->rebuild;
     struct hash_writer *writer = malloc(sizeof *writer);
+    struct hash_file file;
     struct hk_why why;
     int error = writer ? hash_writer_open(writer, view->path, &why)
                        : why_set(&why, HK_ENOMEM, "no memory to write %s", view->path);
@@ -216,15 +217,18 @@ static void rebuild_save(struct suppress *view)
     if (!error)
         error = take_file(view, &why);
     if (!error)
-        return;
+        return 0;
     log_warning("%s; it is read from Redis again at the next start", why.text);
     for (size_t i = 0; i < rebuild->count; i++)
         rebuild->hash[i] = htole64(rebuild->hash[i]);
-    hash_file_close(&view->file);
-    memcpy(view->file.id, view->id, HASH_ID_BYTES);
-    view->file.hash = rebuild->hash;
-    view->file.count = rebuild->count;
+    error = hash_file_of(rebuild->hash, rebuild->count, &file);
     rebuild->hash = NULL;
+    if (error)
+        return error;
+    memcpy(file.id, view->id, HASH_ID_BYTES);
+    hash_file_close(&view->file);
+    view->file = file;
+    return 0;
 }
 
 static int rebuild_finish(struct suppress *view, struct hk_why *why)
@@ -232,8 +236,9 @@ static int rebuild_finish(struct suppress *view, struct hk_why *why)
     struct rebuild *rebuild = &view->rebuild;
     int error = hashes_sort(rebuild->hash, &rebuild->count);
 
+    if (!error)
+        error = rebuild_save(view);
     if (!error) {
-        rebuild_save(view);
         view->position = rebuild->position;
         view->mark = rebuild->mark;
         error = changes_restart(view);
