@@ -149,9 +149,8 @@ static void clear_rows(void)
         fputs("\r\033[K", stderr);
 }
 
-/* Import through the child; a signal to us ends it. */
-static int import_list(const struct campaign_source *source, const char *segment_path,
-                       const char *rejected_path, struct import_result *result, struct hk_why *why)
+int campaign_import(const struct campaign_source *source, const char *segment_path, const char *rejected_path,
+                    struct import_result *result, struct hk_why *why)
 {
     struct import_options options = {.list_path = source->list_path,
                                      .encoding = source->encoding,
@@ -200,21 +199,27 @@ static void say_imported(const struct campaign_source *source, const struct impo
         fprintf(stderr, "%s: the list %s\n", source->list_path, result->hint);
 }
 
+int campaign_compile(const struct campaign_source *source, const struct segment *segment,
+                     struct message **out, struct hk_why *why)
+{
+    const char *column[SEGMENT_COLUMNS_MAX];
+    uint32_t columns = segment_column_count(segment);
+
+    for (uint32_t i = 0; i < columns && i < SEGMENT_COLUMNS_MAX; i++)
+        column[i] = segment_column(segment, i);
+    return message_compile(source->message_path, source->message, source->message_length, source->config,
+                           source->signer, source->id, column, columns, out, why);
+}
+
 /* Would every recipient get a copy: the template against the list's columns. */
 static int check_message(const struct campaign_source *source, const struct segment *segment,
                          struct hk_why *why)
 {
-    const char *column[SEGMENT_COLUMNS_MAX];
-    uint32_t columns = segment_column_count(segment);
     struct message *message;
     const struct note *note;
     size_t notes;
-    int error;
+    int error = campaign_compile(source, segment, &message, why);
 
-    for (uint32_t i = 0; i < columns && i < SEGMENT_COLUMNS_MAX; i++)
-        column[i] = segment_column(segment, i);
-    error = message_compile(source->message_path, source->message, source->message_length, source->config,
-                            source->signer, source->id, column, columns, &message, why);
     if (error < 0)
         return error;
     note = message_notes(message, &notes);
@@ -279,7 +284,7 @@ int campaign_create(const struct campaign_source *source, struct store *store, s
     if (error == 0)
         error = campaign_path(source, CAMPAIGN_REJECTED_FILE, rejected_path, why);
     if (error == 0)
-        error = import_list(source, segment_path, rejected_path, &result, why);
+        error = campaign_import(source, segment_path, rejected_path, &result, why);
     if (error < 0)
         return error;
     say_imported(source, &result, rejected_path);
@@ -391,7 +396,7 @@ static int compare_list(const struct campaign_source *source, const struct manif
     int error = campaign_path(source, INCOMING_PREFIX CAMPAIGN_SEGMENT_FILE, incoming, why);
 
     if (error == 0)
-        error = import_list(source, incoming, NULL, &result, why);
+        error = campaign_import(source, incoming, NULL, &result, why);
     if (error < 0)
         return error;
     if (strcmp(result.segment_sha256, manifest->list_sha256) != 0) {
@@ -429,7 +434,7 @@ static int restore_segment(const struct campaign_source *source, const struct ma
     struct import_result result = {0};
     int error = campaign_path(source, CAMPAIGN_REJECTED_FILE, rejected_path, why);
     if (error == 0)
-        error = import_list(source, segment_path, rejected_path, &result, why);
+        error = campaign_import(source, segment_path, rejected_path, &result, why);
     if (error < 0)
         return error;
     if (strcmp(result.segment_sha256, manifest->list_sha256) != 0) {

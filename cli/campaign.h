@@ -29,6 +29,13 @@ int campaign_source_open(const struct config *config, const char *id, const char
                          struct hk_why *why) HK_MUST_USE;
 void campaign_source_close(struct campaign_source *source);
 
+/* Import the list through a child process; a signal to us ends it. rejected_path may be NULL. */
+int campaign_import(const struct campaign_source *source, const char *segment_path, const char *rejected_path,
+                    struct import_result *result, struct hk_why *why) HK_MUST_USE;
+/* Compile the message against the segment's columns. */
+int campaign_compile(const struct campaign_source *source, const struct segment *segment,
+                     struct message **out, struct hk_why *why) HK_MUST_USE;
+
 /* There is no such campaign yet: import, check the message against the columns, create. */
 int campaign_create(const struct campaign_source *source, struct store *store, struct manifest *out,
                     struct hk_why *why) HK_MUST_USE;

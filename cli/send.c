@@ -11,8 +11,10 @@
 #include "commands.h"
 #include "format.h"
 #include "hikyaku/resolve.h"
+#include "preview.h"
 #include "progress.h"
 #include "report.h"
+#include "trial.h"
 
 #define FOLLOW_EVERY_MS 500
 
@@ -206,12 +208,26 @@ static int send_campaign(struct sending *s)
     return status;
 }
 
+/* --dry-run and --test make no campaign, so there is none to report. */
+static bool options_agree(const struct cli_options *options)
+{
+    const char *wrong = NULL;
+
+    if (options->dry_run != NULL && options->test != NULL)
+        wrong = "--dry-run and --test: write one of them";
+    else if ((options->dry_run != NULL || options->test != NULL) && options->json != NULL)
+        wrong = "--json is the report of a campaign, and --dry-run and --test make none; leave it out";
+    if (wrong != NULL)
+        fprintf(stderr, "hikyaku send: %s\n", wrong);
+    return wrong == NULL;
+}
+
 int cmd_send(const struct cli_options *options)
 {
     struct sending sending = {.options = options};
     int status;
 
-    if (!cli_campaign_id_check(options->campaign))
+    if (!cli_campaign_id_check(options->campaign) || !options_agree(options))
         return EXIT_USAGE;
     if (!cli_standard_input_check(options->list))
         return EXIT_USAGE;
@@ -219,7 +235,12 @@ int cmd_send(const struct cli_options *options)
     if (sending.config == NULL)
         return EXIT_USAGE;
     cli_signals_catch();
-    status = send_campaign(&sending);
+    if (options->dry_run != NULL)
+        status = preview_run(sending.config, options);
+    else if (options->test != NULL)
+        status = trial_run(sending.config, options);
+    else
+        status = send_campaign(&sending);
     config_free(sending.config);
     return status;
 }
