@@ -160,7 +160,7 @@ static void print_field(const char *text, size_t length)
     bool quoted = false;
 
     for (size_t i = 0; i < length && !quoted; i++)
-        quoted = memchr(",;\t\"\r\n{[=", text[i], 9) != NULL;
+        quoted = strchr(",;\t\"\r\n{[=", text[i]) != NULL;
     if (!quoted) {
         fwrite(text, 1, length, stdout);
         return;

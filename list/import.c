@@ -620,11 +620,11 @@ static int say_need(struct import *im, int rc)
 
     if (rc != HK_EFULL || im->spill.path == NULL || !S_ISREG(im->input.before.st_mode) || read == 0)
         return rc;
-    need = (uint64_t)((double)im->spill.end * 2.0 * (double)size / (double)read);
+    need = (uint64_t)((double)im->spill.end * 2e-6 * (double)size / (double)read) + 1;
     return why_set(
         im->why, HK_EFULL,
         "%.360s; about %llu MB are needed beside the segment until it is written, half of them for good",
-        first.text, (unsigned long long)(need / 1000000 + 1));
+        first.text, (unsigned long long)need);
 }
 
 static int run(struct import *im)

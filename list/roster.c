@@ -476,7 +476,7 @@ int roster_group_domains(struct roster *r, uint32_t records, uint64_t record_byt
     memset(out, 0, sizeof *out);
     out->records = records;
     out->record_bytes = record_bytes;
-    out->domain = malloc(((size_t)r->domain_count + 1) * sizeof *out->domain);
+    out->domain = calloc((size_t)r->domain_count + 1, sizeof *out->domain);
     out->span = malloc(most * sizeof *out->span);
     if (out->domain == NULL || out->span == NULL) {
         roster_order_free(out);

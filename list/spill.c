@@ -316,6 +316,19 @@ static void settle_pair(struct spill *s, struct roster *r, struct spill_key *fir
     drop(s, r, key);
 }
 
+/* Where the first key of this mailbox is, or will be. */
+static uint32_t *find_key(const struct settling *t, const struct spill_key *key)
+{
+    uint32_t at = (uint32_t)key->hash[1] & t->mask;
+
+    for (; t->slot[at] != 0; at = (at + 1) & t->mask) {
+        const struct spill_key *there = &t->key[t->slot[at] - 1];
+        if (there->hash[0] == key->hash[0] && there->hash[1] == key->hash[1])
+            break;
+    }
+    return &t->slot[at];
+}
+
 static int settle_partition(struct spill *s, struct roster *r, struct settling *t, unsigned partition)
 {
     uint32_t count = 0;
@@ -329,17 +342,12 @@ static int settle_partition(struct spill *s, struct roster *r, struct settling *
     }
     memset(t->slot, 0, ((size_t)t->mask + 1) * sizeof *t->slot);
     for (uint32_t i = 0; i < count; i++) {
-        struct spill_key *key = &t->key[i], *there = NULL;
-        uint32_t at = (uint32_t)key->hash[1] & t->mask;
-        for (; t->slot[at] != 0; at = (at + 1) & t->mask) {
-            there = &t->key[t->slot[at] - 1];
-            if (there->hash[0] == key->hash[0] && there->hash[1] == key->hash[1])
-                break;
-        }
-        if (t->slot[at] != 0)
-            settle_pair(s, r, there, key);
+        struct spill_key *key = &t->key[i];
+        uint32_t *slot = find_key(t, key);
+        if (*slot != 0)
+            settle_pair(s, r, &t->key[*slot - 1], key);
         else
-            t->slot[at] = i + 1;
+            *slot = i + 1;
     }
     return 0;
 }
