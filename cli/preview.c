@@ -79,6 +79,7 @@ static int preview_open(struct preview *p, const struct config *config, const st
     if (error == 0)
         error =
             campaign_source_open(config, options->campaign, options->list, options->message, &p->source, why);
+    p->source.encoding = options->encoding;
     if (error < 0)
         return error;
     if (config_path(config, p->folder, sizeof p->folder, "campaigns/%s/preview/", options->campaign) < 0)
@@ -188,6 +189,8 @@ static void preview_print(const struct preview *p)
     if (p->list.rejected > 0)
         printf("  rejected     %s rows: %s%s\n", format_count(p->list.rejected, rejected), p->folder,
                CAMPAIGN_REJECTED_FILE);
+    if (p->list.hint[0] != 0)
+        printf("  note         the list %s\n", p->list.hint);
     printf("  sites        not known: no DNS is asked\n");
     if (config->dkim_count == 0)
         printf("  signed       no: there is no dkim section\n");

@@ -233,6 +233,7 @@ static int trial_prepare(struct trial *t)
     int error =
         campaign_source_open(&t->config, t->id, t->options->list, t->options->message, &source, &t->why);
 
+    source.encoding = t->options->encoding;
     if (error == 0)
         error = trial_list(t, &source, path);
     if (error == 0) {

@@ -2,14 +2,16 @@
  *
  *   dkim_copies make FOLDER    keys, N.eml (as a receiver stores it: CRLF, dots not stuffed), N.json with what
  *                              has to be in it, records.json with the DNS records of the keys
- *   dkim_copies bench          copies per CPU-second, unsigned and signed
+ *   dkim_copies bench          copies per CPU-second, unsigned and signed, and the cost of a large attachment
  *
  * Each case is a template as a marketer might write it, with values as a hostile list might hold them. What is
  * expected is put down from the values alone, never from what was rendered.
  */
+#include <iconv.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -148,6 +150,12 @@ static void expect_header(struct expected *e, const char *name, const char *valu
 static void expect_part(struct expected *e, const char *type, const char *text, size_t length)
 {
     (void)json_array_append_new(e->parts, json_pack("{s:s, s:s%}", "type", type, "text", text, length));
+}
+
+/* Octets that are no text, in base64. */
+static void expect_binary(struct expected *e, const char *type, const char *base64)
+{
+    (void)json_array_append_new(e->parts, json_pack("{s:s, s:s}", "type", type, "base64", base64));
 }
 
 /* What a receiver stores: the octets of the wire without the stuffed dots. */
@@ -433,6 +441,127 @@ static void case_parts(struct bench_setup *s)
     text_free(&template);
 }
 
+/* `text`, which is UTF-8, in another charset. */
+static void text_convert(struct text *out, const char *charset, const char *text)
+{
+    iconv_t cd = iconv_open(charset, "UTF-8");
+    char octets[1024], *to = octets, *from = (char *)(uintptr_t)text;
+    size_t room = sizeof octets, left = strlen(text);
+
+    if (cd == (iconv_t)-1 || iconv(cd, &from, &left, &to, &room) == (size_t)-1 ||
+        iconv(cd, NULL, NULL, &to, &room) == (size_t)-1)
+        die("%s cannot be written in %s", text, charset);
+    (void)iconv_close(cd);
+    text_put(out, octets, sizeof octets - room);
+}
+
+static void text_quoted(struct text *out, const struct text *octets)
+{
+    char escape[8];
+
+    for (size_t i = 0; i < octets->length; i++) {
+        if (i % 20 == 19)
+            text_add(out, "=\r\n");
+        (void)snprintf(escape, sizeof escape, "=%02X", (unsigned)(unsigned char)octets->at[i]);
+        text_add(out, escape);
+    }
+}
+
+/* An HTML part in a charset that is not UTF-8, plain or quoted-printable, with tags: it becomes UTF-8 and says so. */
+static void case_charset(struct bench_setup *s, const char *name, const char *charset, const char *text,
+                         bool quoted)
+{
+    const char *const values[COLUMNS] = {"user@example.net", "Zoë 山田", "t", "<i>", "u"};
+    struct text template = {0}, body = {0};
+    struct expected e = expected_new();
+    char *source = hk_xasprintf("<html><head><meta charset=\"%s\"></head>\r\n<p>%s {{name}} {{html}}</p>\r\n",
+                                name, text);
+    char *want =
+        hk_xasprintf("<html><head><meta charset=\"UTF-8\"></head>\r\n<p>%s Zoë 山田 &lt;i&gt;</p>\r\n", text);
+    char *head =
+        hk_xasprintf("From: a@example.com\r\nSubject: {{name}}\r\nContent-Type: text/html; charset=%s\r\n"
+                     "Content-Transfer-Encoding: %s\r\n\r\n",
+                     name, quoted ? "quoted-printable" : "8bit");
+
+    text_convert(&body, charset, source);
+    text_add(&template, head);
+    if (quoted)
+        text_quoted(&template, &body);
+    else
+        text_put(&template, body.at, body.length);
+    expect_header(&e, "Subject", values[1]);
+    expect_part(&e, "text/html", want, strlen(want));
+    case_run(s, name, &template, values, &e);
+    text_free(&template);
+    text_free(&body);
+    free(source);
+    free(want);
+    free(head);
+}
+
+static void case_charsets(struct bench_setup *s)
+{
+    static const struct {
+        const char *name, *charset, *text;
+    } known[] = {
+        {"windows-1252", "WINDOWS-1252", "café – “x” €5"},
+        {"iso-8859-1", "WINDOWS-1252", "café – €5"}, /* what programs mean by it */
+        {"ISO-8859-15", "ISO-8859-15", "café €5"},
+        {"iso-2022-jp", "ISO-2022-JP", "山田 太郎 様、お知らせ"},
+        {"Shift_JIS", "CP932", "①山田 髙橋 ﾊﾝｶｸ"},
+        {"euc-jp", "EUC-JP", "山田 太郎"},
+        {"gb2312", "GB18030", "中文 简体"},
+        {"big5", "BIG5", "中文 繁體"},
+        {"ks_c_5601-1987", "CP949", "한국어 똠"},
+        {"koi8-r", "KOI8-R", "Привет"},
+        {"windows-1251", "WINDOWS-1251", "Привет"},
+    };
+
+    for (size_t i = 0; i < 2 * sizeof known / sizeof known[0]; i++)
+        case_charset(s, known[i / 2].name, known[i / 2].charset, known[i / 2].text, i % 2 == 1);
+}
+
+/* An inline image, a signed part, a forwarded message and an attachment, nested as mail programs nest them. */
+static void case_nested(struct bench_setup *s)
+{
+    static const char bytes[] =
+        "From: a@example.com\r\nSubject: {{name}}\r\n"
+        "Content-Type: multipart/mixed; boundary=m\r\n\r\n"
+        "--m\r\nContent-Type: multipart/alternative; boundary=m.a\r\n\r\n"
+        "--m.a\r\nContent-Type: text/plain; charset=iso-2022-jp\r\n\r\n\x1B$B;3ED\x1B(B {{text}}\r\n"
+        "--m.a\r\nContent-Type: multipart/related; type=\"text/html\"; boundary=\"m a r\"\r\n\r\n"
+        "--m a r\r\nContent-Type: text/html; charset=windows-1252\r\n\r\n"
+        "<img src=cid:i@x>\x80 {{html}}\r\n"
+        "--m a r\r\nContent-Type: image/gif\r\nContent-ID: <i@x>\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        "R0lGe3s=\r\n--m a r--\r\n--m.a--\r\n"
+        "--m\r\nContent-Type: multipart/signed; micalg=pgp-sha256; boundary=m.s;\r\n"
+        " protocol=\"application/pgp-signature\"\r\n\r\n"
+        "--m.s\r\nContent-Type: text/plain\r\n\r\n.signed =20 \r\n"
+        "--m.s\r\nContent-Type: application/pgp-signature\r\n\r\n-----BEGIN PGP SIGNATURE-----\r\n--m.s--\r\n"
+        "--m\r\nContent-Type: message/rfc822\r\n\r\nSubject: s\r\nDKIM-Signature: "
+        "theirs\r\n\r\n{{untouched}}\r\n"
+        "--m\r\nContent-Type: text/csv; name=l.csv\r\nContent-Disposition: attachment\r\n"
+        "Content-Transfer-Encoding: quoted-printable\r\n\r\na=2Cb=\r\n,c\r\n"
+        "--m\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        "\x01\x02\xFF{{not_a_tag}}\r\n--m--\r\n";
+    const char *const values[COLUMNS] = {"user@example.net", "Ann", "様", "<b>", "u"};
+    struct text template = {0};
+    struct expected e = expected_new();
+
+    text_put(&template, bytes, sizeof bytes - 1);
+    expect_header(&e, "Subject", "Ann");
+    expect_part(&e, "text/plain", "山田 様", strlen("山田 様"));
+    expect_part(&e, "text/html", "<img src=cid:i@x>€ &lt;b&gt;", strlen("<img src=cid:i@x>€ &lt;b&gt;"));
+    expect_part(&e, "image/gif", "GIF{{", 5);
+    expect_part(&e, "text/plain", ".signed =20 ", 12);
+    expect_part(&e, "application/pgp-signature", "-----BEGIN PGP SIGNATURE-----", 29);
+    expect_part(&e, "text/plain", "{{untouched}}", 13);
+    expect_part(&e, "text/csv", "a,b,c", 5);
+    expect_binary(&e, "application/octet-stream", "AQL/e3tub3RfYV90YWd9fQ==");
+    case_run(s, "nested", &template, values, &e);
+    text_free(&template);
+}
+
 static void make(const char *folder)
 {
     static const char *const endings[2] = {"\r\n", "\n"};
@@ -454,6 +583,8 @@ static void make(const char *folder)
         }
     }
     case_parts(&s);
+    case_nested(&s);
+    case_charsets(&s);
     printf("%u copies\n", case_number);
     free(very_long);
     signer_free(s.signer);
@@ -524,6 +655,49 @@ static void bench_one(struct bench_setup *s, const char *label, size_t keys)
     text_free(&template);
 }
 
+/* The largest attachment that a template may have: what compiling costs, and that a copy shares it. */
+static void bench_attachment(struct bench_setup *s)
+{
+    static const char line[] =
+        "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0\r\n";
+    const char *const values[COLUMNS] = {"user@example.net", "Ann", "t", "h", "u"};
+    struct segment_record record = record_of(values);
+    struct text template = {0};
+    struct message *message;
+    struct hk_why why = {{0}};
+    struct copy copy[8] = {{0}};
+    struct rusage before, compiled, rendered;
+    uint64_t start, compile_us, render_us;
+
+    text_add(&template,
+             "From: a@example.com\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n{{name}}\r\n"
+             "--b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n");
+    while (template.length + 2 * sizeof line < MESSAGE_TEMPLATE_MAX)
+        text_put(&template, line, sizeof line - 1);
+    text_add(&template, "--b--\r\n");
+    (void)getrusage(RUSAGE_SELF, &before);
+    start = cpu_us();
+    if (message_compile("bench", template.at, template.length, &s->config, s->signer, "bench", COLUMN,
+                        COLUMNS, &message, &why) != 0)
+        die("%s", why.text);
+    compile_us = cpu_us() - start;
+    (void)getrusage(RUSAGE_SELF, &compiled);
+    start = cpu_us();
+    for (uint32_t i = 0; i < 8; i++) {
+        if (message_render(message, &record, 0, i, 1795000000000000u, &copy[i]) != 0)
+            die("not rendered");
+    }
+    render_us = (cpu_us() - start) / 8;
+    (void)getrusage(RUSAGE_SELF, &rendered);
+    printf("attachment %zu octets: compile %.0f ms, +%ld MB at its peak; a copy %.1f ms, 8 copies +%ld MB\n",
+           template.length, (double)compile_us / 1e3, (compiled.ru_maxrss - before.ru_maxrss) / 1024,
+           (double)render_us / 1e3, (rendered.ru_maxrss - compiled.ru_maxrss) / 1024);
+    for (size_t i = 0; i < 8; i++)
+        copy_free(&copy[i]);
+    message_free(message);
+    text_free(&template);
+}
+
 static void bench(void)
 {
     char folder[] = "/tmp/hikyaku-bench-XXXXXX";
@@ -534,6 +708,7 @@ static void bench(void)
     setup_open(&s, folder, 1);
     bench_one(&s, "unsigned", 0);
     bench_one(&s, "rsa2048", 1);
+    bench_attachment(&s);
     signer_free(s.signer);
     for (size_t i = 0; i < 3; i++)
         (void)unlink(s.path[i]);

@@ -87,7 +87,7 @@ def check_parts(message, parts):
     for leaf, part in zip(leaves, parts):
         assert leaf.get_content_type() == part["type"]
         payload = leaf.get_payload(decode=True)
-        want = part["text"].encode()
+        want = part["text"].encode() if "text" in part else base64.b64decode(part["base64"])
         if not message.is_multipart() and leaf["Content-Transfer-Encoding"] != "base64" and want[-1:] not in b"\n":
             want += b"\r\n"  # a message ends in a line end; one is added where the text has none
         assert payload == want, "%s: %r is not %r" % (part["type"], payload[:300], want[:300])
