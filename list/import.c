@@ -529,6 +529,12 @@ static int nobody_left(struct import *im)
                    path != NULL ? "; see " : "", path != NULL ? path : "");
 }
 
+/* Earlier segments have everybody: there is nothing to write but the rejects. */
+static int nobody_new(struct import *im)
+{
+    return im->options->rejected_path == NULL ? 0 : output_commit(&im->rejected, im->why);
+}
+
 /* Put the recipients into their order. */
 static int group(struct import *im, struct roster_order *order)
 {
@@ -555,6 +561,8 @@ static int settle_spill(struct import *im)
     if (rc == 0)
         rc = spill_settle(&im->spill, &im->roster, im->why);
     im->result->duplicates += im->spill.duplicates;
+    im->result->already = im->spill.known_again;
+    im->result->gone = im->spill.known_total - im->spill.known_again;
     return rc;
 }
 
@@ -579,7 +587,7 @@ static int write_segment(struct import *im)
         rc = group(im, &order);
     if (rc == 0 && order.records == 0) {
         roster_order_free(&order);
-        return nobody_left(im);
+        return im->result->already > 0 ? nobody_new(im) : nobody_left(im);
     }
     if (rc == 0) {
         rc = segment_write(&im->segment, &im->roster, spilled ? &im->spill : NULL, &order, &im->columns,
@@ -592,6 +600,35 @@ static int write_segment(struct import *im)
 }
 
 /* ---- the whole ---- */
+
+static int add_known(struct import *im, const char *path)
+{
+    struct segment *segment;
+    struct segment_record record;
+    int rc = segment_open(path, false, &segment, im->why);
+
+    if (rc != 0)
+        return rc;
+    for (uint32_t i = 0; i < segment_count(segment) && rc == 0; i++) {
+        rc = segment_record(segment, i, &record);
+        if (rc != 0)
+            why_set(im->why, rc, "%s: the segment is damaged; import the list again", path);
+        else
+            rc = spill_add_known(&im->spill, record.wire, record.wire_length, im->why);
+    }
+    segment_close(segment);
+    return rc;
+}
+
+/* What earlier segments have goes into the spill first, as if it were the beginning of the list. */
+static int read_earlier(struct import *im)
+{
+    int rc = im->options->earlier_count == 0 ? 0 : spill_open(&im->spill, im->options->segment_path, im->why);
+
+    for (uint32_t i = 0; i < im->options->earlier_count && rc == 0; i++)
+        rc = add_known(im, im->options->earlier[i]);
+    return rc;
+}
 
 static int open_outputs(struct import *im)
 {
@@ -633,6 +670,8 @@ static int run(struct import *im)
 
     if (rc == 0)
         rc = open_outputs(im);
+    if (rc == 0)
+        rc = read_earlier(im);
     if (rc == 0)
         rc = read_rows(im);
     /* A list that is still being written would be sent to in part; and what looked wrong in it may be its cut end. */

@@ -10,7 +10,7 @@
 #include "format.h"
 
 #define SPILL_BUFFER_SIZE (1u << 20)
-#define SPILL_KNOWN_MAX   (1u << 20) /* keys of earlier segments that are kept until they are written */
+#define SPILL_KNOWN_MAX   (1u << 18) /* keys of earlier segments that are kept until they are written */
 #define SPILL_KNOWN       UINT32_MAX /* in place of a domain: the key is an earlier segment's */
 
 struct spill_key {

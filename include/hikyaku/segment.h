@@ -22,6 +22,9 @@ struct import_options {
     const char *encoding;      /* of the list, a name that iconv knows; NULL: UTF-8 */
     const char *segment_path;  /* written through a temporary file beside it; fsynced; mode 0600 */
     const char *rejected_path; /* CSV: row, reason, text; NULL: not kept. Written even when empty of rows */
+    /* Segments of the campaign so far: recipients that one of them has are left out, whatever their other fields. */
+    const char *const *earlier;
+    uint32_t earlier_count;
     /* May this provider's domain have a legacy local part (".."; trailing dot)? NULL: never. */
     bool (*legacy_allowed)(void *context, const char *domain);
     void *context;
@@ -34,6 +37,8 @@ struct import_result {
     uint64_t recipients; /* records written */
     uint64_t duplicates;
     uint64_t rejected;
+    uint64_t already; /* mailboxes of the list that an earlier segment has */
+    uint64_t gone;    /* mailboxes of earlier segments that the list has not */
     uint32_t domains;
     char segment_sha256[HK_SHA256_HEX];
     char input_sha256[HK_SHA256_HEX]; /* of the list as it was read */
@@ -45,7 +50,8 @@ struct import_result {
  * domain): what is more is sorted in a nameless file beside the segment. 0, or HK_E* with "FILE:LINE: ..." in why.
  * No partial segment is ever left at segment_path. A list without a single valid recipient is HK_EINVAL, and
  * its rejected rows are kept; one that is changed while it is read is HK_ECHANGED; HK_EBUSY: another process
- * is writing this segment. */
+ * is writing this segment. A list of which earlier segments have everybody is 0 with no recipients, and no segment
+ * is written. */
 int list_import(const struct import_options *options, struct import_result *out,
                 struct hk_why *why) HK_MUST_USE;
 
