@@ -8,8 +8,10 @@
 
 #include "master.h"
 
-#define WINDOW_RECIPIENTS    65536u /* movable recipients beyond which no span is taken */
-#define TAKES_IN_FLIGHT      16u
+#define WINDOW_RECIPIENTS 65536u /* movable recipients beyond which no span is taken */
+#define TAKES_IN_FLIGHT   16u
+#define FIRST_ROWS_WAIT_S \
+    60u /* a retry of the first rows within this is waited for before the campaign stops */
 #define BIG_DOMAIN_IN_FLIGHT (SPAN_MAX / 2) /* a big domain's next span is taken below this many active */
 
 static void on_taken(void *context, uint64_t cookie, enum ledger_verdict verdict, const uint32_t *words,
@@ -28,6 +30,22 @@ struct campaign *campaign_find(const struct node *node, const char *id)
         if (node->campaign[i] != NULL && strcmp(node->campaign[i]->manifest.campaign, id) == 0)
             return node->campaign[i];
     return NULL;
+}
+
+bool campaign_runs(const struct campaign *campaign)
+{
+    return !campaign->parked && strcmp(campaign->manifest.state, "running") == 0;
+}
+
+static bool is_cancelled(const struct campaign *campaign)
+{
+    return strcmp(campaign->manifest.state, "cancelled") == 0;
+}
+
+bool campaign_is_idle(const struct campaign *campaign)
+{
+    return campaign->active == 0 && campaign->taking == 0 &&
+           ledger_pending_of(campaign->node->ledger, campaign->manifest.campaign) == 0;
 }
 
 static int check_files(struct campaign *campaign, struct hk_why *why)
@@ -93,6 +111,15 @@ static int take_slot(struct campaign *campaign, struct hk_why *why)
         node->campaign[i] = campaign;
         return 0;
     }
+    /* A settled one stays only as long as its slot is not wanted. */
+    for (uint16_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
+        if (!node->campaign[i]->settled || !campaign_is_idle(node->campaign[i]))
+            continue;
+        campaign_close(node->campaign[i]);
+        campaign->slot = i;
+        node->campaign[i] = campaign;
+        return 0;
+    }
     return why_set(why, HK_EFULL, "this node runs %u campaigns already", REGION_CAMPAIGNS_MAX);
 }
 
@@ -130,6 +157,7 @@ int campaign_open(struct node *node, const char *id, struct hk_why *why)
     }
     campaign_publish(campaign);
     lay_out_spans(campaign);
+    campaign->settled = campaign->manifest.settled_us != 0;
     campaign->start_us = clock_now_us();
     if (wall > campaign->manifest.created_us && wall - campaign->manifest.created_us < campaign->start_us)
         campaign->start_us -= wall - campaign->manifest.created_us;
@@ -151,7 +179,10 @@ void campaign_close(struct campaign *campaign)
     free(campaign->big_of_span);
     free(campaign->big_domain);
     segment_close(campaign->segment);
-    free(campaign);
+    campaign->span = NULL;
+    campaign->spans = 0;
+    /* Counts that were asked for may still come: what they are written to stays as long as the node. */
+    SLIST_INSERT_HEAD(&campaign->node->closed, campaign, closed_link);
 }
 
 /* Waits for the answer: at start and at the end, when nothing else has to go on. */
@@ -184,7 +215,28 @@ static bool take_span(struct campaign *campaign, uint32_t number)
         return false;
     span->state = SPAN_TAKING;
     span->due_s = 0;
+    span->again = false;
     campaign->taking++;
+    return true;
+}
+
+/* Does everyone in this span stand in a row behind first_rows? Inside a domain rows rise, so its first one tells. */
+static bool pass_over(struct campaign *campaign, uint32_t number)
+{
+    struct span *span = &campaign->span[number];
+    struct segment_span all = segment_span(campaign->segment, number);
+    struct segment_record record;
+
+    if (campaign->manifest.first_rows == 0)
+        return false;
+    for (uint32_t i = 0; i < all.domain_count; i++) {
+        uint32_t first = segment_domain(campaign->segment, all.domain_first + i).first;
+        if (segment_record(campaign->segment, first < all.first ? all.first : first, &record) != 0 ||
+            record.row <= campaign->manifest.first_rows)
+            return false;
+    }
+    span->state = SPAN_OPEN;
+    span->beyond = true;
     return true;
 }
 
@@ -195,9 +247,14 @@ static bool take_big(struct campaign *campaign)
         campaign->big_cursor = (campaign->big_cursor + 1) % campaign->big_domains;
         if (big->next == big->end || big->active >= BIG_DOMAIN_IN_FLIGHT)
             continue;
+        if (pass_over(campaign, big->next)) {
+            big->next++;
+            return true;
+        }
         if (!take_span(campaign, big->next))
             return false;
         big->active += campaign->span[big->next].count; /* corrected when it is known what stands in it */
+        campaign->span[big->next].reserved = true;
         big->next++;
         return true;
     }
@@ -206,54 +263,83 @@ static bool take_big(struct campaign *campaign)
 
 static bool take_packed(struct campaign *campaign)
 {
+    while (campaign->packed_next < campaign->spans && pass_over(campaign, campaign->packed_next))
+        campaign->packed_next++;
     if (campaign->packed_next == campaign->spans || !take_span(campaign, campaign->packed_next))
         return false;
     campaign->packed_next++;
     return true;
 }
 
-static bool take_due(struct campaign *campaign)
+static void take_due(struct campaign *campaign)
 {
     uint32_t now = campaign_now_s(campaign), earliest = UINT32_MAX;
-    bool took = false;
 
     if (campaign->next_due_s > now)
-        return false;
+        return;
     for (uint32_t i = 0; i < campaign->spans; i++) {
         const struct span *span = &campaign->span[i];
-        if (span->state != SPAN_OPEN || span->due_s == 0)
+        uint32_t due = span->again ? 1 : span->due_s;
+        if (span->state != SPAN_OPEN || due == 0)
             continue;
-        if (span->due_s <= now && campaign->taking < TAKES_IN_FLIGHT && take_span(campaign, i))
-            took = true;
-        else if (span->due_s < earliest)
-            earliest = span->due_s;
+        if ((due > now || campaign->taking == TAKES_IN_FLIGHT || !take_span(campaign, i)) && due < earliest)
+            earliest = due;
     }
     campaign->next_due_s = earliest;
+}
+
+/* Every span of a cancelled campaign is taken once more, for only its owner may settle who waits in it. */
+static void take_to_call_off(struct campaign *campaign)
+{
+    while (campaign->call_off_next < campaign->spans && campaign->taking < TAKES_IN_FLIGHT) {
+        const struct span *span = &campaign->span[campaign->call_off_next];
+        if (span->state == SPAN_TAKING)
+            return; /* its answer calls it off */
+        if (!span->called_off && !take_span(campaign, campaign->call_off_next))
+            return;
+        campaign->call_off_next++;
+    }
+}
+
+/* One step: a span of a big domain and a packed one. False: there is none, or it may not be taken now. */
+static bool campaign_take_next(struct campaign *campaign)
+{
+    bool took = false;
+
+    if (campaign->settled || campaign->frozen || !campaign_runs(campaign))
+        return false;
+    if (campaign->taking < TAKES_IN_FLIGHT)
+        took = take_big(campaign);
+    if (campaign->taking < TAKES_IN_FLIGHT)
+        took = take_packed(campaign) || took;
     return took;
 }
 
-static void campaign_refill(struct campaign *campaign)
-{
-    struct node *node = campaign->node;
-    bool more = true;
-
-    if (campaign->settled || campaign->frozen || strcmp(campaign->manifest.state, "running") != 0)
-        return;
-    take_due(campaign);
-    while (more && node->movable < WINDOW_RECIPIENTS && campaign->taking < TAKES_IN_FLIGHT) {
-        more = take_big(campaign);
-        if (campaign->taking < TAKES_IN_FLIGHT)
-            more = take_packed(campaign) || more;
-    }
-}
-
+/* Campaigns take their next spans in turn, so that none fills the window before another has begun. */
 void campaigns_refill(struct node *node)
 {
+    bool more = true;
+
     if (node->draining || !node->ledger_up)
         return;
-    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
-        if (node->campaign[i] != NULL)
-            campaign_refill(node->campaign[i]);
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
+        struct campaign *campaign = node->campaign[i];
+        if (campaign == NULL || campaign->settled || campaign->frozen)
+            continue;
+        if (campaign_runs(campaign))
+            take_due(campaign);
+        else if (is_cancelled(campaign))
+            take_to_call_off(campaign);
+    }
+    while (more && node->movable < WINDOW_RECIPIENTS) {
+        more = false;
+        for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX && node->movable < WINDOW_RECIPIENTS; i++) {
+            struct campaign *campaign = node->campaign[(node->refill_from + i) % REGION_CAMPAIGNS_MAX];
+            if (campaign != NULL)
+                more = campaign_take_next(campaign) || more;
+        }
+    }
+    node->refill_from = (node->refill_from + 1) % REGION_CAMPAIGNS_MAX;
 }
 
 /* ---- what a taken span holds ---- */
@@ -277,13 +363,26 @@ static void run_flush(struct campaign *campaign, struct run *run, uint32_t domai
     run->count = 0;
 }
 
-/* Is this recipient to be sent to now? Notes the time when it will be. */
-static bool is_wanted(struct span *span, struct ledger_word word, uint32_t due_s, uint32_t now_s)
+static bool is_beyond(const struct campaign *campaign, uint32_t index)
 {
+    struct segment_record record;
+
+    return campaign->manifest.first_rows != 0 && segment_record(campaign->segment, index, &record) == 0 &&
+           record.row > campaign->manifest.first_rows;
+}
+
+/* Is this recipient to be sent to now? Notes when it will be, or that first_rows are in the way. */
+static bool is_wanted(const struct campaign *campaign, struct span *span, uint32_t index,
+                      struct ledger_word word, uint32_t due_s, uint32_t now_s)
+{
+    if (word.state != LEDGER_PENDING && word.state != LEDGER_DEFERRED)
+        return false;
+    if (is_beyond(campaign, index)) {
+        span->beyond = true;
+        return false;
+    }
     if (word.state == LEDGER_PENDING)
         return true;
-    if (word.state != LEDGER_DEFERRED)
-        return false;
     if (due_s <= now_s)
         return true;
     if (span->due_s == 0 || due_s < span->due_s)
@@ -301,7 +400,7 @@ static void queue_span(struct campaign *campaign, uint32_t number, const uint32_
     for (uint32_t i = 0; i < span->count; i++) {
         uint32_t index = span->first + i, first_s = first != NULL ? first[i] : 0;
         struct ledger_word word = ledger_unpack(words[i]);
-        if (bit_get(span, i) || !is_wanted(span, word, due != NULL ? due[i] : 0, now)) {
+        if (bit_get(span, i) || !is_wanted(campaign, span, index, word, due != NULL ? due[i] : 0, now)) {
             run_flush(campaign, &run, domain);
             continue;
         }
@@ -335,7 +434,7 @@ static void span_rest(struct campaign *campaign, struct span *span)
         return;
     free(span->bits);
     span->bits = NULL;
-    if (!span->passed) {
+    if (!span->passed && !span->again && !span->beyond) {
         span->passed = true;
         campaign->passed++;
     }
@@ -349,6 +448,66 @@ static void note_due(struct campaign *campaign, struct span *span, uint32_t due_
         campaign->next_due_s = span->due_s;
 }
 
+/* ---- pause, resume, cancel ---- */
+
+void span_read_again(struct campaign *campaign, uint32_t number)
+{
+    struct span *span = &campaign->span[number];
+
+    span->again = true;
+    campaign->next_due_s = 0;
+    if (span->passed)
+        campaign->passed--;
+    span->passed = false;
+}
+
+void campaign_stop(struct campaign *campaign)
+{
+    dests_let_go(campaign);
+    log_info("campaign %s is %s", campaign->manifest.campaign, campaign->manifest.state);
+}
+
+void campaign_go_on(struct campaign *campaign)
+{
+    for (uint32_t i = 0; i < campaign->spans; i++)
+        if (campaign->span[i].beyond) {
+            campaign->span[i].beyond = false;
+            span_read_again(campaign, i);
+        }
+    campaign->halted = false;
+    log_info("campaign %s goes on", campaign->manifest.campaign);
+}
+
+void span_called_off(struct campaign *campaign, uint32_t number)
+{
+    if (!campaign->span[number].called_off)
+        campaign->called_off++;
+    campaign->span[number].called_off = true;
+}
+
+static void call_off(struct campaign *campaign, uint32_t number, const uint32_t *words)
+{
+    const struct span *span = &campaign->span[number];
+    const struct ledger_word cancelled = {.state = LEDGER_CANCELLED};
+    struct ledger_op op = {.kind = OP_SETTLE,
+                           .span = number,
+                           .index = span->first,
+                           .span_first = span->first,
+                           .count = span->count,
+                           .word = ledger_pack(cancelled),
+                           .cookie = COOKIE_CALL_OFF};
+    bool waiting = false;
+
+    for (uint32_t i = 0; i < span->count && !waiting; i++) {
+        struct ledger_word word = ledger_unpack(words[i]);
+        waiting = word.state == LEDGER_PENDING || word.state == LEDGER_DEFERRED;
+    }
+    if (!waiting)
+        span_called_off(campaign, number);
+    else if (ledger_push(campaign->node->ledger, campaign->manifest.campaign, &op) != 0)
+        node_freeze(campaign, "out of memory");
+}
+
 static void on_taken(void *context, uint64_t cookie, enum ledger_verdict verdict, const uint32_t *words,
                      const uint32_t *due, const uint32_t *first, uint32_t count)
 {
@@ -357,16 +516,25 @@ static void on_taken(void *context, uint64_t cookie, enum ledger_verdict verdict
     uint32_t number = (uint32_t)cookie;
 
     campaign->taking--;
-    if (number < campaign->big && !span->passed && span->active == 0)
+    if (span->reserved)
         campaign->big_domain[campaign->big_of_span[number]].active -= span->count;
+    span->reserved = false;
     span->state = SPAN_OPEN;
     if (verdict == VERDICT_LOST) {
         node_freeze(campaign,
                     "the ledger has lost a span that was taken: Redis came back with less than it had");
         return;
     }
-    if (verdict != VERDICT_DONE || count != span->count)
+    if (count != span->count)
         return;
+    if (is_cancelled(campaign)) {
+        call_off(campaign, number, words);
+        return;
+    }
+    if (!campaign_runs(campaign)) {
+        span_read_again(campaign, number);
+        return;
+    }
     queue_span(campaign, number, words, due, first);
     note_due(campaign, span, 0);
     span_rest(campaign, span);
@@ -404,9 +572,50 @@ static void milestone(struct campaign *campaign, const char *field, uint64_t *at
 static bool has_due(const struct campaign *campaign)
 {
     for (uint32_t i = 0; i < campaign->spans; i++)
-        if (campaign->span[i].due_s != 0)
+        if (campaign->span[i].due_s != 0 || campaign->span[i].again)
             return true;
     return false;
+}
+
+static void tick_cancelled(struct campaign *campaign)
+{
+    if (campaign->called_off < campaign->spans || !campaign_is_idle(campaign))
+        return;
+    if (campaign->manifest.settled_us == 0)
+        milestone(campaign, "settled_us", &campaign->manifest.settled_us);
+    campaign->settled = campaign->manifest.settled_us != 0;
+}
+
+/* Everyone in the first rows was tried, and none of them is tried again soon: stop here, as paused. */
+static bool first_rows_are_done(const struct campaign *campaign)
+{
+    uint32_t soon = campaign_now_s(campaign) + FIRST_ROWS_WAIT_S;
+    bool beyond = false;
+
+    if (campaign->manifest.first_rows == 0 || campaign->active > 0 || campaign->taking > 0)
+        return false;
+    for (uint32_t i = 0; i < campaign->spans; i++) {
+        const struct span *span = &campaign->span[i];
+        if (span->state == SPAN_FRESH || span->again || (span->due_s != 0 && span->due_s <= soon))
+            return false;
+        beyond = beyond || span->beyond;
+    }
+    return beyond;
+}
+
+static void halt(struct campaign *campaign)
+{
+    struct manifest paused = campaign->manifest;
+    struct hk_why why;
+
+    snprintf(paused.state, sizeof paused.state, "paused");
+    if (store_campaign_put(campaign->node->store, &paused, &why) != 0) {
+        log_warning("campaign %s: %s", paused.campaign, why.text); /* tried again at the next tick */
+        return;
+    }
+    campaign->manifest = paused;
+    campaign->halted = true;
+    campaign_stop(campaign);
 }
 
 static void campaign_tick(struct campaign *campaign)
@@ -415,11 +624,23 @@ static void campaign_tick(struct campaign *campaign)
 
     if (ledger_counts(campaign->node->ledger, &campaign->manifest, on_counts, campaign) != 0)
         log_debug("campaign %s: no counts while Redis is away", campaign->manifest.campaign);
+    if (campaign->settled || campaign->frozen)
+        return;
+    if (is_cancelled(campaign)) {
+        tick_cancelled(campaign);
+        return;
+    }
+    if (!campaign_runs(campaign))
+        return;
+    if (first_rows_are_done(campaign)) {
+        halt(campaign);
+        return;
+    }
     if (campaign->manifest.started_us == 0 && (campaign->active > 0 || all_taken))
         milestone(campaign, "started_us", &campaign->manifest.started_us);
     if (campaign->manifest.first_pass_us == 0 && all_taken)
         milestone(campaign, "first_pass_us", &campaign->manifest.first_pass_us);
-    if (!all_taken || campaign->active > 0 || campaign->frozen || campaign->settled || has_due(campaign))
+    if (!all_taken || campaign->active > 0 || has_due(campaign))
         return;
     if (campaign->manifest.settled_us == 0)
         milestone(campaign, "settled_us", &campaign->manifest.settled_us);

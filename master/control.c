@@ -4,14 +4,13 @@
  * closed. Requests: see node_ask in node.h.
  */
 #include <errno.h>
-#include <jansson.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "master.h"
+#include "errand.h"
 
 #define REQUEST_MAX 4096u
 #define CLIENTS_MAX 64u
@@ -21,14 +20,10 @@ struct client {
     struct node *node;
     char text[REQUEST_MAX];
     size_t used;
+    bool waiting; /* for the answer to its last request: the next one is read after it */
 };
 
 static uint32_t clients; /* open now */
-
-static json_t *error_reply(const char *words, int exit_status)
-{
-    return json_pack("{s:b,s:s,s:i}", "ok", 0, "error", words, "exit", exit_status);
-}
 
 static json_t *campaign_json(struct campaign *campaign)
 {
@@ -67,12 +62,13 @@ static json_t *run_reply(struct node *node, const char *id)
     int rc;
 
     if (id == NULL || !campaign_id_is_valid(id))
-        return error_reply("\"campaign\" is missing or no campaign ID", EXIT_USAGE);
+        return errand_error("\"campaign\" is missing or no campaign ID", EXIT_USAGE);
     if (node->draining)
-        return error_reply("the node is being stopped", EXIT_STOPPED);
+        return errand_error("the node is being stopped", EXIT_STOPPED);
     rc = campaign_open(node, id, &why);
     if (rc != 0)
-        return error_reply(why.text, rc == HK_EDOWN ? EXIT_NEEDED : EXIT_USAGE);
+        return errand_error(why.text, rc == HK_EDOWN ? EXIT_NEEDED : EXIT_USAGE);
+    campaign_find(node, id)->parked = false;
     return json_pack("{s:b}", "ok", 1);
 }
 
@@ -82,17 +78,19 @@ static json_t *suppress_reply(struct node *node)
     struct hk_why why;
     int rc = suppression_poll(node, &why);
 
-    return rc < 0 ? error_reply(why.text, EXIT_NEEDED) : json_pack("{s:b,s:b}", "ok", 1, "more", rc > 0);
+    return rc < 0 ? errand_error(why.text, EXIT_NEEDED) : json_pack("{s:b,s:b}", "ok", 1, "more", rc > 0);
 }
 
-static json_t *answer(struct node *node, const char *text, size_t length)
+/* NULL: the answer comes later. */
+static json_t *answer(struct node *node, struct client *client, const char *text, size_t length)
 {
+    bool known = true;
     json_t *request = json_loadb(text, length, 0, NULL), *reply;
     const char *command = json_string_value(json_object_get(request, "command"));
     const char *campaign = json_string_value(json_object_get(request, "campaign"));
 
     if (command == NULL)
-        reply = error_reply("a request is one JSON object with \"command\"", EXIT_USAGE);
+        reply = errand_error("a request is one JSON object with \"command\"", EXIT_USAGE);
     else if (strcmp(command, "status") == 0)
         reply = status_reply(node);
     else if (strcmp(command, "run") == 0)
@@ -100,13 +98,16 @@ static json_t *answer(struct node *node, const char *text, size_t length)
     else if (strcmp(command, "suppress-poll") == 0)
         reply = suppress_reply(node);
     else
-        reply = error_reply("this node does not know that command", EXIT_USAGE);
+        reply = errand_begin(node, command, request, client, &known);
+    if (!known)
+        reply = errand_error("this node does not know that command", EXIT_USAGE);
     json_decref(request);
     return reply;
 }
 
 static void client_close(struct client *client)
 {
+    errands_forget(client->node, client);
     ev_io_stop(client->node->loop, &client->io);
     close(client->io.fd);
     free(client);
@@ -114,9 +115,8 @@ static void client_close(struct client *client)
 }
 
 /* Answers are small against a socket's buffer: one that does not fit belongs to a client that does not read. */
-static bool client_answer(struct client *client, size_t length)
+static bool client_tell(struct client *client, json_t *reply)
 {
-    json_t *reply = answer(client->node, client->text, length);
     char *text = json_dumps(reply, JSON_COMPACT);
     bool sent = false;
 
@@ -130,10 +130,34 @@ static bool client_answer(struct client *client, size_t length)
     return sent;
 }
 
+/* Requests that have come whole, one after the other, until one has to wait. False: the client is to be closed. */
+static bool client_serve(struct client *client)
+{
+    char *newline;
+
+    while (!client->waiting && (newline = memchr(client->text, '\n', client->used)) != NULL) {
+        json_t *reply = answer(client->node, client, client->text, (size_t)(newline - client->text));
+        client->used -= (size_t)(newline + 1 - client->text);
+        memmove(client->text, newline + 1, client->used);
+        client->waiting = reply == NULL;
+        if (reply != NULL && !client_tell(client, reply))
+            return false;
+    }
+    return client->used < sizeof client->text;
+}
+
+void control_answer(void *context, json_t *reply)
+{
+    struct client *client = context;
+
+    client->waiting = false;
+    if (!client_tell(client, reply) || !client_serve(client))
+        client_close(client);
+}
+
 static void on_client(struct ev_loop *loop, ev_io *io, int events)
 {
     struct client *client = io->data;
-    char *newline;
     ssize_t n = read(io->fd, client->text + client->used, sizeof client->text - client->used);
 
     (void)loop;
@@ -145,16 +169,7 @@ static void on_client(struct ev_loop *loop, ev_io *io, int events)
         return;
     }
     client->used += (size_t)n;
-    while ((newline = memchr(client->text, '\n', client->used)) != NULL) {
-        size_t length = (size_t)(newline - client->text);
-        if (!client_answer(client, length)) {
-            client_close(client);
-            return;
-        }
-        client->used -= length + 1;
-        memmove(client->text, newline + 1, client->used);
-    }
-    if (client->used == sizeof client->text)
+    if (!client_serve(client))
         client_close(client);
 }
 

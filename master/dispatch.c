@@ -123,7 +123,7 @@ void conn_feed(struct conn *conn)
     if (conn->state != CONN_READY)
         return;
     conn_set_hungry(conn, conn->under_way < CONN_DEPTH);
-    if (conn->dest->queue.runs > 0)
+    if (conn->dest->queue.recipients > 0)
         site_wake(conn->lane->site);
     else if (conn->under_way == 0 && !TAILQ_EMPTY(&node->waiting))
         close_conn(conn); /* another site wants a connection, and this one has nothing to do */
@@ -315,7 +315,7 @@ static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
     uint64_t now_us = clock_now_us(), soonest = 0;
     struct run run;
 
-    for (conn = TAILQ_FIRST(&dest->hungry); conn != NULL && *budget > 0 && dest->queue.runs > 0;
+    for (conn = TAILQ_FIRST(&dest->hungry); conn != NULL && *budget > 0 && dest->queue.recipients > 0;
          conn = next) {
         uint64_t wait_us = limit_wait_us(&conn->lane->rate, now_us);
         next = TAILQ_NEXT(conn, hungry_link);
@@ -373,7 +373,7 @@ static void visit_site(struct site *site)
 
     for (dest = TAILQ_FIRST(&site->dests); dest != NULL; dest = next) {
         next = TAILQ_NEXT(dest, of_site);
-        if (dest->queue.runs == 0)
+        if (dest->queue.recipients == 0)
             continue;
         if (dest->dead_until_ms > now_ms && dest->live == 0) {
             dest_put_back(dest);

@@ -87,6 +87,10 @@ static void domain_place(struct node *node, struct domain *domain, struct run ru
     const char *name = segment_domain(campaign->segment, number).name;
     struct outcome_reply failure = {.log_phase = LOG_PHASE_CONNECT};
 
+    if (!campaign_runs(campaign)) {
+        run_let_go(campaign, run);
+        return;
+    }
     if (domain->status == RESOLVE_OK) {
         if (ledger_site(node->ledger, campaign->manifest.campaign, run.segment, number,
                         domain->dest->site->name) != 0)

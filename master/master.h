@@ -22,6 +22,8 @@
 #define CONN_DEPTH \
     2u /* messages on one connection: one under way, one behind it, so that their round trips overlap */
 
+struct errand;
+struct json_t;
 struct node;
 struct site;
 struct lane;
@@ -70,7 +72,7 @@ struct dest {
     uint32_t refs;    /* connections and holds that point here */
     uint32_t live;    /* connections opening or ready */
     bool proven;      /* a connection was made since the last failure */
-    struct queue queue;
+    struct turns queue;
     TAILQ_HEAD(, conn) hungry;
     uint32_t failures;      /* connections that failed in a row */
     uint64_t failed_ms;     /* when the last of them did */
@@ -125,10 +127,15 @@ struct span {
     uint32_t due_s;  /* earliest retry, campaign seconds; 0 none */
     uint8_t state;   /* enum span_state */
     bool passed;     /* every recipient was tried, or is settled */
+    bool reserved;   /* its big domain counts all of it as active until it is known what stands in it */
+    bool again;      /* somebody in it was let go untried: it is read again when the campaign runs */
+    bool beyond;     /* somebody in it stands in a row behind first_rows */
+    bool called_off; /* of a cancelled campaign: nobody in it waits any more */
     uint64_t *bits;  /* which are active; NULL when none is */
 };
 
 struct campaign {
+    SLIST_ENTRY(campaign) closed_link;
     struct node *node;
     uint16_t slot; /* in the region's campaign table */
     struct manifest manifest;
@@ -148,6 +155,10 @@ struct campaign {
     uint32_t next_due_s;   /* no span is due before; 0: look */
     bool frozen;           /* something is wrong that needs a person: said once */
     bool settled;
+    bool parked;         /* in memory for a command alone: nothing of it is sent */
+    bool halted;         /* paused because first_rows were reached */
+    uint32_t called_off; /* spans that are */
+    uint32_t call_off_next;
     uint64_t counts[LEDGER_STATES_COUNT], attempts; /* as last read */
 };
 
@@ -158,8 +169,8 @@ enum hold_commit { COMMIT_NONE, COMMIT_ASKED, COMMIT_GRANTED, COMMIT_REFUSED };
 struct hold {
     bool used, done;
     bool suppressed; /* his commit was refused for that */
+    bool stopped;    /* or because the campaign was paused or cancelled: he still waits */
     uint8_t commit;  /* enum hold_commit */
-    bool requeue;    /* when the ledger has released it, queue it again */
     uint32_t span;
     struct run run; /* count 1 */
     struct dest *dest;
@@ -210,10 +221,15 @@ struct node {
 
     struct table sites, dests, domains;
     TAILQ_HEAD(site_list, site) ready, waiting;
-    uint64_t movable; /* recipients in memory that can be sent soon: the window */
-    uint64_t holds;   /* flight slots in use */
+    uint32_t refill_from; /* the campaign that takes its next span first */
+    uint64_t movable;     /* recipients in memory that can be sent soon: the window */
+    uint64_t holds;       /* flight slots in use */
 
     struct campaign *campaign[REGION_CAMPAIGNS_MAX];
+    SLIST_HEAD(, campaign) closed;
+
+    TAILQ_HEAD(, errand) errands; /* requests whose answer waits for something */
+    struct json_t *answer;        /* of a short-lived node's request, when it has come */
 
     int signal_fd, control_fd;
     ev_io signal_io, control_io;
@@ -255,6 +271,17 @@ uint32_t campaign_now_s(const struct campaign *campaign);
 /* Recipients [index, index + count) are neither queued nor under way any more; due_s: when one of them is wanted again. */
 void campaign_release(struct campaign *campaign, uint32_t number, uint32_t index, uint32_t count,
                       uint32_t due_s);
+/* Recipients that are active and cannot go on because the campaign does not run: paused, they are read again when it
+ * does; cancelled, the ledger is told. */
+void run_let_go(struct campaign *campaign, struct run run);
+bool campaign_runs(const struct campaign *campaign);
+/* Take over a new state: what waits leaves the queues, or is read again. */
+void campaign_stop(struct campaign *campaign);
+void campaign_go_on(struct campaign *campaign);
+void span_read_again(struct campaign *campaign, uint32_t span);
+void span_called_off(struct campaign *campaign,
+                     uint32_t span);                    /* the ledger has settled all who waited in it */
+bool campaign_is_idle(const struct campaign *campaign); /* nothing of it is in memory or on its way */
 bool campaign_read_counts(struct campaign *campaign);
 
 /* domain.c */
@@ -275,6 +302,7 @@ void dest_forget(struct dest *dest); /* free it if nothing needs it */
 bool dest_share(struct dest *dest);  /* see that it has a slot in the region; false: none is free */
 void dest_unshare(struct dest *dest, uint32_t slot);
 bool dest_next(struct dest *dest, struct run *run); /* take one recipient out of its queue */
+void dests_let_go(struct campaign *campaign);       /* take all of this campaign out of every queue */
 void site_settled(struct site *site, uint64_t count);
 void sites_tick(struct node *node);
 void sites_sweep(struct node *node);
@@ -298,7 +326,9 @@ void flight_lost_reply(struct flight *flight,
 /* Tell the outcome that stands in `flight` (of this or of a dead master's region): event line, then ledger op. */
 void flight_outcome(struct node *node, const struct region *region, uint32_t worker, struct flight *flight,
                     struct campaign *campaign, struct ledger_op op);
-#define COOKIE_OLD_REGION UINT64_MAX /* of an op that settles a dead master's flight */
+#define COOKIE_OLD_REGION UINT64_MAX       /* of an op that settles a dead master's flight */
+#define COOKIE_CALL_OFF   (UINT64_MAX - 1) /* of an op that cancels who waits in a span */
+#define COOKIE_ERRAND     (UINT64_MAX - 2) /* of an op that a command asked for */
 void outcome_verdict(void *context, const char *id, const struct ledger_op *op, enum ledger_verdict verdict);
 /* Runs of one domain that cannot be tried. Each consumes the run: it is active until the ledger has said so. */
 void run_put_back(struct campaign *campaign, struct run run, enum reply_class reply_class, uint16_t code);
@@ -321,6 +351,10 @@ void bounced_suppress(struct campaign *campaign, uint32_t index, const struct ou
 
 /* settle.c */
 int settle_region(struct node *node, struct hk_why *why) HK_MUST_USE;
+
+/* errand.c */
+void errands_verdict(struct node *node, const char *campaign, const struct ledger_op *op,
+                     enum ledger_verdict verdict);
 
 /* control.c */
 int control_open(struct node *node, struct hk_why *why) HK_MUST_USE;

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "master.h"
+#include "errand.h"
 
 #define TICK_S            0.2
 #define REDIS_CHECK_S     1.0
@@ -76,7 +76,8 @@ void node_drain(struct node *node)
     }
     node->draining = true;
     node->drain_until_ms = clock_now_ms() + node->config->node.drain_ms;
-    atomic_store_explicit(&node->region.header->state, NODE_DRAIN, memory_order_release);
+    if (node->region.base != NULL)
+        atomic_store_explicit(&node->region.header->state, NODE_DRAIN, memory_order_release);
     for (uint32_t i = 0; i < node->workers; i++)
         if (node->worker[i].pid != 0)
             worker_tell(&node->worker[i], &drain);
@@ -126,7 +127,7 @@ uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms)
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
         const struct campaign *campaign = node->campaign[i];
         uint32_t now;
-        if (campaign == NULL || campaign->settled)
+        if (campaign == NULL || campaign->settled || !campaign_runs(campaign))
             continue;
         if (campaign->active > 0 || campaign->taking > 0 || campaign->passed < campaign->spans)
             return 0;
@@ -181,12 +182,25 @@ static bool is_finished(const struct node *node, int *exit_status)
     *exit_status = EXIT_SETTLED;
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
         const struct campaign *campaign = node->campaign[i];
-        if (campaign == NULL || campaign->settled)
+        if (campaign == NULL || campaign->settled || campaign->parked)
             continue;
-        if (!campaign->frozen)
+        if (!campaign->frozen && !campaign->halted)
             return false;
-        *exit_status = EXIT_STOPPED;
+        if (strcmp(campaign->manifest.campaign, node->options->campaign) == 0)
+            *exit_status = EXIT_STOPPED;
     }
+    return true;
+}
+
+/* The one request of a short-lived node: a campaign that was cancelled is settled as well. */
+static bool is_answered(const struct node *node)
+{
+    if (node->answer == NULL)
+        return false;
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL && !node->campaign[i]->settled && !node->campaign[i]->frozen &&
+            strcmp(node->campaign[i]->manifest.state, "cancelled") == 0)
+            return false;
     return true;
 }
 
@@ -217,7 +231,10 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         measure_rate(node);
         node_tell_progress(node);
     }
-    if (!node->draining && node->options->campaign != NULL && is_finished(node, &node->exit_status))
+    if (!node->draining && node->options->campaign != NULL && TAILQ_EMPTY(&node->errands) &&
+        is_finished(node, &node->exit_status))
+        node_drain(node);
+    if (!node->draining && node->options->request != NULL && is_answered(node))
         node_drain(node);
     check_drain(node);
 }
@@ -248,6 +265,7 @@ static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
         ring_awake(region_up(&node->region, i));
         worker_read(&node->worker[i]);
     }
+    errands_check(node);
     campaigns_refill(node);
     domains_ask(node);
     dispatch(node);
@@ -367,7 +385,7 @@ static int open_campaigns(struct node *node, struct hk_why *why)
         struct manifest manifest;
         struct hk_why skipped;
         if (store_campaign_get(node->store, id[i], &manifest, &skipped) == 0 && manifest.settled_us == 0 &&
-            strcmp(manifest.state, "cancelled") != 0 && campaign_open(node, id[i], &skipped) != 0)
+            campaign_open(node, id[i], &skipped) != 0)
             log_error("campaign %s is not run: %s", id[i], skipped.text);
         free(id[i]);
     }
@@ -395,6 +413,25 @@ static int open_region(struct node *node, struct hk_why *why)
     return 0;
 }
 
+/* A short-lived node: no worker, so no region; the old one has told all it had. */
+static int begin_request(struct node *node, struct hk_why *why)
+{
+    json_t *request = json_loads(node->options->request, 0, NULL);
+    const char *command = json_string_value(json_object_get(request, "command"));
+    bool known = false;
+    char path[4096];
+
+    if (config_path(node->config, path, sizeof path, "region") == 0)
+        unlink(path);
+    if (command != NULL)
+        node->answer = errand_begin(node, command, request, NULL, &known);
+    json_decref(request);
+    if (!known)
+        return why_set(why, HK_EINVAL, "a node that sends nothing cannot do that");
+    open_timers(node);
+    return 0;
+}
+
 static int node_start(struct node *node, struct hk_why *why)
 {
     int rc = open_signals(node, why);
@@ -403,10 +440,12 @@ static int node_start(struct node *node, struct hk_why *why)
         rc = open_ledger(node, why);
     if (rc == 0)
         rc = suppression_open(node, why);
-    if (rc == 0)
+    if (rc == 0 && node->options->request == NULL)
         rc = open_campaigns(node, why);
     if (rc == 0)
         rc = settle_region(node, why);
+    if (rc == 0 && node->options->request != NULL)
+        return begin_request(node, why);
     if (rc == 0)
         rc = open_region(node, why);
     if (rc == 0)
@@ -446,8 +485,14 @@ static void remove_region(struct node *node, bool clean)
 static void node_stop(struct node *node)
 {
     bool clean = node->holds == 0 && node->ledger != NULL && ledger_pending(node->ledger) == 0;
+    struct campaign *closed;
 
     control_close(node);
+    errands_close(node);
+    if (node->answer != NULL) {
+        *node->options->reply = json_dumps(node->answer, JSON_COMPACT);
+        json_decref(node->answer);
+    }
     if (node->worker != NULL)
         children_stop(node);
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
@@ -460,6 +505,10 @@ static void node_stop(struct node *node)
     suppress_close(node->suppress);
     if (node->store != NULL)
         store_close(node->store);
+    while ((closed = SLIST_FIRST(&node->closed)) != NULL) {
+        SLIST_REMOVE_HEAD(&node->closed, closed_link);
+        free(closed);
+    }
     eventlog_close(&node->log);
     if (node->region.base != NULL)
         remove_region(node, clean);
@@ -480,6 +529,7 @@ int node_run(const struct config *config, struct node_place *place, const struct
     node->control_fd = -1;
     node->signal_fd = -1;
     node->started_ms = clock_now_ms();
+    TAILQ_INIT(&node->errands);
     TAILQ_INIT(&node->ready);
     TAILQ_INIT(&node->waiting);
     domains_open(node);

@@ -222,6 +222,33 @@ void run_bounce(struct campaign *campaign, struct run run, const char *site, con
     push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
 }
 
+static bool is_cancelled(const struct campaign *campaign)
+{
+    return strcmp(campaign->manifest.state, "cancelled") == 0;
+}
+
+void run_let_go(struct campaign *campaign, struct run run)
+{
+    struct ledger_word word = {.state = LEDGER_CANCELLED};
+    uint32_t span = segment_span_of(campaign->segment, run.index);
+
+    if (is_cancelled(campaign)) {
+        push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
+        return;
+    }
+    span_read_again(campaign, span);
+    campaign_release(campaign, span, run.index, run.count, 0);
+}
+
+/* Not sent after all: in front of his queue again, or out of memory where the campaign does not run any more. */
+static void run_return(struct campaign *campaign, struct dest *dest, struct run run)
+{
+    if (campaign_runs(campaign))
+        dest_enqueue(dest, run, true);
+    else
+        run_let_go(campaign, run);
+}
+
 void run_expire(struct campaign *campaign, struct run run, const char *site)
 {
     struct ledger_word word = {.state = LEDGER_EXPIRED, .reply_class = CLASS_NETWORK};
@@ -301,7 +328,7 @@ static void flight_returned(struct worker *worker, uint32_t slot)
         push(worker->node->campaign[hold->run.campaign], &op);
         return; /* queued again when the ledger has let go */
     }
-    dest_enqueue(hold->dest, hold->run, true);
+    run_return(worker->node->campaign[hold->run.campaign], hold->dest, hold->run);
     hold_end(worker, slot);
 }
 
@@ -375,6 +402,9 @@ void flight_done(struct worker *worker, uint32_t slot)
     } else if (flight->result == RESULT_DENIED && hold->suppressed) {
         run_suppress(campaign, hold->run, hold->dest->site->name);
         hold_end(worker, slot);
+    } else if (flight->result == RESULT_DENIED && hold->stopped) {
+        run_return(campaign, hold->dest, hold->run);
+        hold_end(worker, slot);
     } else if (flight->result == RESULT_DENIED) {
         campaign_release(campaign, hold->span, hold->run.index, 1, 0);
         hold_end(worker, slot);
@@ -422,6 +452,7 @@ static void verdict_commit(struct worker *worker, uint32_t slot, enum ledger_ver
     if (hold->done)
         return; /* the worker gave it back meanwhile: a release is on its way */
     hold->commit = verdict == VERDICT_DONE ? COMMIT_GRANTED : COMMIT_REFUSED;
+    hold->stopped = verdict == VERDICT_PAUSED || verdict == VERDICT_CANCELLED;
     worker_tell(worker, &answer);
 }
 
@@ -436,7 +467,10 @@ static void verdict_flight(struct worker *worker, const struct ledger_op *op, en
         return;
     }
     if (op->kind == OP_RELEASE && verdict == VERDICT_DONE) {
-        dest_enqueue(hold->dest, hold->run, true);
+        run_return(campaign, hold->dest, hold->run);
+    } else if (op->kind == OP_OUTCOME && op->due_s != 0 && is_cancelled(campaign)) {
+        site_settled(hold->dest->site, 1);
+        run_let_go(campaign, hold->run); /* deferred: nobody will try again */
     } else {
         site_settled(hold->dest->site, 1);
         campaign_release(campaign, hold->span, hold->run.index, 1, op->kind == OP_OUTCOME ? op->due_s : 0);
@@ -451,12 +485,23 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
 
     if (op->cookie == COOKIE_OLD_REGION)
         return; /* settle.c waits for the ledger as a whole */
+    if (op->cookie == COOKIE_ERRAND) {
+        errands_verdict(node, id, op, verdict);
+        return;
+    }
     if ((op->cookie & COOKIE_RUN) == 0) {
         verdict_flight(&node->worker[op->cookie >> 32], op, verdict);
         return;
     }
     campaign = campaign_find(node, id);
     HK_BUG_ON(campaign == NULL);
+    if (op->cookie == COOKIE_CALL_OFF) {
+        if (verdict == VERDICT_DONE)
+            span_called_off(campaign, op->span);
+        else
+            node_freeze(campaign, "the ledger does not let it be cancelled");
+        return;
+    }
     campaign_release(campaign, op->span, op->index, op->count, op->kind == OP_PUT_BACK ? op->due_s : 0);
     if (op->kind == OP_SETTLE)
         node->settled_total += op->count;

@@ -79,3 +79,107 @@ void queue_clear(struct queue *queue)
     free(queue->run);
     memset(queue, 0, sizeof *queue);
 }
+
+/* ---- turns ---- */
+
+struct turn {
+    uint16_t campaign;
+    struct queue queue;
+};
+
+static struct turn *turns_of(struct turns *turns, uint16_t campaign)
+{
+    for (uint32_t i = 0; i < turns->count; i++)
+        if (turns->turn[i].campaign == campaign)
+            return &turns->turn[i];
+    return NULL;
+}
+
+/* At most one for each campaign of a node, so the array stays short. */
+static struct turn *turns_add(struct turns *turns, uint16_t campaign)
+{
+    if (turns->count == turns->room) {
+        uint32_t room = turns->room > 0 ? turns->room * 2 : 1;
+        struct turn *turn = hk_xcalloc(room, sizeof *turn);
+        if (turns->count > 0)
+            memcpy(turn, turns->turn, turns->count * sizeof *turn);
+        free(turns->turn);
+        turns->turn = turn;
+        turns->room = room;
+    }
+    turns->turn[turns->count] = (struct turn){.campaign = campaign};
+    return &turns->turn[turns->count++];
+}
+
+/* A campaign that has nothing here any more gives its turn away, and the last one all memory. */
+static void turns_drop_empty(struct turns *turns, struct turn *turn)
+{
+    if (turn->queue.runs > 0)
+        return;
+    *turn = turns->turn[--turns->count];
+    if (turns->count > 0)
+        return;
+    free(turns->turn);
+    memset(turns, 0, sizeof *turns);
+}
+
+void turns_put(struct turns *turns, struct run run, bool first)
+{
+    struct turn *turn = turns_of(turns, run.campaign);
+
+    if (turn == NULL)
+        turn = turns_add(turns, run.campaign);
+    if (first)
+        queue_put_first(&turn->queue, run);
+    else
+        queue_put(&turn->queue, run);
+    turns->recipients += run.count;
+}
+
+bool turns_get_one(struct turns *turns, struct run *run)
+{
+    struct turn *turn;
+
+    if (turns->count == 0)
+        return false;
+    if (turns->next >= turns->count)
+        turns->next = 0;
+    turn = &turns->turn[turns->next++];
+    turns->recipients--;
+    (void)queue_get_one(&turn->queue, run);
+    turns_drop_empty(turns, turn);
+    return true;
+}
+
+static void turns_take_run(struct turns *turns, struct turn *turn, struct run *run)
+{
+    (void)queue_get(&turn->queue, run);
+    turns->recipients -= run->count;
+    turns_drop_empty(turns, turn);
+}
+
+bool turns_get(struct turns *turns, struct run *run)
+{
+    if (turns->count == 0)
+        return false;
+    turns_take_run(turns, turns->turn, run);
+    return true;
+}
+
+void turns_clear(struct turns *turns)
+{
+    for (uint32_t i = 0; i < turns->count; i++)
+        queue_clear(&turns->turn[i].queue);
+    free(turns->turn);
+    memset(turns, 0, sizeof *turns);
+}
+
+bool turns_get_of(struct turns *turns, uint16_t campaign, struct run *run)
+{
+    struct turn *turn = turns_of(turns, campaign);
+
+    if (turn == NULL)
+        return false;
+    turns_take_run(turns, turn, run);
+    return true;
+}

@@ -26,4 +26,18 @@ bool queue_get(struct queue *queue, struct run *run);     /* a whole run */
 bool queue_get_one(struct queue *queue, struct run *run); /* its first recipient alone: count 1 */
 void queue_clear(struct queue *queue);
 
+/* Where campaigns share a destination: a queue for each that waits there, served in turn, a recipient at a time. So one
+ * campaign's backlog never stands before another's first recipient. */
+struct turns {
+    struct turn *turn; /* one for each campaign that has something here, in no order */
+    uint32_t count, room, next;
+    uint64_t recipients; /* in all of them */
+};
+
+void turns_put(struct turns *turns, struct run run, bool first); /* first: in front of its campaign's own */
+bool turns_get_one(struct turns *turns, struct run *run); /* one recipient of the campaign whose turn it is */
+bool turns_get(struct turns *turns, struct run *run);     /* a whole run, of any campaign */
+bool turns_get_of(struct turns *turns, uint16_t campaign, struct run *run); /* a whole run of this one */
+void turns_clear(struct turns *turns);
+
 #endif

@@ -114,7 +114,7 @@ static bool site_is_at_rest(const struct site *site, uint64_t now_us)
 
 static void dest_free(struct dest *dest)
 {
-    queue_clear(&dest->queue);
+    turns_clear(&dest->queue);
     free(dest->hosts);
     free(dest->name);
     free(dest);
@@ -251,7 +251,7 @@ struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route
 
 void dest_forget(struct dest *dest)
 {
-    if (dest->domains > 0 || dest->refs > 0 || dest->queue.runs > 0)
+    if (dest->domains > 0 || dest->refs > 0 || dest->queue.recipients > 0)
         return;
     TAILQ_REMOVE(&dest->site->dests, dest, of_site);
     table_remove(&dest->site->node->dests, &dest->link);
@@ -260,17 +260,14 @@ void dest_forget(struct dest *dest)
 
 void dest_enqueue(struct dest *dest, struct run run, bool first)
 {
-    if (first)
-        queue_put_first(&dest->queue, run);
-    else
-        queue_put(&dest->queue, run);
+    turns_put(&dest->queue, run, first);
     site_count(dest->site, run.count);
     site_wake(dest->site);
 }
 
 bool dest_next(struct dest *dest, struct run *run)
 {
-    if (!queue_get_one(&dest->queue, run))
+    if (!turns_get_one(&dest->queue, run))
         return false;
     site_count(dest->site, -1);
     return true;
@@ -282,7 +279,7 @@ void dest_put_back(struct dest *dest)
     uint64_t put_back = 0;
     struct run run;
 
-    while (queue_get(&dest->queue, &run)) {
+    while (turns_get(&dest->queue, &run)) {
         struct campaign *campaign = site->node->campaign[run.campaign];
         site_count(site, -(int64_t)run.count);
         if (run_is_over(campaign, &run)) {
@@ -294,6 +291,23 @@ void dest_put_back(struct dest *dest)
     }
     if (put_back > 0)
         event_unreachable(site->node, dest, site->name, put_back, &dest->failure);
+}
+
+void dests_let_go(struct campaign *campaign)
+{
+    struct node *node = campaign->node;
+    struct dest *dest, *next;
+    size_t cursor = 0;
+    struct run run;
+
+    for (dest = table_next(&node->dests, &cursor, NULL); dest != NULL; dest = next) {
+        next = table_next(&node->dests, &cursor, &dest->link);
+        while (turns_get_of(&dest->queue, campaign->slot, &run)) {
+            site_count(dest->site, -(int64_t)run.count);
+            run_let_go(campaign, run);
+        }
+        dest_forget(dest);
+    }
 }
 
 /* ---- the shared slot that workers read ---- */

@@ -33,6 +33,10 @@ struct node_options {
     /* The campaign to run until it is settled, already in Redis and on disk; NULL: `serve`, until told to
      * stop. */
     const char *campaign;
+    /* A short-lived node instead: without workers and control socket it does this one request, as node_ask takes it,
+     * and ends. *reply is malloc'd JSON text as node_ask gives it; the status is EXIT_SETTLED where there is one. */
+    const char *request;
+    char **reply;
     /* Called about twice a second with the campaign's figures, and once at the end; may be NULL. */
     void (*progress)(void *context, const struct node_progress *progress);
     void *context;
@@ -61,8 +65,11 @@ int node_run(const struct config *config, struct node_place *place, const struct
 /* One request to the running node over state_dir/control.sock: one JSON object a line each way. *reply is
  * malloc'd JSON text: {"ok":true,...} or {"ok":false,"error":"...","exit":2}. Requests: {"command":"status"},
  * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk), {"command":"suppress-poll"} (read
- * what changed in the suppression lists: "more" true says that there is more of it, ask again). HK_EDOWN when no node
- * answers within timeout_ms. */
+ * what changed in the suppression lists: "more" true says that there is more of it, ask again), {"command":"pause" |
+ * "cancel" | "forget", "campaign":ID}, {"command":"resume", "campaign":ID, "first":N}, {"command":"unknown",
+ * "campaign":ID, "as":"sent" | "bounced" | "pending", "index":[...at most 300]}. pause and cancel are answered when no body
+ * is without its dot, after 10 s with exit 1 and "outstanding":[recipient, ...]. HK_EDOWN when no node answers within
+ * timeout_ms. */
 int node_ask(const struct config *config, const char *request, uint64_t timeout_ms, char **reply,
              struct hk_why *why) HK_MUST_USE;
 
