@@ -18,12 +18,13 @@ static const struct command command_table[] = {
             "The same command again goes on where a campaign stopped, after Ctrl-C as after a crash; when\n"
             "everyone is settled it says so and does nothing. A campaign's list and message are fixed: a\n"
             "changed one is refused. Where a node runs on this state_dir the campaign is given to it;\n"
-            "else this command is the node.\n"
+            "else this command is the node. A paused campaign goes on.\n"
             "--dry-run writes the first 10 copies to state_dir/campaigns/ID/preview/ and needs no network.\n"
             "--test sends the first row's copy now, from a place of its own: the campaign hears nothing of "
             "it.\n",
         .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN) | OPTION_BIT(LIST) | OPTION_BIT(MESSAGE),
-        .optional = OPTION_BIT(ENCODING) | OPTION_BIT(JSON) | OPTION_BIT(DRY_RUN) | OPTION_BIT(TEST),
+        .optional = OPTION_BIT(ENCODING) | OPTION_BIT(JSON) | OPTION_BIT(DRY_RUN) | OPTION_BIT(TEST) |
+                    OPTION_BIT(FIRST),
         .run = cmd_send,
     },
     {
@@ -141,6 +142,83 @@ static const struct command command_table[] = {
                 "order.\n",
         .required = OPTION_BIT(LIST),
         .run = cmd_list_export,
+    },
+    {
+        .name = "pause",
+        .summary = "let no more messages of a campaign leave until 'hikyaku resume'",
+        .help =
+            "Returns when none is on its way any more; those that still are after 10 seconds it names, and\n"
+            "gives 1. What was handed over already gets its outcome.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN),
+        .run = cmd_pause,
+    },
+    {
+        .name = "resume",
+        .summary = "let a paused campaign go on",
+        .help = "Where no node runs it is only written down: 'hikyaku send' or 'hikyaku serve' sends then.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN),
+        .run = cmd_resume,
+    },
+    {
+        .name = "cancel",
+        .summary = "call a campaign off: nobody who has not got it yet will get it",
+        .help = "Who waits becomes cancelled; who has it stays sent, and what is unknown stays unknown. "
+                "There is\n"
+                "no way back. Returns when no message is on its way any more; those that still are after 10\n"
+                "seconds it names, and gives 1.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN),
+        .run = cmd_cancel,
+    },
+    {
+        .name = "why",
+        .summary = "what became of one address, in each campaign, and why",
+        .help =
+            "Shows the state, the last reply's class and code, when it is tried again, and the newest lines\n"
+            "about it in the event log.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(CAMPAIGN) | OPTION_BIT(JSON),
+        .operands = "ADDRESS",
+        .operands_min = 1,
+        .operands_max = 1,
+        .run = cmd_why,
+    },
+    {
+        .name = "campaigns list",
+        .summary = "every campaign there is, and how far it got",
+        .help = "",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(JSON),
+        .run = cmd_campaigns_list,
+    },
+    {
+        .name = "campaigns purge",
+        .summary = "forget a campaign: its ledger in Redis and its files in state_dir",
+        .help =
+            "Only one that is settled, unless --force is given. A purged campaign's name is free again, and\n"
+            "nothing remembers who got it.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN),
+        .optional = OPTION_BIT(FORCE),
+        .run = cmd_campaigns_purge,
+    },
+    {
+        .name = "unknown list",
+        .summary = "the recipients of whom nobody knows whether they have the message",
+        .help =
+            "With the time and the server of the event, where the event log still has it. --json: one JSON\n"
+            "object a line.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN),
+        .optional = OPTION_BIT(JSON),
+        .run = cmd_unknown_list,
+    },
+    {
+        .name = "unknown settle",
+        .summary = "decide what unknown recipients are: sent, bounced, or to be sent to again",
+        .help = "Name the addresses, or --all. Recipients in another state are left as they are.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN) | OPTION_BIT(AS),
+        .optional = OPTION_BIT(ALL),
+        .operands = "[ADDRESS...]",
+        .operands_max = SIZE_MAX,
+        .run = cmd_unknown_settle,
     },
     {
         .name = "config check",
@@ -336,7 +414,7 @@ static void print_help(FILE *out)
 {
     fputs("hikyaku sends one campaign to many people, each exactly once.\n\n", out);
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  hikyaku %-14s %s\n", command_table[i].name, command_table[i].summary);
+        fprintf(out, "  hikyaku %-15s %s\n", command_table[i].name, command_table[i].summary);
     fputs("\n'hikyaku COMMAND --help' tells the options of a command.\n"
           "Exit status: 0 all settled; 1 stopped with recipients left; 2 bad usage, configuration or input;\n"
           "3 something that is needed (Redis, a lock, an address) is not to be had.\n",

@@ -31,7 +31,11 @@
     X(REASON, "reason", "WORD", reason, "why: a word such as complaint or unsubscribe (default: manual)")    \
     X(ENCODING, "encoding", "NAME", encoding,                                                                \
       "what the list is encoded in, such as Shift_JIS (default: UTF-8)")                                     \
-    X(REJECTED, "rejected", "F", rejected, "write the rows that could not be used there, and why")
+    X(REJECTED, "rejected", "F", rejected, "write the rows that could not be used there, and why")           \
+    X(FIRST, "first", "N", first, "send to the first N rows of the list, and stop as paused")                \
+    X(AS, "as", "sent|bounced|pending", as, "what they are from now on (pending: sent to again)")            \
+    X(ALL, "all", NULL, all, "everyone who is unknown")                                                      \
+    X(FORCE, "force", NULL, force, "also one that is not settled: nobody will know who has it")
 
 enum cli_option_id {
 #define CLI_OPTION_ENUM(id, name, value, field, help) OPTION_##id,
@@ -87,6 +91,14 @@ int cmd_suppress_export(const struct cli_options *options);
 int cmd_list_import(const struct cli_options *options);
 int cmd_list_show(const struct cli_options *options);
 int cmd_list_export(const struct cli_options *options);
+int cmd_pause(const struct cli_options *options);
+int cmd_resume(const struct cli_options *options);
+int cmd_cancel(const struct cli_options *options);
+int cmd_why(const struct cli_options *options);
+int cmd_campaigns_list(const struct cli_options *options);
+int cmd_campaigns_purge(const struct cli_options *options);
+int cmd_unknown_list(const struct cli_options *options);
+int cmd_unknown_settle(const struct cli_options *options);
 int cmd_config_check(const struct cli_options *options);
 int cmd_keygen_dkim(const struct cli_options *options);
 int cmd_keygen_verp(const struct cli_options *options);

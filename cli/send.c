@@ -9,6 +9,7 @@
 #include "ask.h"
 #include "campaign.h"
 #include "commands.h"
+#include "errand.h"
 #include "format.h"
 #include "hikyaku/resolve.h"
 #include "preview.h"
@@ -24,7 +25,37 @@ struct sending {
     struct reach reach;
     struct manifest manifest;
     struct hk_why why;
+    uint64_t first_rows; /* of --first; 0: all */
+    bool halted;         /* followed until it was paused behind them */
 };
+
+/* Running, and as far as this command says: who types `send` wants it to go on. A node changes what it has in memory. */
+static int go_on(struct sending *s)
+{
+    struct manifest *m = &s->manifest;
+    json_t *reply;
+    int error;
+
+    if (m->settled_us != 0 || strcmp(m->state, "cancelled") == 0 ||
+        (strcmp(m->state, "running") == 0 && m->first_rows == s->first_rows))
+        return 0;
+    if (strcmp(m->state, "paused") == 0)
+        fprintf(stderr, "hikyaku: campaign '%s' was paused and goes on\n", m->campaign);
+    snprintf(m->state, sizeof m->state, "running");
+    m->first_rows = s->first_rows;
+    if (!s->reach.node_runs)
+        return store_campaign_put(s->reach.store, m, &s->why);
+    error = errand_do_reached(&s->reach,
+                              json_pack("{s:s,s:s,s:I}", "command", "resume", "campaign", m->campaign,
+                                        "first", (json_int_t)s->first_rows),
+                              &reply, &s->why);
+    if (error < 0)
+        return error;
+    if (errand_status(reply) != EXIT_SETTLED)
+        error = why_set(&s->why, HK_EBUSY, "hikyaku: campaign '%s' does not go on", m->campaign);
+    json_decref(reply);
+    return error;
+}
 
 /* Create the campaign, or see that it is the one that was begun. */
 static int prepare(struct sending *s)
@@ -41,7 +72,7 @@ static int prepare(struct sending *s)
             error = campaign_compare(&source, &s->manifest, &s->why);
     }
     campaign_source_close(&source);
-    return error;
+    return error == 0 ? go_on(s) : error;
 }
 
 /* The report at the end; a document where --json was given. */
@@ -73,10 +104,17 @@ static int say_stopped(struct sending *s, const char *how_to_go_on)
 {
     uint64_t counts[LEDGER_STATES_COUNT] = {0}, attempts;
     char left[FORMAT_SIZE], whole[FORMAT_SIZE];
-    int error = store_counts(s->reach.store, &s->manifest, counts, &attempts, &s->why);
+    int error = reach_campaign(&s->reach, s->options->campaign, &s->manifest, &s->why);
 
+    if (error == 0)
+        error = store_counts(s->reach.store, &s->manifest, counts, &attempts, &s->why);
     if (error < 0)
         return cli_fail(error, &s->why);
+    if (strcmp(s->manifest.state, "paused") == 0)
+        how_to_go_on = s->first_rows > 0
+                           ? "paused behind the first rows; 'hikyaku resume', or the same command without "
+                             "--first, goes on"
+                           : "paused; 'hikyaku resume' or the same command goes on";
     fprintf(stderr, "stopped: %s of %s left; %s\n", format_count(report_open_count(counts), left),
             format_count(s->manifest.recipients, whole), how_to_go_on);
     return s->options->json ? print_report(s, EXIT_STOPPED) : EXIT_STOPPED;
@@ -124,6 +162,7 @@ static int follow_once(struct sending *s, uint64_t since_ms, struct progress *pr
         now.elapsed_ms = clock_now_ms() - since_ms;
         progress_show(progress, &now);
         *settled = report_open_count(now.counts) == 0;
+        s->halted = now.paused && s->first_rows > 0;
     } else {
         error = reach_campaign(&s->reach, s->options->campaign, &s->manifest, &s->why);
         *settled = error == 0 && s->manifest.settled_us != 0;
@@ -162,14 +201,16 @@ static int follow(struct sending *s)
     json_decref(reply);
     fprintf(stderr, "hikyaku: a node runs on %s and has the campaign now\n", s->config->state_dir);
     progress_init(&progress, stderr);
-    while (error == 0 && !settled && !cli_interrupted()) {
+    while (error == 0 && !settled && !s->halted && !cli_interrupted()) {
         error = follow_once(s, since_ms, &progress, &settled, &status);
-        if (error == 0 && !settled)
+        if (error == 0 && !settled && !s->halted)
             nanosleep(&pause, NULL);
     }
     progress_end(&progress);
     if (settled)
         return print_report(s, EXIT_SETTLED);
+    if (s->halted)
+        return say_stopped(s, "");
     if (cli_interrupted()) {
         fprintf(stderr, "hikyaku: no longer following; the node goes on with campaign '%s'\n",
                 s->options->campaign);
@@ -217,9 +258,26 @@ static bool options_agree(const struct cli_options *options)
         wrong = "--dry-run and --test: write one of them";
     else if ((options->dry_run != NULL || options->test != NULL) && options->json != NULL)
         wrong = "--json is the report of a campaign, and --dry-run and --test make none; leave it out";
+    else if ((options->dry_run != NULL || options->test != NULL) && options->first != NULL)
+        wrong = "--first is about a campaign, and --dry-run and --test make none; leave it out";
     if (wrong != NULL)
         fprintf(stderr, "hikyaku send: %s\n", wrong);
     return wrong == NULL;
+}
+
+/* "N" of --first: a row number, as reports count rows. */
+static bool read_first(const char *text, uint64_t *out)
+{
+    char *end;
+
+    *out = 0;
+    if (text == NULL)
+        return true;
+    *out = strtoull(text, &end, 10);
+    if (text[0] >= '1' && text[0] <= '9' && *end == '\0' && *out <= UINT32_MAX)
+        return true;
+    fprintf(stderr, "hikyaku send: --first: write a number of rows, 1 or more\n");
+    return false;
 }
 
 int cmd_send(const struct cli_options *options)
@@ -229,7 +287,7 @@ int cmd_send(const struct cli_options *options)
 
     if (!cli_campaign_id_check(options->campaign) || !options_agree(options))
         return EXIT_USAGE;
-    if (!cli_standard_input_check(options->list))
+    if (!read_first(options->first, &sending.first_rows) || !cli_standard_input_check(options->list))
         return EXIT_USAGE;
     sending.config = cli_config_load(options->config);
     if (sending.config == NULL)

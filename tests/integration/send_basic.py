@@ -214,7 +214,7 @@ class Send(harness.Case):
         self.assertIn("no campaign 'other'", self.hikyaku("report", "--config", conf, "--campaign", "other",
                                                           expect=2).err)
         self.hikyaku("status", "--config", conf, "--campaign", "other", expect=2)
-        self.assertIn("no command 'cancel'", self.hikyaku("cancel", expect=2).err)
+        self.assertIn("no command 'wibble'", self.hikyaku("wibble", expect=2).err)
         self.assertIn("missing: --campaign", self.hikyaku("report", "--config", conf, expect=2).err)
         self.send(campaign="../x", expect=2)
         self.send("empty", rows=[], expect=2)

@@ -1,0 +1,73 @@
+/* errand.c - a request that changes a campaign: to the running node, or done here by a short-lived one. */
+#include "errand.h"
+
+#include "hikyaku/resolve.h"
+
+#define NODE_WAIT_MS 90000u /* above what a node takes for a cancel (master/errand.c) */
+
+/* In the place that is held: a node without workers, for this one request. */
+static int do_here(struct reach *reach, const char *line, char **answer, struct hk_why *why)
+{
+    struct process_table processes = {.worker = worker_main, .resolver = resolver_main};
+    struct node_options node = {.processes = &processes, .request = line, .reply = answer};
+    int status;
+
+    store_close(reach->store);
+    reach->store = NULL;
+    *answer = NULL;
+    status = node_run(reach->config, &reach->place, &node);
+    if (*answer == NULL)
+        return why_set(why, status == EXIT_USAGE ? HK_EINVAL : HK_EDOWN,
+                       "hikyaku: it was not done, or not to its end");
+    return store_open(reach->config, &reach->store, why);
+}
+
+int errand_do_reached(struct reach *reach, json_t *request, json_t **reply, struct hk_why *why)
+{
+    char *line = request != NULL ? json_dumps(request, JSON_COMPACT) : NULL, *answer = NULL;
+    int error;
+
+    json_decref(request);
+    *reply = NULL;
+    if (line == NULL)
+        return why_set(why, HK_ENOMEM, "hikyaku: not enough memory for a request to the node");
+    error = reach->node_runs ? node_ask(reach->config, line, NODE_WAIT_MS, &answer, why)
+                             : do_here(reach, line, &answer, why);
+    free(line);
+    if (error == 0)
+        *reply = json_loads(answer, 0, NULL);
+    free(answer);
+    if (error == 0 && !json_is_object(*reply)) {
+        json_decref(*reply);
+        error = why_set(why, HK_EDOWN, "hikyaku: the node's answer is not JSON");
+    }
+    return error;
+}
+
+int errand_do(const struct config *config, json_t *request, json_t **reply, struct hk_why *why)
+{
+    struct reach reach;
+    int error = reach_open(config, &reach, why);
+
+    if (error < 0) {
+        json_decref(request);
+        return error;
+    }
+    error = errand_do_reached(&reach, request, reply, why);
+    reach_close(&reach);
+    return error;
+}
+
+int errand_status(const json_t *reply)
+{
+    const char *words = json_string_value(json_object_get(reply, "error"));
+    const json_t *names = json_object_get(reply, "outstanding"), *name;
+    json_int_t status = json_integer_value(json_object_get(reply, "exit"));
+    size_t i;
+
+    if (json_is_true(json_object_get(reply, "ok")))
+        return EXIT_SETTLED;
+    fprintf(stderr, "hikyaku: %s\n", words != NULL ? words : "the node refuses and does not say why");
+    json_array_foreach(names, i, name) fprintf(stderr, "  %s\n", json_string_value(name));
+    return status > EXIT_SETTLED && status <= EXIT_NEEDED ? (int)status : EXIT_NEEDED;
+}

@@ -1,0 +1,18 @@
+/* errand.h - a request that changes a campaign: to the running node, or done here by a short-lived one. */
+#ifndef CLI_ERRAND_H
+#define CLI_ERRAND_H
+
+#include <jansson.h>
+
+#include "cli.h"
+
+#define ERRAND_INDEXES 300u /* recipients in one request (node.h) */
+
+/* Reach the state, do it, and leave again. 0 and *reply, an object that says ok or not; takes over `request`. */
+int errand_do(const struct config *config, json_t *request, json_t **reply, struct hk_why *why) HK_MUST_USE;
+/* The same with a place that is reached already. The store of `reach` is closed meanwhile, and open again after. */
+int errand_do_reached(struct reach *reach, json_t *request, json_t **reply, struct hk_why *why) HK_MUST_USE;
+/* The exit status of a reply; what is not ok is said on standard error, with the recipients it names. */
+int errand_status(const json_t *reply);
+
+#endif
