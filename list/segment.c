@@ -30,6 +30,11 @@ struct segment {
     const char *names;
     const unsigned char *record;
     char sha256[HK_SHA256_HEX];
+    /* Where it stands among others (segment_open_all): what comes before it. */
+    uint32_t records_before, domains_before, spans_before;
+    /* Only of several as one, which have no bytes of their own: */
+    struct segment **part;
+    uint32_t parts;
 };
 
 /* ---- opening ---- */
@@ -222,12 +227,117 @@ int segment_open(const char *path, bool verify, struct segment **out, struct hk_
     return rc;
 }
 
+static bool columns_are_equal(const struct segment *a, const struct segment *b)
+{
+    bool equal = a->columns == b->columns;
+
+    for (uint32_t i = 0; i < a->columns && equal; i++)
+        equal = strcmp(segment_column(a, i), segment_column(b, i)) == 0;
+    return equal;
+}
+
+/* Put a part behind the others. */
+static int add_part(struct segment *all, struct segment *part, const char *path, struct hk_why *why)
+{
+    part->records_before = all->records;
+    part->domains_before = all->domains;
+    part->spans_before = all->spans;
+    all->part[all->parts++] = part;
+    if (!columns_are_equal(all->part[0], part))
+        return why_set(why, HK_ECHANGED, "%s: has other columns than the first segment of its campaign",
+                       path);
+    if (part->records > UINT32_MAX - all->records)
+        return why_set(why, HK_ETOOBIG, "%s: more recipients than a campaign may have", path);
+    all->columns = part->columns;
+    all->records += part->records;
+    all->domains += part->domains;
+    all->spans += part->spans;
+    return 0;
+}
+
+static int open_parts(struct segment *all, const char *const *path, uint32_t count, bool verify,
+                      struct hk_why *why)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct segment *part;
+        int rc = segment_open(path[i], verify, &part, why);
+        if (rc == 0)
+            rc = add_part(all, part, path[i], why);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* One hash for all: that of their hashes. */
+static int hash_parts(struct segment *all, struct hk_why *why)
+{
+    size_t each = HK_SHA256_HEX - 1;
+    char *text = malloc(all->parts * each);
+
+    if (text == NULL)
+        return why_set(why, HK_ENOMEM, "out of memory for %u segments", all->parts);
+    for (uint32_t i = 0; i < all->parts; i++)
+        memcpy(text + i * each, all->part[i]->sha256, each);
+    hk_sha256_hex(text, all->parts * each, all->sha256);
+    free(text);
+    return 0;
+}
+
+int segment_open_all(const char *const *path, uint32_t count, bool verify, struct segment **out,
+                     struct hk_why *why)
+{
+    struct segment *all;
+    int rc = HK_ENOMEM;
+
+    HK_BUG_ON(count == 0);
+    if (count == 1)
+        return segment_open(path[0], verify, out, why);
+    *out = NULL;
+    all = calloc(1, sizeof *all);
+    if (all != NULL)
+        all->part = calloc(count, sizeof(struct segment *));
+    if (all == NULL || all->part == NULL) {
+        free(all);
+        return why_set(why, rc, "out of memory for %u segments", count);
+    }
+    rc = open_parts(all, path, count, verify, why);
+    if (rc == 0)
+        rc = hash_parts(all, why);
+    if (rc == 0)
+        *out = all;
+    else
+        segment_close(all);
+    return rc;
+}
+
 void segment_close(struct segment *s)
 {
-    if (s != NULL && s->unmap != NULL)
+    if (s == NULL)
+        return;
+    for (uint32_t i = 0; i < s->parts; i++)
+        segment_close(s->part[i]);
+    free(s->part);
+    if (s->unmap != NULL)
         munmap(s->unmap, s->size);
     free(s);
 }
+
+/* ---- parts ---- */
+
+/* The part that a number of `kind` belongs to. There are few: they are looked through from the end. */
+#define PART_OF(name, kind)                                                     \
+    static const struct segment *name(const struct segment *s, uint32_t number) \
+    {                                                                           \
+        uint32_t i = s->parts - 1;                                              \
+        while (s->part[i]->kind > number)                                       \
+            i--;                                                                \
+        return s->part[i];                                                      \
+    }
+PART_OF(part_of_record, records_before)
+PART_OF(part_of_domain, domains_before)
+PART_OF(part_of_span, spans_before)
+#undef PART_OF
 
 /* ---- tables ---- */
 
@@ -254,6 +364,8 @@ uint32_t segment_column_count(const struct segment *s)
 const char *segment_column(const struct segment *s, uint32_t column)
 {
     HK_BUG_ON(column >= s->columns);
+    if (s->parts > 0)
+        return segment_column(s->part[0], column);
     return s->names + le64toh(s->column[column]);
 }
 
@@ -265,15 +377,29 @@ const char *segment_sha256(const struct segment *s)
 struct segment_domain segment_domain(const struct segment *s, uint32_t domain)
 {
     HK_BUG_ON(domain >= s->domains);
+    if (s->parts > 0) {
+        const struct segment *part = part_of_domain(s, domain);
+        struct segment_domain found = segment_domain(part, domain - part->domains_before);
+        found.first += part->records_before;
+        return found;
+    }
     return (struct segment_domain){s->names + le64toh(s->domain[domain].name),
                                    le32toh(s->domain[domain].first), le32toh(s->domain[domain].count)};
 }
 
 struct segment_span segment_span(const struct segment *s, uint32_t span)
 {
-    const struct segment_span_entry *e = &s->span[span];
+    const struct segment_span_entry *e;
 
     HK_BUG_ON(span >= s->spans);
+    if (s->parts > 0) {
+        const struct segment *part = part_of_span(s, span);
+        struct segment_span found = segment_span(part, span - part->spans_before);
+        found.first += part->records_before;
+        found.domain_first += part->domains_before;
+        return found;
+    }
+    e = &s->span[span];
     return (struct segment_span){le32toh(e->first), le32toh(e->count), le32toh(e->domain_first),
                                  le32toh(e->domain_count)};
 }
@@ -283,6 +409,10 @@ uint32_t segment_span_of(const struct segment *s, uint32_t index)
     uint32_t low = 0, high = s->spans - 1;
 
     HK_BUG_ON(index >= s->records);
+    if (s->parts > 0) {
+        const struct segment *part = part_of_record(s, index);
+        return segment_span_of(part, index - part->records_before) + part->spans_before;
+    }
     while (low < high) {
         uint32_t middle = high - (high - low) / 2;
         if (le32toh(s->span[middle].first) <= index)
@@ -298,6 +428,10 @@ uint32_t segment_domain_of(const struct segment *s, uint32_t index)
     uint32_t low = 0, high = s->domains - 1;
 
     HK_BUG_ON(index >= s->records);
+    if (s->parts > 0) {
+        const struct segment *part = part_of_record(s, index);
+        return segment_domain_of(part, index - part->records_before) + part->domains_before;
+    }
     while (low < high) {
         uint32_t middle = high - (high - low) / 2;
         if (le32toh(s->domain[middle].first) <= index)
@@ -352,6 +486,17 @@ static bool cut_fields(const struct segment *s, bool own_wire, const unsigned ch
     return at == end;
 }
 
+/* A record of several segments as one. */
+static int part_record(const struct segment *s, uint32_t index, struct segment_record *out)
+{
+    const struct segment *part = part_of_record(s, index);
+    int rc = segment_record(part, index - part->records_before, out);
+
+    if (rc == 0)
+        out->domain += part->domains_before;
+    return rc;
+}
+
 int segment_record(const struct segment *s, uint32_t index, struct segment_record *out)
 {
     uint64_t begin, finish;
@@ -360,6 +505,8 @@ int segment_record(const struct segment *s, uint32_t index, struct segment_recor
     uint16_t wire;
 
     HK_BUG_ON(index >= s->records);
+    if (s->parts > 0)
+        return part_record(s, index, out);
     begin = le64toh(s->index[index]);
     finish = le64toh(s->index[index + 1]);
     if (finish > s->records_bytes || begin > finish || finish - begin < SEGMENT_RECORD_HEAD)

@@ -109,6 +109,12 @@ struct segment_record {
 /* Map a segment and check magic, version, size and every offset that later reads rely on (the file may be
  * damaged: no read of ours may leave the mapping). `verify` also compares the SHA-256 of the content. */
 int segment_open(const char *path, bool verify, struct segment **out, struct hk_why *why) HK_MUST_USE;
+/* Several segments as one, each behind the one before it: records, domains and spans are counted through all of
+ * them, so an index keeps its meaning when another segment is added. A domain may come once in each. They must have the
+ * same columns (HK_ECHANGED). The SHA-256 is that of the hex digests of all, one behind another; of one segment it is
+ * its own. */
+int segment_open_all(const char *const *path, uint32_t count, bool verify, struct segment **out,
+                     struct hk_why *why) HK_MUST_USE;
 void segment_close(struct segment *segment);
 
 uint32_t segment_count(const struct segment *segment);

@@ -219,6 +219,79 @@ static void a_long_addition_is_the_same_bytes_however_it_is_sorted(void **state)
     unlink(earlier_path);
 }
 
+static void several_segments_are_read_as_one_behind_another(void **state)
+{
+    struct segment_record *r = hk_xcalloc(1, sizeof *r), *own = hk_xcalloc(1, sizeof *own);
+    struct segment *all, *part[2];
+    struct place *p = *state;
+    const char *path[2] = {earlier_path, p->segment};
+    char text[2 * HK_SHA256_HEX], sha256[HK_SHA256_HEX];
+    FILE *f = begin_list(p);
+    uint32_t base[3] = {0, 0, 0};
+
+    add_rows(f, 0, 9000, 2);
+    assert_int_equal(fclose(f), 0);
+    make_earlier(p);
+    f = begin_list(p);
+    add_rows(f, 0, 14000, 1);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(list_import(&p->options, &p->result, &p->why), 0);
+    assert_int_equal(segment_open_all(path, 2, true, &all, &p->why), 0);
+    for (unsigned k = 0; k < 2; k++) {
+        assert_int_equal(segment_open(path[k], true, &part[k], &p->why), 0);
+        for (uint32_t i = 0; i < segment_count(part[k]); i++) {
+            assert_int_equal(segment_record(part[k], i, own), 0);
+            assert_int_equal(segment_record(all, base[0] + i, r), 0);
+            assert_memory_equal(r->wire, own->wire, own->wire_length);
+            assert_int_equal(r->domain, base[1] + own->domain);
+            assert_int_equal(segment_domain_of(all, base[0] + i), r->domain);
+            assert_int_equal(segment_span_of(all, base[0] + i), base[2] + segment_span_of(part[k], i));
+        }
+        base[0] += segment_count(part[k]);
+        base[1] += segment_domain_count(part[k]);
+        base[2] += segment_span_count(part[k]);
+    }
+    assert_int_equal(segment_count(all), base[0]);
+    assert_int_equal(segment_count(all), 14000);
+    assert_int_equal(segment_domain_count(all), base[1]);
+    assert_int_equal(segment_span_count(all), base[2]);
+    for (uint32_t i = 0, next = 0; i < base[2]; i++) {
+        struct segment_span span = segment_span(all, i);
+        assert_int_equal(span.first, next);
+        assert_true(segment_domain(all, span.domain_first).first <= next);
+        next += span.count;
+    }
+    assert_string_equal(segment_column(all, 1), "n");
+    snprintf(text, sizeof text, "%s%s", segment_sha256(part[0]), segment_sha256(part[1]));
+    hk_sha256_hex(text, strlen(text), sha256);
+    assert_string_equal(segment_sha256(all), sha256);
+    for (unsigned k = 0; k < 2; k++)
+        segment_close(part[k]);
+    segment_close(all);
+    free(r);
+    free(own);
+    unlink(earlier_path);
+}
+
+static void segments_of_other_columns_or_damage_are_not_put_together(void **state)
+{
+    struct place *p = *state;
+    const char *path[2] = {earlier_path, p->segment};
+    struct segment *all;
+
+    place_write(p, "email,n\na@x.test,1\n", 19);
+    make_earlier(p);
+    place_take(p, "email,m\nb@x.test,1\n");
+    assert_int_equal(segment_open_all(path, 2, true, &all, &p->why), HK_ECHANGED);
+    assert_non_null(strstr(p->why.text, "list.seg: has other columns than the first segment"));
+    assert_null(all);
+    path[1] = p->list;
+    assert_int_equal(segment_open_all(path, 2, true, &all, &p->why), HK_EPROTO);
+    assert_int_equal(segment_open_all(path, 1, true, &all, &p->why), 0);
+    segment_close(all);
+    unlink(earlier_path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +302,8 @@ int main(void)
         place_test(only_who_is_new_is_added_and_the_difference_is_told),
         place_test(a_list_without_anybody_new_writes_no_segment_and_is_no_error),
         place_test(a_long_addition_is_the_same_bytes_however_it_is_sorted),
+        place_test(several_segments_are_read_as_one_behind_another),
+        place_test(segments_of_other_columns_or_damage_are_not_put_together),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
