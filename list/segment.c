@@ -261,7 +261,7 @@ static int open_parts(struct segment *all, const char *const *path, uint32_t cou
     for (uint32_t i = 0; i < count; i++) {
         struct segment *part;
         int rc = segment_open(path[i], verify, &part, why);
-        if (rc == 0)
+        if (part != NULL)
             rc = add_part(all, part, path[i], why);
         if (rc != 0)
             return rc;
@@ -273,7 +273,7 @@ static int open_parts(struct segment *all, const char *const *path, uint32_t cou
 static int hash_parts(struct segment *all, struct hk_why *why)
 {
     size_t each = HK_SHA256_HEX - 1;
-    char *text = malloc(all->parts * each);
+    char *text = malloc(all->parts * each + 1);
 
     if (text == NULL)
         return why_set(why, HK_ENOMEM, "out of memory for %u segments", all->parts);
