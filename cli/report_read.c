@@ -65,7 +65,8 @@ static int by_name(const void *a, const void *b)
 static int make_sites(struct reading *reading)
 {
     struct report *report = reading->report;
-    qsort(reading->found, reading->found_count, sizeof *reading->found, by_name);
+    if (reading->found_count > 0) /* qsort wants no NULL, and nobody has a site when all are suppressed */
+        qsort(reading->found, reading->found_count, sizeof *reading->found, by_name);
     report->site = calloc(reading->found_count + 1, sizeof *report->site);
     if (report->site == NULL || (report->site[NO_SITE].name = strdup("")) == NULL)
         return HK_ENOMEM;
