@@ -475,6 +475,7 @@ void campaign_go_on(struct campaign *campaign)
             span_read_again(campaign, i);
         }
     campaign->halted = false;
+    campaign->frozen = false; /* somebody has looked at it; what is still wrong stops it again */
     log_info("campaign %s goes on", campaign->manifest.campaign);
 }
 

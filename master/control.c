@@ -67,7 +67,7 @@ static json_t *run_reply(struct node *node, const char *id)
         return errand_error("the node is being stopped", EXIT_STOPPED);
     rc = campaign_open(node, id, &why);
     if (rc != 0)
-        return errand_error(why.text, rc == HK_EDOWN ? EXIT_NEEDED : EXIT_USAGE);
+        return errand_error(why.text, rc == HK_EDOWN || rc == HK_EFULL ? EXIT_NEEDED : EXIT_USAGE);
     campaign_find(node, id)->parked = false;
     return json_pack("{s:b}", "ok", 1);
 }

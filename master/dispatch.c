@@ -284,10 +284,12 @@ static void send_one(struct conn *conn, struct run run)
 static bool drop_frozen(struct dest *dest, const struct run *run)
 {
     struct campaign *campaign = dest->site->node->campaign[run->campaign];
+    uint32_t span = segment_span_of(campaign->segment, run->index);
 
     if (!campaign->frozen)
         return false;
-    campaign_release(campaign, segment_span_of(campaign->segment, run->index), run->index, run->count, 0);
+    span_read_again(campaign, span);
+    campaign_release(campaign, span, run->index, run->count, 0);
     return true;
 }
 

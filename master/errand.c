@@ -168,6 +168,8 @@ static json_t *cancel_begin(struct subject *s)
         if (rc == 0)
             campaign_stop(s->campaign);
     }
+    if (rc == 0)
+        s->campaign->frozen = false; /* what it stood still for need not stand in the way of its end */
     if (rc != 0)
         return failed(s, rc);
     (void)errand_add(s, ERRAND_CANCEL);
@@ -323,7 +325,9 @@ static json_t *stop_check(struct subject *s, const struct errand *errand)
     json_t *names = json_array(), *reply = NULL;
     uint32_t count = without_dot(s->node, s->campaign, names);
 
-    if (count > 0 && waited_ms >= ERRAND_WAIT_MS)
+    if (errand->kind == ERRAND_PAUSE && strcmp(s->manifest.state, "running") == 0)
+        reply = errand_error("the campaign was resumed meanwhile", EXIT_STOPPED);
+    else if (count > 0 && waited_ms >= ERRAND_WAIT_MS)
         reply = outstanding(s, count, names);
     else if (count == 0 && errand->kind == ERRAND_PAUSE)
         reply = done(s, NULL);

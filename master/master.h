@@ -169,7 +169,7 @@ enum hold_commit { COMMIT_NONE, COMMIT_ASKED, COMMIT_GRANTED, COMMIT_REFUSED };
 struct hold {
     bool used, done;
     bool suppressed; /* his commit was refused for that */
-    bool stopped;    /* or because the campaign was paused or cancelled: he still waits */
+    bool stopped;    /* or because the campaign does not run: he still waits */
     uint8_t commit;  /* enum hold_commit */
     uint32_t span;
     struct run run; /* count 1 */

@@ -452,7 +452,7 @@ static void verdict_commit(struct worker *worker, uint32_t slot, enum ledger_ver
     if (hold->done)
         return; /* the worker gave it back meanwhile: a release is on its way */
     hold->commit = verdict == VERDICT_DONE ? COMMIT_GRANTED : COMMIT_REFUSED;
-    hold->stopped = verdict == VERDICT_PAUSED || verdict == VERDICT_CANCELLED;
+    hold->stopped = verdict != VERDICT_DONE && verdict != VERDICT_SETTLED;
     worker_tell(worker, &answer);
 }
 

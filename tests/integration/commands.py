@@ -228,6 +228,10 @@ class Commands(harness.Case):
         self.assertGreater(time.monotonic() - began, 9)
         self.assertIn("u1@s.test", refused.err)
         self.assertNotIn("u1@a.test", refused.err)
+        waiting = self.start("pause", "--config", self.path("hikyaku.conf"), "--campaign", "c")
+        time.sleep(0.5)
+        self.command("resume")
+        self.assertIn("resumed meanwhile", self.finish(waiting, expect=1).err)
         peer.go.set()
         self.command("pause")
         self.command("resume")
@@ -338,6 +342,26 @@ class Commands(harness.Case):
         self.finish(node, expect=0)
         self.stop_receivers()
         self.assertEqual(self.all_taken(), {p: 1 for people in lists.values() for p in people})
+
+    def test_a_node_takes_more_campaigns_in_its_life_than_it_has_room_for_at_a_time(self):
+        self.receivers_for("a", options=())
+        node = self.serve()
+        people = []
+        for batch in range(7):
+            followers = []
+            for n in range(10):
+                person = f"u{batch}-{n}@a.test"
+                people.append(person)
+                followers.append(self.start_send(f"c{batch}-{n}", rows=[person]))
+                wait_for(lambda: os.path.exists(self.path("state", "campaigns", f"c{batch}-{n}", "message.eml")) or
+                         followers[-1].poll() is not None, 20, "the list is read")
+            for follower in followers:
+                self.finish(follower, expect=0)
+        self.assertLess(len(self.status()["campaigns"]), 71)
+        self.interrupt(node, signal.SIGTERM)
+        self.finish(node, expect=0)
+        self.stop_receivers()
+        self.assertEqual(self.all_taken(), {p: 1 for p in people})
 
     # ---- what became of them ----
 
