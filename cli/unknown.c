@@ -114,7 +114,7 @@ static int list_unknown(struct unknown *u)
 
     if (error < 0)
         return error;
-    lines.event = hk_xcalloc(u->count + 1, sizeof *lines.event);
+    lines.event = hk_xcalloc(u->count + 1, sizeof(json_t *));
     if (u->count > 0)
         events_scan(u->config, LOG_BYTES, u->manifest.campaign, "\"unknown\"", note_event, &lines);
     for (size_t i = 0; i < u->count; i++) {

@@ -88,7 +88,7 @@ static json_t *describe(struct asked *asked, const struct manifest *manifest,
     struct site_of site = {.domain = record->domain, .name = NULL};
     json_t *object;
 
-    if (word.state >= LEDGER_STATES_COUNT || word.state != LEDGER_DEFERRED)
+    if (word.state != LEDGER_DEFERRED)
         due_s = 0;
     if (store_sites(asked->reach.store, manifest, note_site, &site, &asked->why) != 0)
         site.name = NULL;

@@ -146,9 +146,9 @@ static bool client_serve(struct client *client)
     return client->used < sizeof client->text;
 }
 
-void control_answer(void *context, json_t *reply)
+void control_answer(void *waiting, json_t *reply)
 {
-    struct client *client = context;
+    struct client *client = waiting;
 
     client->waiting = false;
     if (!client_tell(client, reply) || !client_serve(client))

@@ -329,12 +329,10 @@ static json_t *stop_check(struct subject *s, const struct errand *errand)
         reply = errand_error("the campaign was resumed meanwhile", EXIT_STOPPED);
     else if (count > 0 && waited_ms >= ERRAND_WAIT_MS)
         reply = outstanding(s, count, names);
-    else if (count == 0 && errand->kind == ERRAND_PAUSE)
+    else if (count == 0 && (errand->kind == ERRAND_PAUSE || s->campaign->called_off == s->campaign->spans))
         reply = done(s, NULL);
     else if (count == 0 && s->campaign->frozen)
         reply = errand_error("the campaign stands still: see the node's log", EXIT_NEEDED);
-    else if (count == 0 && s->campaign->called_off == s->campaign->spans)
-        reply = done(s, NULL);
     else if (count == 0 && waited_ms >= CALL_OFF_WAIT_MS && s->node->options->request == NULL)
         reply = done(s, "nothing more is sent; the ledger is still being written");
     json_decref(names);

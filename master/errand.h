@@ -24,6 +24,6 @@ void errands_close(struct node *node);
 json_t *errand_error(const char *words, int exit_status);
 
 /* control.c */
-void control_answer(void *client, json_t *reply); /* takes reply */
+void control_answer(void *waiting, json_t *reply); /* takes reply */
 
 #endif

@@ -221,9 +221,8 @@ struct node {
 
     struct table sites, dests, domains;
     TAILQ_HEAD(site_list, site) ready, waiting;
-    uint32_t refill_from; /* the campaign that takes its next span first */
-    uint64_t movable;     /* recipients in memory that can be sent soon: the window */
-    uint64_t holds;       /* flight slots in use */
+    uint64_t movable; /* recipients in memory that can be sent soon: the window */
+    uint64_t holds;   /* flight slots in use */
 
     struct campaign *campaign[REGION_CAMPAIGNS_MAX];
     SLIST_HEAD(, campaign) closed;
@@ -239,6 +238,7 @@ struct node {
     bool draining, stopping;
     uint64_t drain_until_ms, started_ms, ticks;
     int exit_status;
+    uint32_t refill_from; /* the campaign that takes its next span first */
     uint64_t settled_total, rate_at_ms, rate_from;
     double rate;
 };
@@ -278,9 +278,9 @@ bool campaign_runs(const struct campaign *campaign);
 /* Take over a new state: what waits leaves the queues, or is read again. */
 void campaign_stop(struct campaign *campaign);
 void campaign_go_on(struct campaign *campaign);
-void span_read_again(struct campaign *campaign, uint32_t span);
-void span_called_off(struct campaign *campaign,
-                     uint32_t span);                    /* the ledger has settled all who waited in it */
+void span_read_again(struct campaign *campaign, uint32_t number);
+/* The ledger has settled all who waited in it. */
+void span_called_off(struct campaign *campaign, uint32_t number);
 bool campaign_is_idle(const struct campaign *campaign); /* nothing of it is in memory or on its way */
 bool campaign_read_counts(struct campaign *campaign);
 

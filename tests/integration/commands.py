@@ -46,7 +46,13 @@ class Stalling(threading.Thread):
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+            threading.Thread(target=self.serve_until_it_ends, args=(client,), daemon=True).start()
+
+    def serve_until_it_ends(self, client):
+        try:
+            self.serve(client)
+        except OSError:
+            pass  # the sender went away
 
     def serve(self, client):
         with client, client.makefile("rb") as lines:
