@@ -700,7 +700,7 @@ int import_run(const struct import_options *options, const struct import_limits 
     im->limits = limits;
     im->result = out;
     im->why = why;
-    im->segment.fd = im->rejected.fd = im->spill.fd = -1;
+    im->segment.fd = im->segment.directory = im->rejected.fd = im->rejected.directory = im->spill.fd = -1;
     csv_init(&im->csv, ',');
     jsonl_init(&im->jsonl);
     rc = run(im);

@@ -46,12 +46,25 @@ static int open_locked(const char *path, const char *temporary, struct hk_why *w
     }
 }
 
+/* Before anything is written, so that a rename is never left without it. */
+static int open_directory(const char *path, struct hk_why *why)
+{
+    char *copy = strdup(path);
+    int fd;
+
+    if (copy == NULL)
+        return why_set(why, HK_ENOMEM, "%s: out of memory", path);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(copy);
+    return fd < 0 ? cannot_write(path, errno, why) : fd;
+}
+
 int output_open(struct output *out, const char *path, bool digest, struct hk_why *why)
 {
     int fd;
 
     memset(out, 0, sizeof *out);
-    out->fd = -1;
+    out->fd = out->directory = -1;
     out->path = strdup(path);
     out->buffer = malloc(OUTPUT_BUFFER_SIZE);
     if (asprintf(&out->temporary, "%s.tmp", path) < 0)
@@ -63,7 +76,11 @@ int output_open(struct output *out, const char *path, bool digest, struct hk_why
         output_discard(out);
         return why_set(why, HK_ENOMEM, "%s: out of memory", path);
     }
-    fd = open_locked(path, out->temporary, why);
+    fd = open_directory(path, why);
+    if (fd >= 0) {
+        out->directory = fd;
+        fd = open_locked(path, out->temporary, why);
+    }
     if (fd < 0) {
         output_discard(out);
         return fd;
@@ -106,20 +123,6 @@ void output_sha256(struct output *out, unsigned char sha256[32])
     out->digest = NULL;
 }
 
-/* A rename is durable once its directory is. */
-static int sync_directory_of(const char *path)
-{
-    char *copy = strdup(path);
-    int fd = copy == NULL ? -1 : open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
-
-    free(copy);
-    if (fd < 0)
-        return -1;
-    rc = fsync(fd);
-    close(fd);
-    return rc;
-}
-
 int output_sync(struct output *out, struct hk_why *why)
 {
     flush(out);
@@ -137,7 +140,7 @@ int output_commit(struct output *out, struct hk_why *why)
     if (rc == 0) {
         free(out->temporary);
         out->temporary = NULL;
-        if (sync_directory_of(out->path) != 0)
+        if (fsync(out->directory) != 0)
             rc = cannot_write(out->path, errno, why);
     }
     output_discard(out);
@@ -151,10 +154,12 @@ void output_discard(struct output *out)
         unlink(out->temporary);
     if (out->fd >= 0)
         close(out->fd);
+    if (out->directory >= 0)
+        close(out->directory);
     free(out->path);
     free(out->temporary);
     free(out->buffer);
     EVP_MD_CTX_free(out->digest);
     memset(out, 0, sizeof *out);
-    out->fd = -1;
+    out->fd = out->directory = -1;
 }

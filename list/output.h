@@ -12,8 +12,9 @@
 #include "hikyaku/base.h"
 
 struct output {
-    int fd;    /* -1: not open */
-    int error; /* errno of the first failure */
+    int fd;        /* -1: not open */
+    int directory; /* that the file lies in: a rename is durable once it is */
+    int error;     /* errno of the first failure */
     char *path, *temporary;
     char *buffer;
     size_t used;
