@@ -38,14 +38,14 @@ static void lines_are_the_same_for_every_cut(void **state)
 static void a_line_that_is_too_long_is_cut_marked_and_passed(void **state)
 {
     size_t length = JSONL_LINE_MAX + 100;
-    char *text = malloc(length + 4), *from = text;
+    char *text = malloc(length + 5), *from = text;
     struct jsonl_reader r;
     struct jsonl_line line;
     const char *at;
 
     (void)state;
     memset(text, 'x', length);
-    memcpy(text + length, "\n{}\n", 4);
+    memcpy(text + length, "\n{}\n", 5);
     for (size_t first = 1000; first <= length; first += length - 1000) {
         jsonl_init(&r);
         at = from;
