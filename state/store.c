@@ -54,8 +54,8 @@ int store_connected(struct store *store, struct hk_why *why)
 
 int store_redis_error(const struct store *store, struct hk_why *why)
 {
-    return why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(&store->target),
-                   store->redis->errstr);
+    return why_set(why, HK_EDOWN, "%s does not answer: %s%s", redis_target_name(&store->target),
+                   store->redis->errstr, redis_hint(&store->target, store->redis->errstr));
 }
 
 int store_strange(const struct store *store, struct hk_why *why)
@@ -74,7 +74,8 @@ static int store_check(const struct store *store, redisReply *reply, struct hk_w
         return 0;
     error = strncmp(reply->str, "WRONGTYPE", 9) == 0
                 ? store_strange(store, why)
-                : why_set(why, HK_EDOWN, "%s refuses: %s", redis_target_name(&store->target), reply->str);
+                : why_set(why, HK_EDOWN, "%s refuses: %s%s", redis_target_name(&store->target), reply->str,
+                          redis_hint(&store->target, reply->str));
     freeReplyObject(reply);
     return error;
 }
@@ -324,45 +325,78 @@ static int create_run(struct store *store, const struct manifest *manifest, cons
         if (error)
             continue;
         if (i == CREATE_COMMANDS - 1 && reply->type != REDIS_REPLY_ARRAY && !first_error)
-            first_error = why_set(why, HK_EEXIST, "campaign \"%s\" exists already", manifest->campaign);
+            first_error =
+                why_set(why, manifest->segments == 1 ? HK_EEXIST : HK_ECHANGED,
+                        "campaign \"%s\" was written by another process meanwhile", manifest->campaign);
         freeReplyObject(reply);
     }
     return first_error;
 }
 
-int store_campaign_create(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
-                          const uint32_t *span_first, struct hk_why *why)
+/* How many segments the campaign has now, 0 for one that is not there; watched: a change by somebody else from now on
+ * makes EXEC answer nil. */
+static int watch_segments(struct store *store, const char *id, uint64_t *segments, struct hk_why *why)
+{
+    redisReply *reply;
+    int error = store_ask(store, REDIS_REPLY_STATUS, &reply, why, "WATCH {%s}:m", id);
+
+    if (error)
+        return error;
+    freeReplyObject(reply);
+    error = store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "HMGET {%s}:m segments", id);
+    if (error)
+        return error;
+    *segments = 0;
+    if (reply->elements != 1 || (reply->element[0]->type == REDIS_REPLY_STRING &&
+                                 !store_parse_u64(reply->element[0]->str, UINT32_MAX, segments)))
+        error = why_set(why, HK_ECHANGED, "the manifest of campaign \"%s\" in Redis is damaged", id);
+    freeReplyObject(reply);
+    return error;
+}
+
+/* Write manifest and tables over those of a campaign that has `before` segments now. */
+static int campaign_write(struct store *store, const struct manifest *manifest, uint64_t before,
+                          const uint32_t *domain_first, const uint32_t *span_first, struct hk_why *why)
 {
     const char *id = manifest->campaign;
     uint8_t *domains = NULL, *spans = NULL;
-    redisReply *reply;
+    uint64_t segments;
     int error;
 
-    if (!campaign_id_is_valid(id) || manifest->segments != 1 ||
+    if (!campaign_id_is_valid(id) || manifest->segments != before + 1 ||
         !table_is_valid(domain_first, manifest->domains, manifest->recipients, UINT32_MAX) ||
         !table_is_valid(span_first, manifest->spans, manifest->recipients, SPAN_MAX))
         return why_set(why, HK_EINVAL,
                        "campaign \"%s\": its tables of domains and spans do not fit its recipients", id);
-    /* A watched key that somebody else makes meanwhile makes EXEC answer nil. */
-    error = store_ask(store, REDIS_REPLY_STATUS, &reply, why, "WATCH {%s}:m", id);
-    if (error)
-        return error;
-    freeReplyObject(reply);
-    error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EXISTS {%s}:m", id);
-    if (error)
-        return error;
-    if (reply->integer != 0)
+    error = watch_segments(store, id, &segments, why);
+    if (!error && before == 0 && segments != 0)
         error = why_set(why, HK_EEXIST, "campaign \"%s\" exists already", id);
-    freeReplyObject(reply);
+    else if (!error && segments != before)
+        error = why_set(why, segments == 0 ? HK_ENOENT : HK_ECHANGED,
+                        "campaign \"%s\" has %" PRIu64 " segments, not %" PRIu64, id, segments, before);
     if (!error) {
         domains = store_numbers_out(domain_first, manifest->domains);
         spans = store_numbers_out(span_first, manifest->spans);
         error = domains && spans ? create_run(store, manifest, domains, spans, why)
-                                 : why_set(why, HK_ENOMEM, "no memory to create campaign \"%s\"", id);
+                                 : why_set(why, HK_ENOMEM, "no memory to write campaign \"%s\"", id);
     }
     free(domains);
     free(spans);
     return error;
+}
+
+int store_campaign_create(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
+                          const uint32_t *span_first, struct hk_why *why)
+{
+    return campaign_write(store, manifest, 0, domain_first, span_first, why);
+}
+
+int store_campaign_extend(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
+                          const uint32_t *span_first, struct hk_why *why)
+{
+    if (manifest->segments < 2)
+        return why_set(why, HK_EINVAL, "campaign \"%s\": an extension adds a segment", manifest->campaign);
+    return campaign_write(store, manifest, manifest->segments - 1, domain_first, span_first, why);
 }
 
 int store_campaign_put(struct store *store, const struct manifest *manifest, struct hk_why *why)

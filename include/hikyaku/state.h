@@ -60,8 +60,16 @@ struct ledger_word ledger_unpack(uint32_t packed);
  * *pid: of the server (from INFO). External mode: does nothing, *pid = 0. */
 int redis_server_ensure(const struct config *config, pid_t *pid, bool *started,
                         struct hk_why *why) HK_MUST_USE;
+/* For a node whose server went away while it runs: start one if nobody listens, without waiting until it answers (the
+ * ledger's own connection finds it). 1: started, *pid is its process; 0: one is there, or about to be; negative: why. */
+int redis_server_revive(const struct config *config, pid_t *pid, struct hk_why *why) HK_MUST_USE;
 /* Tell the embedded server to end (SHUTDOWN, it writes what it has), wait, and after 10 s kill it. */
 void redis_server_stop(const struct config *config, pid_t pid);
+
+/* Is the external server fit to hold what must not be lost? HK_EDOWN and what to set there: too old, a replica, part of a
+ * Redis Cluster, or one that may evict. With `tell`, what is doubtful is logged: persistence that may lose the last
+ * seconds or everything, and a CONFIG that may not be asked. Embedded: 0, it is set up by us. Blocks. */
+int redis_check(const struct config *config, bool tell, struct hk_why *why) HK_MUST_USE;
 
 struct manifest {
     char campaign[CAMPAIGN_ID_MAX + 1];
@@ -71,7 +79,8 @@ struct manifest {
     char message_sha256[HK_SHA256_HEX]; /* of the template */
     char sender_sha256[HK_SHA256_HEX];  /* of sender section and DKIM domains */
     uint64_t recipients, rejected, duplicates;
-    uint32_t segments; /* 1 at creation; an extension adds more */
+    uint32_t
+        segments; /* files of the list: 1 at creation, each extension adds one; the ledger knows them as one */
     uint32_t spans, domains;
     uint64_t first_rows;                            /* only rows up to this one are sent to for now; 0: all */
     uint64_t created_us;                            /* wall clock; due times count from here */
@@ -87,6 +96,12 @@ int store_epoch_next(struct store *store, uint64_t *epoch, struct hk_why *why) H
 /* HK_EEXIST when there is one of that name. domain_first[] and span_first[]: index of the first recipient of
  * each domain and span (manifest->domains and ->spans of them). */
 int store_campaign_create(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
+                          const uint32_t *span_first, struct hk_why *why) HK_MUST_USE;
+/* The same campaign with one segment more: *manifest has the new totals and hashes, the tables all domains and spans of
+ * all segments, the old ones as they were (segment_open_all). The ledger counts them as one: its keys say segment 0. An
+ * extended campaign is no longer settled: the caller clears first_pass_us and settled_us. HK_ENOENT, or HK_ECHANGED when
+ * somebody extended it meanwhile. */
+int store_campaign_extend(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
                           const uint32_t *span_first, struct hk_why *why) HK_MUST_USE;
 int store_campaign_get(struct store *store, const char *campaign, struct manifest *out,
                        struct hk_why *why) HK_MUST_USE;

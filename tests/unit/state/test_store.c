@@ -104,6 +104,46 @@ static void tables_that_do_not_fit_the_recipients_are_refused(void **state)
     store_close(store);
 }
 
+static int count_pending(void *context, uint32_t segment, uint32_t index, uint32_t word)
+{
+    uint64_t *next = context;
+
+    assert_int_equal(segment, 0);
+    assert_int_equal(index, (*next)++);
+    assert_int_equal(word, 0);
+    return 0;
+}
+
+static void an_extension_adds_its_recipients_behind_the_others(void **state)
+{
+    const uint32_t spans[] = {4};
+    struct manifest m = fixture_campaign(&f, "longer", spans, 1, 0), out;
+    uint32_t domain[2] = {0, 4}, span[2] = {0, 4};
+    uint64_t walked = 0, counts[LEDGER_STATES_COUNT], attempts;
+    struct store *store = fixture_store(&f);
+    struct hk_why why;
+
+    (void)state;
+    m.segments = 2;
+    m.recipients = 9;
+    m.spans = m.domains = 2;
+    assert_int_equal(store_campaign_extend(store, &m, domain, span, &why), 0);
+    assert_int_equal(store_campaign_get(store, "longer", &out, &why), 0);
+    assert_int_equal(out.recipients, 9);
+    assert_int_equal(out.segments, 2);
+    assert_int_equal(store_ledger_walk(store, &out, count_pending, &walked, &why), 0);
+    assert_int_equal(walked, 9);
+    assert_int_equal(store_counts(store, &out, counts, &attempts, &why), 0);
+    assert_int_equal(counts[LEDGER_PENDING], 9);
+
+    assert_int_equal(store_campaign_extend(store, &m, domain, span, &why), HK_ECHANGED);
+    (void)snprintf(m.campaign, sizeof m.campaign, "nowhere");
+    assert_int_equal(store_campaign_extend(store, &m, domain, span, &why), HK_ENOENT);
+    m.segments = 1;
+    assert_int_equal(store_campaign_extend(store, &m, domain, span, &why), HK_EINVAL);
+    store_close(store);
+}
+
 static void campaigns_are_listed_in_order_of_their_names(void **state)
 {
     const uint32_t spans[] = {1};
@@ -375,6 +415,7 @@ int main(void)
         cmocka_unit_test(a_manifest_comes_back_as_it_was_written),
         cmocka_unit_test(a_campaign_of_that_name_is_not_made_twice),
         cmocka_unit_test(tables_that_do_not_fit_the_recipients_are_refused),
+        cmocka_unit_test(an_extension_adds_its_recipients_behind_the_others),
         cmocka_unit_test(campaigns_are_listed_in_order_of_their_names),
         cmocka_unit_test(a_damaged_manifest_is_told_with_its_field),
         cmocka_unit_test(the_walk_gives_every_recipient_in_order),
