@@ -35,6 +35,6 @@ struct suppress {
 };
 
 /* Put `key` into the view, before the stream tells of it. */
-int suppress_ours(struct suppress *suppress, const char *scope, const char *key) HK_MUST_USE;
+int suppress_ours(struct suppress *view, const char *scope, const char *key) HK_MUST_USE;
 
 #endif

@@ -40,14 +40,14 @@ struct suppress; /* a node's view */
  * stream does not go back as far. One process at a time for a state_dir: the node. It keeps `store` for its polls. */
 int suppress_open(const struct config *config, struct store *store, struct suppress **out,
                   struct hk_why *why) HK_MUST_USE;
-void suppress_close(struct suppress *suppress); /* writes the file; what fails there is a warning */
+void suppress_close(struct suppress *view); /* writes the file; what fails there is a warning */
 /* Read what is new in the stream, a bounded piece of it: 0 nothing is left, 1 there is more. The master calls it about once
  * a second and when told to. On an error the view stays as it was. */
-int suppress_poll(struct suppress *suppress, struct hk_why *why) HK_MUST_USE;
+int suppress_poll(struct suppress *view, struct hk_why *why) HK_MUST_USE;
 /* Is this recipient suppressed in any of the view's scopes? `address` is local part '@' A-label domain, any case; about a
  * microsecond, no Redis. */
-bool suppress_has(const struct suppress *suppress, const char *address, size_t length);
-size_t suppress_count(const struct suppress *suppress); /* hashes in the view, of all scopes */
+bool suppress_has(const struct suppress *view, const char *address, size_t length);
+size_t suppress_count(const struct suppress *view); /* hashes in the view, of all scopes */
 
 /* Could this be added? HK_EINVAL says what is wrong with its address, scope or reason. */
 int suppress_entry_check(const struct suppress_entry *entry, struct hk_why *why) HK_MUST_USE;

@@ -101,6 +101,28 @@ static void every_usage_error_shows_the_whole_command(void **state)
     assert_non_null(strstr(why.text, "one argument too many: more"));
 }
 
+static void operands_are_copied_wherever_they_stand(void **state)
+{
+    (void)state;
+    assert_int_equal(PARSE("suppress", "add", "a@x.test", "--config", "f", "b@x.test", "--", "-c@x.test"), 0);
+    assert_int_equal(options.operands, 3);
+    assert_string_equal(options.operand[0], "a@x.test");
+    assert_string_equal(options.operand[2], "-c@x.test");
+    assert_int_equal(PARSE("suppress", "export", "--config", "f"), 0);
+    assert_int_equal(options.operands, 0);
+}
+
+static void too_few_and_too_many_operands_are_said(void **state)
+{
+    (void)state;
+    assert_int_equal(PARSE("suppress", "check", "--config", "f"), HK_EINVAL);
+    assert_string_equal(why.text,
+                        "hikyaku suppress check: missing: ADDRESS...; write: hikyaku suppress check "
+                        "--config F [--scope all|sender|list] ADDRESS...");
+    assert_int_equal(PARSE("suppress", "import", "--config", "f", "one.csv", "two.csv"), HK_EINVAL);
+    assert_non_null(strstr(why.text, "one argument too many: two.csv"));
+}
+
 static void an_option_given_twice_is_an_error(void **state)
 {
     (void)state;
@@ -138,6 +160,8 @@ int main(void)
         cmocka_unit_test_teardown(half_a_command_names_the_whole_ones, forget),
         cmocka_unit_test_teardown(a_command_that_is_not_there_is_said_to_be_none, forget),
         cmocka_unit_test_teardown(every_usage_error_shows_the_whole_command, forget),
+        cmocka_unit_test_teardown(operands_are_copied_wherever_they_stand, forget),
+        cmocka_unit_test_teardown(too_few_and_too_many_operands_are_said, forget),
         cmocka_unit_test_teardown(an_option_given_twice_is_an_error, forget),
         cmocka_unit_test_teardown(an_option_of_another_command_is_unknown_here, forget),
         cmocka_unit_test_teardown(help_needs_no_other_option, forget),

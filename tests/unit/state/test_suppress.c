@@ -609,10 +609,10 @@ static void a_hash_is_siphash_2_4(void **state)
     uint8_t id[HASH_ID_BYTES], text[15];
 
     (void)state;
-    for (uint8_t i = 0; i < sizeof id; i++)
-        id[i] = i;
-    for (uint8_t i = 0; i < sizeof text; i++)
-        text[i] = i;
+    for (size_t i = 0; i < sizeof id; i++)
+        id[i] = (uint8_t)i;
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (uint8_t)i;
     /* The example of the paper, appendix A. */
     assert_true(hash_of(id, text, sizeof text) == 0xa129ca6149be45e5u);
     assert_true(hash_of(id, text, 14) != hash_of(id, text, 13));
