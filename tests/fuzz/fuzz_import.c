@@ -11,6 +11,28 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static char folder[64], list[96], out[96], rejected[96];
+
+static void clean_up(void)
+{
+    unlink(list);
+    unlink(out);
+    unlink(rejected);
+    rmdir(folder);
+}
+
+/* In memory where there is such a place: a sync to a disk for each input would leave no time for the import. */
+static void make_folder(void)
+{
+    snprintf(folder, sizeof folder, "%s/hikyaku-fuzz-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    HK_BUG_ON(mkdtemp(folder) == NULL);
+    snprintf(list, sizeof list, "%s/list", folder);
+    snprintf(out, sizeof out, "%s/out", folder);
+    snprintf(rejected, sizeof rejected, "%s/rejected", folder);
+    HK_BUG_ON(atexit(clean_up) != 0);
+}
+
 static void read_segment(const char *path, uint64_t recipients)
 {
     struct segment_record record;
@@ -28,7 +50,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const encodings[] = {NULL,     "Shift_JIS",    "EUC-JP", "ISO-2022-JP",
                                             "UTF-16", "windows-1252", "UTF-8",  "UTF-32LE"};
-    static char folder[64], list[96], out[96], rejected[96];
     struct import_options options = {.list_path = list, .segment_path = out, .rejected_path = rejected};
     struct import_limits limits = {1000, 1u << 20};
     struct import_result result;
@@ -37,13 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 1)
         return 0;
-    if (folder[0] == '\0') {
-        snprintf(folder, sizeof folder, "/tmp/hikyaku-fuzz-XXXXXX");
-        HK_BUG_ON(mkdtemp(folder) == NULL);
-        snprintf(list, sizeof list, "%s/list", folder);
-        snprintf(out, sizeof out, "%s/out", folder);
-        snprintf(rejected, sizeof rejected, "%s/rejected", folder);
-    }
+    if (folder[0] == '\0')
+        make_folder();
     options.encoding = encodings[data[0] % 8];
     limits.memory = data[0] >= 128 ? 0 : limits.memory;
     HK_BUG_ON(hk_write_file(list, 0600, data + 1, size - 1, &why) != 0);
