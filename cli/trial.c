@@ -201,8 +201,8 @@ static int trial_list(struct trial *t, struct campaign_source *source, char path
 {
     struct import_result list;
     struct segment_record record;
-    struct segment *segment;
-    uint32_t first;
+    struct segment *segment = NULL;
+    uint32_t first = 0;
     int error = config_path(&t->config, path, PATH_BYTES, "whole.seg");
 
     if (error < 0)
@@ -212,9 +212,7 @@ static int trial_list(struct trial *t, struct campaign_source *source, char path
         error = segment_open(path, false, &segment, &t->why);
     if (error < 0)
         return error;
-    error = preview_first_rows(segment, &first, 1);
-    if (error > 0)
-        error = segment_record(segment, first, &record);
+    error = preview_first_rows(segment, &first, 1) == 1 ? segment_record(segment, first, &record) : HK_EPROTO;
     if (error < 0)
         (void)why_set(&t->why, error, "%s: the compiled list is damaged", path);
     if (error == 0)

@@ -50,7 +50,7 @@ struct text {
 
 static void text_put(struct text *text, const char *bytes, size_t length)
 {
-    if (text->room - text->length < length + 1) {
+    if (text->at == NULL || text->room - text->length < length + 1) {
         text->room = (text->room + length + 1) * 2;
         text->at = hk_xrealloc(text->at, text->room, 1);
     }

@@ -91,9 +91,11 @@ static void what_a_mailbox_and_a_mail_program_wrote_is_left_out_in_a_note_each(v
         "X-SES-CONFIGURATION-SET: ours\r\nSubject: s\r\n\r\nx\r\n",
         "", "");
     const char *words = log_capture_end(kept);
-    static const char *const said[] = {
+    static const char transport[] =
         "m.eml: left out, written on the way to a mailbox (6): Delivered-To, Received, ARC-Seal, "
-        "Authentication-Results, X-MS-Exchange-Organization-SCL\n",
+        "Authentication-Results, X-MS-Exchange-Organization-SCL\n";
+    static const char *const said[] = {
+        transport,
         "m.eml: left out, written by one who sent it on (2): Resent-From, Resent-To\n",
         "m.eml: left out, a mail program's own marks (3): X-Mailer, X-Unsent, Thread-Index\n",
         "m.eml:11: To has no tag",
