@@ -60,7 +60,7 @@ static bool open_conn(struct lane *lane, struct dest *dest)
     struct worker *worker = pick_worker(site);
     struct conn *conn;
 
-    if (worker == NULL || node->conns >= node->config->smtp.connections || !dest_share(dest)) {
+    if (worker == NULL || node->conns >= node->connections_max || !dest_share(dest)) {
         if (!site->is_waiting) {
             site->is_waiting = true;
             TAILQ_INSERT_TAIL(&node->waiting, site, wait_link);

@@ -237,6 +237,8 @@ struct node {
     ev_timer tick, redis_check;
     bool draining, stopping;
     uint64_t drain_until_ms, started_ms, ticks;
+    uint64_t redis_revived_ms; /* 0: never */
+    uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */
     int exit_status;
     uint32_t refill_from; /* the campaign that takes its next span first */
     uint64_t settled_total, rate_at_ms, rate_from;
@@ -249,6 +251,11 @@ void node_freeze(struct campaign *campaign, const char *why);
 void node_drain(struct node *node);
 void node_tell_progress(struct node *node);
 uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms);
+
+/* machine.c */
+int machine_connections(const struct config *config, uint32_t *out, struct hk_why *why) HK_MUST_USE;
+int machine_sources(const struct config *config, struct hk_why *why) HK_MUST_USE;
+int machine_room(const struct config *config, struct hk_why *why) HK_MUST_USE;
 
 /* children.c */
 int children_start(struct node *node, struct hk_why *why) HK_MUST_USE;

@@ -14,6 +14,7 @@
 
 #define TICK_S            0.2
 #define REDIS_CHECK_S     1.0
+#define REDIS_AGAIN_MS    10000u /* between two starts of an embedded server that does not stay */
 #define LEDGER_UP_WAIT_MS 10000u
 #define SWEEP_EVERY       50u /* ticks */
 #define SECOND_EVERY      5u  /* ticks */
@@ -47,21 +48,28 @@ static void on_ledger_broken(void *context, const char *why)
               why);
 }
 
-/* An embedded server that died is ours to start again. */
+/* An embedded server that died is ours to start again. The ledger's own connection finds it: nothing waits here. */
 static void on_redis_check(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct node *node = timer->data;
+    uint64_t now = clock_now_ms();
     struct hk_why why;
-    bool started = false;
+    int rc;
 
     (void)loop;
     (void)events;
     if (node->ledger_up || node->config->redis.mode != REDIS_EMBEDDED)
         return;
-    if (redis_server_ensure(node->config, &node->place->redis_pid, &started, &why) != 0)
+    if (node->redis_revived_ms != 0 && now < node->redis_revived_ms + REDIS_AGAIN_MS)
+        return;
+    rc = redis_server_revive(node->config, &node->place->redis_pid, &why);
+    if (rc != 0)
+        node->redis_revived_ms = now;
+    if (rc < 0)
         log_error("%s", why.text);
-    else if (started)
-        log_info("started the embedded Redis again (pid %d)", (int)node->place->redis_pid);
+    else if (rc > 0)
+        log_info("started the embedded Redis again (pid %d); %s/redis.log tells how it goes",
+                 (int)node->place->redis_pid, node->config->state_dir);
 }
 
 /* ---- ending ---- */
@@ -400,8 +408,8 @@ static int open_region(struct node *node, struct hk_why *why)
 
     if (config_path(node->config, path, sizeof path, "region") != 0)
         return why_set(why, HK_ETOOBIG, "%s: state_dir is too long a path", node->config->state_dir);
-    rc = region_create(path, region_sizes_for(node->config->workers, node->config->smtp.connections),
-                       node->epoch, &node->region, why);
+    rc = region_create(path, region_sizes_for(node->config->workers, node->connections_max), node->epoch,
+                       &node->region, why);
     if (rc != 0)
         return rc;
     node->free_dest = hk_xcalloc(node->region.header->sizes.dest_slots, sizeof *node->free_dest);
@@ -434,8 +442,14 @@ static int begin_request(struct node *node, struct hk_why *why)
 
 static int node_start(struct node *node, struct hk_why *why)
 {
-    int rc = open_signals(node, why);
+    int rc = machine_connections(node->config, &node->connections_max, why);
 
+    if (rc == 0)
+        rc = machine_sources(node->config, why);
+    if (rc == 0)
+        rc = open_signals(node, why);
+    if (rc == 0)
+        rc = redis_check(node->config, true, why);
     if (rc == 0)
         rc = open_ledger(node, why);
     if (rc == 0)

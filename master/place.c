@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "hikyaku/node.h"
+#include "master.h"
 
 #define REPLY_BYTES_MAX (16u * 1024 * 1024)
 
@@ -42,7 +42,11 @@ static int make_state_dir(const struct config *config, struct hk_why *why)
 {
     if (mkdir(config->state_dir, 0700) == 0 || errno == EEXIST)
         return 0;
-    return why_set(why, HK_EIO, "%s: cannot make state_dir: %s", config->state_dir, strerror(errno));
+    return why_set(
+        why, HK_EIO,
+        "%s: cannot make state_dir: %s; make it as root for the user that runs hikyaku, or write another "
+        "state_dir",
+        config->state_dir, strerror(errno));
 }
 
 static int take_lock(const struct config *config, uint64_t wait_ms, int *out, struct hk_why *why)
@@ -79,9 +83,13 @@ int node_enter(const struct config *config, uint64_t wait_ms, struct node_place 
     memset(out, 0, sizeof *out);
     out->lock_fd = -1;
     if (rc == 0)
+        rc = machine_room(config, why);
+    if (rc == 0)
         rc = take_lock(config, wait_ms, &out->lock_fd, why);
     if (rc == 0)
         rc = redis_server_ensure(config, &out->redis_pid, &out->redis_started, why);
+    if (rc == 0)
+        rc = redis_check(config, false, why);
     if (rc != 0 && out->lock_fd >= 0) {
         close(out->lock_fd);
         out->lock_fd = -1;

@@ -1,9 +1,15 @@
 /* connect.c - find Redis and authenticate (connect.h). Blocks; nothing here runs on an event loop. */
 #include "connect.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
+
+#define REDIS_TRY_MS 3000 /* for each address of a host that has several */
 
 static int target_socket(const struct config *config, struct redis_target *out, struct hk_why *why)
 {
@@ -47,6 +53,53 @@ static int target_password(const struct config *config, struct redis_target *out
     return 0;
 }
 
+/* Does somebody take connections there? */
+static bool address_listens(const struct addrinfo *at)
+{
+    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error = 0;
+    socklen_t length = sizeof error;
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    bool listens = false;
+
+    if (fd < 0)
+        return false;
+    if (connect(fd, at->ai_addr, at->ai_addrlen) == 0)
+        listens = true;
+    else if (errno == EINPROGRESS && poll(&wait, 1, REDIS_TRY_MS) == 1)
+        listens = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0;
+    (void)close(fd);
+    return listens;
+}
+
+/* Of several addresses the first that answers; where none does, the first. */
+static int target_address(struct redis_target *out, struct hk_why *why)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *found, *at, *choice;
+    char port[8];
+    int rc;
+
+    (void)snprintf(port, sizeof port, "%u", out->port);
+    rc = getaddrinfo(out->host, port, &hints, &found);
+    if (rc != 0)
+        return why_set(
+            why, HK_EDOWN,
+            "redis.host \"%s\" is not to be found: %s; see that the name is right, or write an address",
+            out->host, gai_strerror(rc));
+    choice = found;
+    for (at = found; at && found->ai_next; at = at->ai_next)
+        if (address_listens(at)) {
+            choice = at;
+            break;
+        }
+    rc = getnameinfo(choice->ai_addr, choice->ai_addrlen, out->address, sizeof out->address, NULL, 0,
+                     NI_NUMERICHOST);
+    freeaddrinfo(found);
+    if (rc != 0)
+        return why_set(why, HK_EDOWN, "redis.host \"%s\": %s", out->host, gai_strerror(rc));
+    return 0;
+}
+
 /* hiredis writes without MSG_NOSIGNAL: a server that went away must be an error, not our death. A handler that the
  * program has installed stays. */
 static void ignore_broken_pipes(void)
@@ -67,12 +120,13 @@ int redis_target_from(const struct config *config, struct redis_target *out, str
     memset(out, 0, sizeof *out);
     if (config->redis.mode == REDIS_EMBEDDED)
         return target_socket(config, out, why);
+    out->external = true;
     if (config->redis.socket) {
         error = target_socket(config, out, why);
     } else if (config->redis.host) {
         out->host = hk_xstrdup(config->redis.host);
         out->port = config->redis.port;
-        error = 0;
+        error = target_address(out, why);
     } else {
         error = why_set(why, HK_EINVAL, "redis { mode = external } needs host or socket");
     }
@@ -117,20 +171,84 @@ int redis_auth_command(const struct redis_target *target, const char *argv[3])
     return argc;
 }
 
+/* ---- what is wrong, and what to do about it ---- */
+
+static const struct {
+    const char *words; /* what they hold */
+    bool tcp;          /* only where there is a port */
+    const char *hint;
+} redis_hints[] = {
+    {"NOAUTH", false, "; name a file with its password as redis.password_file (and redis.user)"},
+    {"WRONGPASS", false, "; see redis.user and redis.password_file"},
+    {"invalid password", false, "; see redis.user and redis.password_file"},
+    {"without any password configured", false, "; leave redis.password_file out, or set one there"},
+    {"NOPERM", false,
+     "; its user needs: ACL SETUSER NAME on resetkeys ~* resetchannels &* +@all -@admin -@dangerous +info "
+     "+config|get"},
+    {"MOVED", false, "; it is part of a Redis Cluster: use a server with cluster mode off"},
+    {"READONLY", false, "; it is a replica: name the primary as redis.host"},
+    {"MISCONF", false, "; it cannot write to its disk: see its log"},
+    {"max number of clients", false, "; raise maxclients there"},
+    {"protected mode", false, "; set a password there, and name its file as redis.password_file"},
+    {"Connection refused", true, "; see that it runs there, and redis.host and redis.port"},
+    {"Connection refused", false, "; see that it runs, and redis.socket"},
+    {"No such file", false, "; see that it runs, and redis.socket"},
+    {"Permission denied", false, "; see unixsocketperm there: this user may not write to the socket"},
+    {"Protocol error", true, "; is that the port of a Redis? One that speaks TLS needs stunnel between"},
+    {"closed the connection", true,
+     "; is that a TLS port? Name the plain one as redis.port, or put stunnel between"},
+    {"reset by peer", true, "; is that a TLS port? Name the plain one as redis.port, or put stunnel between"},
+    {"Broken pipe", true, "; is that a TLS port? Name the plain one as redis.port, or put stunnel between"},
+    {"timed out", true, "; see redis.host and redis.port, and a firewall between"},
+    {"temporarily unavailable", true, "; is that the port of a Redis? See redis.host and redis.port"},
+    {"No route", true, "; see redis.host"},
+    {"unreachable", true, "; see redis.host"},
+};
+
+const char *redis_hint(const struct redis_target *target, const char *words)
+{
+    if (!target->external)
+        return "";
+    for (size_t i = 0; i < sizeof redis_hints / sizeof redis_hints[0]; i++)
+        if (strstr(words, redis_hints[i].words) && (target->host || !redis_hints[i].tcp))
+            return redis_hints[i].hint;
+    return "";
+}
+
+/* Words of a server that may be anything: one line, and fit to be shown. */
+static int why_words(const struct redis_target *target, struct hk_why *why, const char *what,
+                     const char *words)
+{
+    char clean[200];
+
+    (void)hk_clean_text(clean, sizeof clean, words, strlen(words));
+    return why_set(why, HK_EDOWN, "%s %s: %s%s", redis_target_name(target), what, clean,
+                   redis_hint(target, words));
+}
+
+static int greet(const struct redis_target *target, redisContext *redis, int argc, const char **argv,
+                 const char *refusal, struct hk_why *why)
+{
+    redisReply *reply = redisCommandArgv(redis, argc, argv, NULL);
+    int error = 0;
+
+    if (!reply)
+        return why_words(target, why, "does not answer", redis->errstr);
+    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LOADING", 7) != 0)
+        error = why_words(target, why, refusal, reply->str);
+    freeReplyObject(reply);
+    return error;
+}
+
 static int authenticate(const struct redis_target *target, redisContext *redis, struct hk_why *why)
 {
-    const char *argv[3];
-    int argc = redis_auth_command(target, argv), error = 0;
-    redisReply *reply;
+    const char *auth[3], *ping[] = {"PING"};
+    int argc = redis_auth_command(target, auth), error = 0;
 
-    if (argc == 0)
-        return 0;
-    reply = redisCommandArgv(redis, argc, argv, NULL);
-    if (!reply)
-        return why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(target), redis->errstr);
-    if (reply->type == REDIS_REPLY_ERROR)
-        error = why_set(why, HK_EDOWN, "%s refuses our password: %s", redis_target_name(target), reply->str);
-    freeReplyObject(reply);
+    if (argc > 0)
+        error = greet(target, redis, argc, auth, "refuses our password", why);
+    if (!error && target->external)
+        error = greet(target, redis, 1, ping, "refuses us", why);
     return error;
 }
 
@@ -140,13 +258,12 @@ int redis_connect(const struct redis_target *target, redisContext **out, struct 
     redisContext *redis;
     int error;
 
-    redis = target->host ? redisConnectWithTimeout(target->host, target->port, limit)
+    redis = target->host ? redisConnectWithTimeout(target->address, target->port, limit)
                          : redisConnectUnixWithTimeout(target->socket, limit);
     if (!redis)
         return why_set(why, HK_ENOMEM, "no memory for a connection to Redis");
     if (redis->err || redisSetTimeout(redis, limit) != REDIS_OK)
-        error =
-            why_set(why, HK_EDOWN, "%s is not to be reached: %s", redis_target_name(target), redis->errstr);
+        error = why_words(target, why, "is not to be reached", redis->errstr);
     else
         error = authenticate(target, redis, why);
     if (error)

@@ -1,12 +1,15 @@
 /* connect.h - where Redis is and how one says who one is: the private socket, or what `redis { ... }` names.
  *
- * redis_target_from() reads the configuration once (and the password file); the same target serves blocking and
- * asynchronous connections, as often as they have to be made again.
+ * redis_target_from() reads the configuration once (and the password file) and looks the host up; the same target serves
+ * blocking and asynchronous connections, as often as they have to be made again. So no event loop ever waits for DNS:
+ * where a name has come to mean another server, the process has to be started again. Every failure of a connection says
+ * what to write instead, as far as one can know.
  */
 #ifndef HIKYAKU_STATE_CONNECT_H
 #define HIKYAKU_STATE_CONNECT_H
 
 #include <hiredis/hiredis.h>
+#include <netinet/in.h>
 
 #include "hikyaku/base.h"
 #include "hikyaku/config.h"
@@ -18,8 +21,10 @@
 
 struct redis_target {
     char socket[REDIS_SOCKET_MAX + 1]; /* "" for TCP */
-    char *host;
+    char *host;                        /* as configured, for people */
+    char address[INET6_ADDRSTRLEN];    /* what it means: where we connect to */
     uint16_t port;
+    bool external;
     char *user, *password; /* NULL: no AUTH; user NULL: the default user */
 };
 
@@ -28,9 +33,13 @@ void redis_target_free(struct redis_target *target);
 /* "the Redis on host:port" for messages; the text is static. */
 const char *redis_target_name(const struct redis_target *target);
 
-/* Connect and authenticate, blocking, with REDIS_ANSWER_MS for each step. 0, or HK_EDOWN in words. */
+/* Connect and authenticate, blocking, with REDIS_ANSWER_MS for each step; an external server is asked for a PING, so that
+ * what is wrong shows here. 0, or HK_EDOWN in words. */
 int redis_connect(const struct redis_target *target, redisContext **out, struct hk_why *why) HK_MUST_USE;
 /* The AUTH command of a target, as arguments (none: 0). */
 int redis_auth_command(const struct redis_target *target, const char *argv[3]);
+
+/* What to do about words of Redis or of hiredis, "; see ..." or "" where they say it all. */
+const char *redis_hint(const struct redis_target *target, const char *words);
 
 #endif

@@ -4,7 +4,6 @@
  * and from everywhere back to PAUSED: after a lost connection with pauses of 50 ms to 1 s, after -NOSCRIPT at once,
  * after -LOADING and its like with the same pauses, after any other error each second. hiredis frees a context itself
  * once it is disconnected; link->redis is cleared wherever that may have begun.
- * A host name is looked up by hiredis, blocking: give an address where the resolver may be slow.
  */
 #include "link.h"
 
@@ -249,7 +248,7 @@ static void link_connect(struct redis_link *link)
     redisAsyncContext *redis;
     char why[160] = "no memory";
 
-    redis = link->target.host ? redisAsyncConnect(link->target.host, link->target.port)
+    redis = link->target.host ? redisAsyncConnect(link->target.address, link->target.port)
                               : redisAsyncConnectUnix(link->target.socket);
     if (!redis || redis->err || redisLibevAttach(link->loop, redis) != REDIS_OK) {
         if (redis) {

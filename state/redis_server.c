@@ -65,11 +65,12 @@ static int server_listens(const struct server *server, struct hk_why *why)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd, result;
 
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* One that hangs has a full queue some day: EAGAIN, and not our waiting. */
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return why_set(why, HK_EDOWN, "socket: %s", strerror(errno));
     memcpy(address.sun_path, server->target.socket, strlen(server->target.socket) + 1);
-    if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+    if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 || errno == EAGAIN)
         result = 1;
     else if (errno == ECONNREFUSED || errno == ENOENT)
         result = 0;
@@ -326,6 +327,30 @@ int redis_server_ensure(const struct config *config, pid_t *pid, bool *started, 
         result = server_wait(&server, pid, why);
     if (result < 0)
         *started = false;
+    redis_target_free(&server.target);
+    return result;
+}
+
+int redis_server_revive(const struct config *config, pid_t *pid, struct hk_why *why)
+{
+    struct server server;
+    int result;
+
+    if (config->redis.mode == REDIS_EXTERNAL)
+        return 0;
+    result = server_init(config, &server, why);
+    if (result)
+        return result;
+    result = server_listens(&server, why);
+    if (result == 0) {
+        result = server_start(&server, why);
+        if (result == 0 && server.child > 0) {
+            *pid = server.child;
+            result = 1;
+        }
+    } else if (result > 0) {
+        result = 0;
+    }
     redis_target_free(&server.target);
     return result;
 }

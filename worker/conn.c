@@ -69,6 +69,11 @@ static void conn_arm(struct session *s)
     s->timer_ms = deadline_ms;
 }
 
+unsigned long long conn_serial(const struct session *s)
+{
+    return (unsigned long long)worker_conn_info(s->worker, s)->serial;
+}
+
 /* Failure before the session is ready. */
 
 void conn_note_failure(struct session *s, enum log_phase log_phase, const struct reply *reply,
@@ -80,7 +85,7 @@ void conn_note_failure(struct session *s, enum log_phase log_phase, const struct
     char clean[256];
     s->failed_in = log_phase;
     (void)hk_clean_text(clean, sizeof clean, text, length);
-    log_info("connection %u to %s, %s: %u %s", s->conn, s->host, log_phase_name(log_phase),
+    log_info("connection %llu to %s, %s: %u %s", conn_serial(s), s->host, log_phase_name(log_phase),
              reply != NULL ? reply->code : 0u, clean);
     if (reply == NULL && failure->code != 0)
         return;
@@ -232,7 +237,7 @@ static void conn_ready(struct session *s)
         struct tls_peer peer = conn_tls_peer(s);
         tls_describe(s->link.ssl, &peer, info);
     }
-    log_debug("connection %u to %s is ready (%s)", s->conn, s->host,
+    log_debug("connection %llu to %s is ready (%s)", conn_serial(s), s->host,
               info->tls_version[0] != '\0' ? info->tls_version : "plain");
     s->ever_opened = true;
     free(s->dest);
@@ -557,6 +562,6 @@ void conn_bury(struct session *s)
     s->timer_ms = 0;
     s->state = CONN_FREE;
     w->open_sessions--;
-    log_debug("connection %u is closed", s->conn);
+    log_debug("connection %llu is closed", conn_serial(s));
     worker_push(w, &(struct desc){.kind = DESC_CLOSED, .conn = s->conn, .serial = info->serial});
 }

@@ -81,9 +81,9 @@ static void letter_log(const struct session *s, const struct letter *letter, con
     if (log_threshold < LOG_LEVEL_DEBUG)
         return;
     (void)hk_clean_text(clean, sizeof clean, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
-    log_debug("connection %u to %s, %s, slot %u: result %d, %u %s", letter->conn, s != NULL ? s->host : "",
-              log_phase_name(outcome->log_phase), letter->slot, (int)outcome->result,
-              outcome->reply != NULL ? outcome->reply->code : 0u, clean);
+    log_debug("connection %llu to %s, %s, slot %u: result %d, %u %s", s != NULL ? conn_serial(s) : 0ull,
+              s != NULL ? s->host : "", log_phase_name(outcome->log_phase), letter->slot,
+              (int)outcome->result, outcome->reply != NULL ? outcome->reply->code : 0u, clean);
 }
 
 void letter_drop(struct worker *w, struct letter *letter)
@@ -151,7 +151,7 @@ static void op_fail(void *context, enum log_phase log_phase, const struct reply 
 static void op_bug(void *context, const char *words)
 {
     struct session *s = context;
-    log_error("connection %u to %s: a fault of ours, contained: %s", s->conn, s->host, words);
+    log_error("connection %llu to %s: a fault of ours, contained: %s", conn_serial(s), s->host, words);
     counter_add(s->worker->counters, bugs_contained, 1);
 }
 
@@ -202,7 +202,7 @@ void letter_take(struct worker *w, const struct desc *on_ring)
         letter_return(w, letter, NULL);
         return;
     }
-    struct edition *edition = edition_get(w->shelf, desc.campaign, desc.segment, w->now_ms, &fault);
+    struct edition *edition = edition_get(w->shelf, desc.campaign, w->now_ms, &fault);
     if (edition == NULL) {
         letter_return(w, letter, fault);
         return;

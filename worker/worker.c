@@ -180,7 +180,8 @@ static void worker_orphaned(struct worker *w)
         return;
     w->orphaned = w->draining = true;
     w->orphan_deadline_ms = w->now_ms + w->config->node.orphan_ms;
-    log_warning("the master is gone: finishing what is under way");
+    if (w->number == 0)
+        log_warning("the master is gone: finishing what is under way");
     worker_each_session(w, conn_stop);
 }
 

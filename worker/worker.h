@@ -104,6 +104,8 @@ struct wire *worker_wire(struct worker *w);
 void worker_wire_back(struct worker *w, struct wire *wire);
 void worker_want_render(struct worker *w, struct session *s);
 struct conn_info *worker_conn_info(const struct worker *w, const struct session *s);
+/* The connection's number, as in the event log. */
+unsigned long long conn_serial(const struct session *s);
 
 /* letter.c: a message's way from its descriptor to its outcome in the flight table. */
 extern const struct dialogue_ops worker_ops; /* context: the session */

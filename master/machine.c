@@ -1,0 +1,113 @@
+/* machine.c - what the machine has to give a node, seen before the first message: file descriptors, source addresses,
+ * room on the disk.
+ *
+ * HK_EDOWN or HK_EFULL with what to do; nothing is left open. One thing is no failure: where the limit of open files is
+ * too low for smtp.connections, the node runs with as many as fit, after a word about it.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "master.h"
+
+/* Descriptors of a worker that are no connections: rings, region, lock, loop, lists and messages being opened. */
+#define DESCRIPTORS_SPARE 64u
+#define FREE_BYTES_MIN    (4ull * 1024 * 1024)
+
+int machine_connections(const struct config *config, uint32_t *out, struct hk_why *why)
+{
+    rlim_t need = (rlim_t)config->smtp.connections + DESCRIPTORS_SPARE;
+    struct rlimit limit;
+
+    *out = config->smtp.connections;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return why_set(why, HK_EDOWN, "the limit of open files is not to be had: %s", strerror(errno));
+    if (limit.rlim_cur >= need)
+        return 0;
+    limit.rlim_cur = limit.rlim_max < need ? limit.rlim_max : need;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return why_set(why, HK_EDOWN, "the limit of open files cannot be raised to %llu: %s",
+                       (unsigned long long)limit.rlim_cur, strerror(errno));
+    if (limit.rlim_cur >= need)
+        return 0;
+    if (limit.rlim_cur <= DESCRIPTORS_SPARE)
+        return why_set(
+            why, HK_EDOWN,
+            "the limit of open files is %llu, and smtp.connections = %u needs %llu; raise it: ulimit -Hn "
+            "%llu, or LimitNOFILE=%llu in the unit of systemd",
+            (unsigned long long)limit.rlim_cur, config->smtp.connections, (unsigned long long)need,
+            (unsigned long long)need, (unsigned long long)need);
+    *out = (uint32_t)(limit.rlim_cur - DESCRIPTORS_SPARE);
+    log_warning("the limit of open files is %llu: %u connections instead of smtp.connections = %u; raise it: "
+                "ulimit -Hn "
+                "%llu, or LimitNOFILE=%llu in the unit of systemd",
+                (unsigned long long)limit.rlim_cur, *out, config->smtp.connections, (unsigned long long)need,
+                (unsigned long long)need);
+    return 0;
+}
+
+static int source_check(const struct cfg_source *source, struct hk_why *why)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    bool is_v4 = inet_pton(AF_INET, source->address, &v4.sin_addr) == 1;
+    int fd, rc = 0;
+
+    if (!is_v4 && inet_pton(AF_INET6, source->address, &v6.sin6_addr) != 1)
+        return why_set(why, HK_EINVAL, "source \"%s\": %s is no IP address", source->name, source->address);
+    fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 ||
+        bind(fd, is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6, is_v4 ? sizeof v4 : sizeof v6) != 0)
+        rc = why_set(
+            why, HK_EDOWN, "source \"%s\": its address %s cannot be used: %s%s", source->name,
+            source->address, strerror(errno),
+            errno == EADDRNOTAVAIL
+                ? "; this machine does not have it (`ip address` lists what it has): write that as its "
+                  "address, and a public one behind NAT as public_address"
+                : "");
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+int machine_sources(const struct config *config, struct hk_why *why)
+{
+    for (size_t i = 0; i < config->source_count; i++)
+        if (config->source[i].address != NULL) {
+            int rc = source_check(&config->source[i], why);
+            if (rc != 0)
+                return rc;
+        }
+    return 0;
+}
+
+int machine_room(const struct config *config, struct hk_why *why)
+{
+    struct statvfs disk;
+    unsigned long long room;
+
+    if (access(config->state_dir, R_OK | W_OK | X_OK) != 0)
+        return why_set(
+            why, HK_EDOWN,
+            "%s: state_dir cannot be written: %s; let the user that runs hikyaku own it (chown), or write "
+            "another state_dir",
+            config->state_dir, strerror(errno));
+    if (statvfs(config->state_dir, &disk) != 0)
+        return why_set(why, HK_EDOWN, "%s: %s", config->state_dir, strerror(errno));
+    if ((disk.f_flag & ST_RDONLY) != 0)
+        return why_set(why, HK_EDOWN,
+                       "%s: state_dir lies on a disk that is mounted read-only; write another state_dir",
+                       config->state_dir);
+    room = (unsigned long long)disk.f_bavail * disk.f_frsize;
+    if (room < FREE_BYTES_MIN)
+        return why_set(
+            why, HK_EFULL,
+            "%s: the disk is full (%llu kB free, %llu kB are the least); make room, or write another "
+            "state_dir",
+            config->state_dir, room / 1024, FREE_BYTES_MIN / 1024);
+    return 0;
+}
