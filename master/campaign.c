@@ -48,23 +48,19 @@ bool campaign_is_idle(const struct campaign *campaign)
            ledger_pending_of(campaign->node->ledger, campaign->manifest.campaign) == 0;
 }
 
-static int check_files(struct campaign *campaign, struct hk_why *why)
+/* Open what the manifest names: the segments, and the message that was pinned with them. */
+static int open_files(const struct config *config, const struct manifest *m, struct segment **segment,
+                      struct hk_why *why)
 {
-    const struct manifest *m = &campaign->manifest;
-    const struct config *config = campaign->node->config;
     char path[4096], sha256[HK_SHA256_HEX];
-    int rc;
+    int rc = segment_open_campaign(config, m->campaign, m->segments, true, segment, why);
 
-    rc = config_path(config, path, sizeof path, "campaigns/%s/" CAMPAIGN_SEGMENT_FILE, m->campaign);
-    if (rc == 0)
-        rc = segment_open(path, true, &campaign->segment, why);
     if (rc != 0)
         return rc;
-    if (strcmp(segment_sha256(campaign->segment), m->list_sha256) != 0 ||
-        segment_count(campaign->segment) != m->recipients ||
-        segment_span_count(campaign->segment) != m->spans)
-        return why_set(why, HK_ECHANGED, "%s: not the list that campaign %s was begun with", path,
-                       m->campaign);
+    if (strcmp(segment_sha256(*segment), m->list_sha256) != 0 || segment_count(*segment) != m->recipients ||
+        segment_span_count(*segment) != m->spans)
+        return why_set(why, HK_ECHANGED, "%s/campaigns/%s: not the list that the campaign was begun with",
+                       config->state_dir, m->campaign);
     rc = config_path(config, path, sizeof path, "campaigns/%s/" CAMPAIGN_MESSAGE_FILE, m->campaign);
     if (rc == 0)
         rc = hk_sha256_file(path, sha256, why);
@@ -74,30 +70,36 @@ static int check_files(struct campaign *campaign, struct hk_why *why)
     return rc;
 }
 
-static void lay_out_spans(struct campaign *campaign)
+static bool is_big(const struct segment *segment, const struct segment_span *span)
+{
+    return span->domain_count == 1 && segment_domain(segment, span->domain_first).count >= SPAN_MAX / 4;
+}
+
+/* Make room for the spans of the segment from `from` on, and tell those of big domains from packed ones. A domain that an
+ * extension brings again is a big domain of its own there. */
+static void lay_out_spans(struct campaign *campaign, uint32_t from)
 {
     const struct segment *segment = campaign->segment;
-    uint32_t last_domain = UINT32_MAX;
+    uint32_t spans = segment_span_count(segment), last_domain = UINT32_MAX;
 
-    campaign->spans = segment_span_count(segment);
-    campaign->span = hk_xcalloc(campaign->spans, sizeof *campaign->span);
-    campaign->big_of_span = hk_xcalloc(campaign->spans, sizeof *campaign->big_of_span);
-    campaign->big_domain = hk_xcalloc(campaign->spans, sizeof *campaign->big_domain);
-    for (uint32_t i = 0; i < campaign->spans; i++) {
-        struct segment_span span = segment_span(segment, i);
-        campaign->span[i].first = span.first;
-        campaign->span[i].count = span.count;
-        if (i != campaign->big || span.domain_count != 1 ||
-            segment_domain(segment, span.domain_first).count < SPAN_MAX / 4)
+    campaign->span = hk_xrealloc(campaign->span, spans, sizeof *campaign->span);
+    campaign->big_domain = hk_xrealloc(campaign->big_domain, spans, sizeof *campaign->big_domain);
+    memset(campaign->span + from, 0, (spans - from) * sizeof *campaign->span);
+    campaign->spans = spans;
+    for (uint32_t i = from; i < spans; i++) {
+        struct segment_span all = segment_span(segment, i);
+        struct span *span = &campaign->span[i];
+        span->first = all.first;
+        span->count = all.count;
+        span->big = NOT_BIG;
+        if (!is_big(segment, &all))
             continue;
-        if (span.domain_first != last_domain)
-            campaign->big_domain[campaign->big_domains++].next = i;
-        last_domain = span.domain_first;
-        campaign->big_domain[campaign->big_domains - 1].end = i + 1;
-        campaign->big_of_span[i] = campaign->big_domains - 1;
-        campaign->big = i + 1;
+        if (all.domain_first != last_domain)
+            campaign->big_domain[campaign->big_domains++] = (struct big_domain){.next = i};
+        last_domain = all.domain_first;
+        span->big = campaign->big_domains - 1;
+        campaign->big_domain[span->big].end = i + 1;
     }
-    campaign->packed_next = campaign->big;
 }
 
 static int take_slot(struct campaign *campaign, struct hk_why *why)
@@ -132,7 +134,36 @@ void campaign_publish(struct campaign *campaign)
         return;
     entry = &campaign->node->region.campaign[campaign->slot];
     snprintf(entry->id, sizeof entry->id, "%s", campaign->manifest.campaign);
+    entry->segments = campaign->manifest.segments;
     atomic_fetch_add_explicit(&entry->generation, 1, memory_order_release);
+}
+
+/* A list that was extended meanwhile: old indexes and spans keep their meaning, the new ones stand behind them. */
+static int campaign_grow(struct campaign *campaign, struct hk_why *why)
+{
+    struct node *node = campaign->node;
+    struct segment *segment = NULL;
+    struct manifest manifest;
+    uint32_t from = campaign->spans;
+    int rc = store_campaign_get(node->store, campaign->manifest.campaign, &manifest, why);
+
+    if (rc != 0 || manifest.segments == campaign->manifest.segments)
+        return rc;
+    rc = open_files(node->config, &manifest, &segment, why);
+    if (rc != 0) {
+        segment_close(segment);
+        return rc;
+    }
+    segment_close(campaign->segment);
+    campaign->segment = segment;
+    campaign->manifest = manifest;
+    campaign->settled = false;
+    lay_out_spans(campaign, from);
+    campaign_publish(campaign);
+    campaign_read_counts(campaign);
+    log_info("campaign %s: its list has %llu recipients now", manifest.campaign,
+             (unsigned long long)manifest.recipients);
+    return 0;
 }
 
 int campaign_open(struct node *node, const char *id, struct hk_why *why)
@@ -141,14 +172,15 @@ int campaign_open(struct node *node, const char *id, struct hk_why *why)
     uint64_t wall = clock_wall_us();
     int rc;
 
-    if (campaign_find(node, id) != NULL)
-        return 0;
+    campaign = campaign_find(node, id);
+    if (campaign != NULL)
+        return campaign_grow(campaign, why);
     campaign = hk_xcalloc(1, sizeof *campaign);
     campaign->node = node;
     campaign->slot = UINT16_MAX;
     rc = store_campaign_get(node->store, id, &campaign->manifest, why);
     if (rc == 0)
-        rc = check_files(campaign, why);
+        rc = open_files(node->config, &campaign->manifest, &campaign->segment, why);
     if (rc == 0)
         rc = take_slot(campaign, why);
     if (rc != 0) {
@@ -156,7 +188,7 @@ int campaign_open(struct node *node, const char *id, struct hk_why *why)
         return rc;
     }
     campaign_publish(campaign);
-    lay_out_spans(campaign);
+    lay_out_spans(campaign, 0);
     campaign->settled = campaign->manifest.settled_us != 0;
     campaign->start_us = clock_now_us();
     if (wall > campaign->manifest.created_us && wall - campaign->manifest.created_us < campaign->start_us)
@@ -176,7 +208,6 @@ void campaign_close(struct campaign *campaign)
     for (uint32_t i = 0; i < campaign->spans; i++)
         free(campaign->span[i].bits);
     free(campaign->span);
-    free(campaign->big_of_span);
     free(campaign->big_domain);
     segment_close(campaign->segment);
     campaign->span = NULL;
@@ -263,7 +294,8 @@ static bool take_big(struct campaign *campaign)
 
 static bool take_packed(struct campaign *campaign)
 {
-    while (campaign->packed_next < campaign->spans && pass_over(campaign, campaign->packed_next))
+    while (campaign->packed_next < campaign->spans && (campaign->span[campaign->packed_next].big != NOT_BIG ||
+                                                       pass_over(campaign, campaign->packed_next)))
         campaign->packed_next++;
     if (campaign->packed_next == campaign->spans || !take_span(campaign, campaign->packed_next))
         return false;
@@ -422,8 +454,8 @@ static void queue_span(struct campaign *campaign, uint32_t number, const uint32_
         bit_set(span, i);
         span->active++;
         campaign->active++;
-        if (number < campaign->big)
-            campaign->big_domain[campaign->big_of_span[number]].active++;
+        if (span->big != NOT_BIG)
+            campaign->big_domain[span->big].active++;
     }
     run_flush(campaign, &run, domain);
 }
@@ -518,7 +550,7 @@ static void on_taken(void *context, uint64_t cookie, enum ledger_verdict verdict
 
     campaign->taking--;
     if (span->reserved)
-        campaign->big_domain[campaign->big_of_span[number]].active -= span->count;
+        campaign->big_domain[span->big].active -= span->count;
     span->reserved = false;
     span->state = SPAN_OPEN;
     if (verdict == VERDICT_LOST) {
@@ -551,8 +583,8 @@ void campaign_release(struct campaign *campaign, uint32_t number, uint32_t index
         span->bits[i / 64] &= ~((uint64_t)1 << (i % 64));
         span->active--;
         campaign->active--;
-        if (number < campaign->big)
-            campaign->big_domain[campaign->big_of_span[number]].active--;
+        if (span->big != NOT_BIG)
+            campaign->big_domain[span->big].active--;
     }
     note_due(campaign, span, due_s);
     span_rest(campaign, span);

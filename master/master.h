@@ -120,6 +120,7 @@ struct domain {
 
 /* ---- campaigns ---- */
 
+#define NOT_BIG UINT32_MAX
 enum span_state { SPAN_FRESH, SPAN_TAKING, SPAN_OPEN };
 struct span {
     uint32_t first, count;
@@ -127,6 +128,7 @@ struct span {
     uint32_t due_s;  /* earliest retry, campaign seconds; 0 none */
     uint8_t state;   /* enum span_state */
     bool passed;     /* every recipient was tried, or is settled */
+    uint32_t big;    /* which big domain it belongs to, NOT_BIG */
     bool reserved;   /* its big domain counts all of it as active until it is known what stands in it */
     bool again;      /* somebody in it was let go untried: it is read again when the campaign runs */
     bool beyond;     /* somebody in it stands in a row behind first_rows */
@@ -143,17 +145,15 @@ struct campaign {
     struct span *span;
     uint32_t spans, taking, passed;
     uint64_t active; /* sum of the spans' */
-    uint32_t big;    /* spans below this one hold one big domain each */
     uint32_t packed_next;
     struct big_domain {     /* a domain with spans of its own */
         uint32_t next, end; /* its spans that are not taken yet */
         uint64_t active;
     } * big_domain;
     uint32_t big_domains, big_cursor;
-    uint32_t *big_of_span; /* for spans below big: which big_domain */
-    uint64_t start_us;     /* boot clock of campaign second 1 */
-    uint32_t next_due_s;   /* no span is due before; 0: look */
-    bool frozen;           /* something is wrong that needs a person: said once */
+    uint64_t start_us;   /* boot clock of campaign second 1 */
+    uint32_t next_due_s; /* no span is due before; 0: look */
+    bool frozen;         /* something is wrong that needs a person: said once */
     bool settled;
     bool parked;         /* in memory for a command alone: nothing of it is sent */
     bool halted;         /* paused because first_rows were reached */

@@ -4,20 +4,14 @@
 #include <limits.h>
 #include <string.h>
 
-/* As `send` puts them in place (CAMPAIGN_SEGMENT_FILE and CAMPAIGN_MESSAGE_FILE, which are the node's side). */
-#define EDITION_SEGMENT_FILE "segment-%u.seg"
+/* As `send` puts it in place (CAMPAIGN_MESSAGE_FILE, which is the node's side). */
 #define EDITION_MESSAGE_FILE "message.eml"
-
-struct place { /* one segment of one campaign */
-    struct edition *edition;
-    uint64_t tried_ms; /* 0: never */
-    struct hk_why fault;
-};
 
 struct row { /* one campaign slot of the region */
     uint32_t generation;
-    uint32_t count;
-    struct place *place; /* by segment */
+    struct edition *edition;
+    uint64_t tried_ms; /* 0: never */
+    struct hk_why fault;
 };
 
 struct shelf {
@@ -47,9 +41,7 @@ void edition_unref(struct edition *edition)
 
 static void row_clear(struct row *row)
 {
-    for (uint32_t i = 0; i < row->count; i++)
-        edition_unref(row->place[i].edition);
-    free(row->place);
+    edition_unref(row->edition);
     *row = (struct row){0};
 }
 
@@ -74,19 +66,13 @@ static int compile(const struct shelf *shelf, const char *id, const char *path, 
                            &edition->message, why);
 }
 
-static int edition_fill(const struct shelf *shelf, const char *id, uint16_t segment, struct edition *edition,
+static int edition_fill(const struct shelf *shelf, const char *id, uint32_t segments, struct edition *edition,
                         struct hk_why *why)
 {
     char path[PATH_MAX];
     char *bytes = NULL;
     size_t length = 0;
-    if (!campaign_id_is_valid(id))
-        return why_set(why, HK_EINVAL, "not a campaign ID in the region");
-    int error = config_path(shelf->config, path, sizeof path, "campaigns/%s/" EDITION_SEGMENT_FILE, id,
-                            (unsigned)segment);
-    if (error != 0)
-        return why_set(why, error, "the path of segment %u is too long", (unsigned)segment);
-    error = segment_open(path, false, &edition->segment, why);
+    int error = segment_open_campaign(shelf->config, id, segments, false, &edition->segment, why);
     if (error != 0)
         return error;
     error = config_path(shelf->config, path, sizeof path, "campaigns/%s/%s", id, EDITION_MESSAGE_FILE);
@@ -100,7 +86,7 @@ static int edition_fill(const struct shelf *shelf, const char *id, uint16_t segm
     return error;
 }
 
-static void place_load(const struct shelf *shelf, const char *id, uint16_t segment, struct place *place)
+static void row_load(const struct shelf *shelf, const struct region_campaign *slot, struct row *row)
 {
     struct hk_why why = {""};
     struct edition *edition = calloc(1, sizeof *edition);
@@ -109,51 +95,38 @@ static void place_load(const struct shelf *shelf, const char *id, uint16_t segme
         (void)why_set(&why, error, "%s", hk_strerror(error));
     } else {
         edition->refs = 1;
-        error = edition_fill(shelf, id, segment, edition, &why);
+        error = edition_fill(shelf, slot->id, slot->segments, edition, &why);
     }
     if (error == 0) {
-        place->edition = edition;
+        row->edition = edition;
         return;
     }
     edition_unref(edition);
     if (why.text[0] == '\0')
         (void)why_set(&why, error, "%s", hk_strerror(error));
-    if (strcmp(place->fault.text, why.text) != 0)
-        log_error("campaign %s, segment %u: %s", id, (unsigned)segment, why.text);
-    place->fault = why;
+    if (strcmp(row->fault.text, why.text) != 0)
+        log_error("campaign %s: %s", slot->id, why.text);
+    row->fault = why;
 }
 
-/* The place for a segment, in a row of the campaign that the slot holds now. */
-static struct place *place_find(struct row *row, uint32_t generation, uint16_t segment)
-{
-    if (row->generation != generation) {
-        row_clear(row);
-        row->generation = generation;
-    }
-    if (segment >= row->count) {
-        uint32_t count = (uint32_t)segment + 1;
-        row->place = hk_xrealloc(row->place, count, sizeof *row->place);
-        memset(row->place + row->count, 0, (count - row->count) * sizeof *row->place);
-        row->count = count;
-    }
-    return &row->place[segment];
-}
-
-struct edition *edition_get(struct shelf *shelf, uint32_t campaign, uint16_t segment, uint64_t now_ms,
-                            const char **fault)
+struct edition *edition_get(struct shelf *shelf, uint32_t campaign, uint64_t now_ms, const char **fault)
 {
     HK_BUG_ON(campaign >= REGION_CAMPAIGNS_MAX);
     const struct region_campaign *slot = &shelf->region->campaign[campaign];
     uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_acquire);
-    struct place *place = place_find(&shelf->row[campaign], generation, segment);
-    if (place->edition == NULL && (place->tried_ms == 0 || now_ms - place->tried_ms >= EDITION_AGAIN_MS)) {
-        place->tried_ms = now_ms;
-        place_load(shelf, slot->id, segment, place);
+    struct row *row = &shelf->row[campaign];
+    if (row->generation != generation) {
+        row_clear(row);
+        row->generation = generation;
     }
-    if (place->edition == NULL) {
-        *fault = place->fault.text;
+    if (row->edition == NULL && (row->tried_ms == 0 || now_ms - row->tried_ms >= EDITION_AGAIN_MS)) {
+        row->tried_ms = now_ms;
+        row_load(shelf, slot, row);
+    }
+    if (row->edition == NULL) {
+        *fault = row->fault.text;
         return NULL;
     }
-    place->edition->refs++;
-    return place->edition;
+    row->edition->refs++;
+    return row->edition;
 }

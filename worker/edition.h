@@ -1,6 +1,6 @@
-/* edition.h - what a worker keeps of each campaign: its segments, mapped, and its message, compiled for them.
+/* edition.h - what a worker keeps of each campaign: its segments, mapped as one, and its message, compiled for them.
  *
- * Keyed by the region's campaign slot and its generation, and by segment. Loaded from state_dir/campaigns/ID/ when
+ * Keyed by the region's campaign slot and its generation. Loaded from state_dir/campaigns/ID/ when
  * the first descriptor asks. Letters hold references: when a slot is used for another campaign, what is still
  * under way keeps the old edition alive. A campaign that cannot be loaded is said once in the log, tried again not
  * sooner than EDITION_AGAIN_MS, and its words go back with every descriptor.
@@ -27,8 +27,7 @@ struct shelf *shelf_new(const struct config *config, const struct region *region
 void shelf_free(struct shelf *shelf);
 
 /* A reference to the edition, or NULL with *fault (good until the next call). */
-struct edition *edition_get(struct shelf *shelf, uint32_t campaign, uint16_t segment, uint64_t now_ms,
-                            const char **fault);
+struct edition *edition_get(struct shelf *shelf, uint32_t campaign, uint64_t now_ms, const char **fault);
 void edition_unref(struct edition *edition);
 
 #endif

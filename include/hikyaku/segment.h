@@ -11,7 +11,9 @@
 #define HIKYAKU_SEGMENT_H
 
 #include "hikyaku/base.h"
+#include "hikyaku/config.h"
 
+#define SEGMENTS_MAX        1024u /* of one campaign */
 #define SPAN_MAX            4096u
 #define SEGMENT_COLUMNS_MAX 256u
 #define IMPORT_FIELD_MAX    65536u     /* bytes of one field; a longer one rejects its row */
@@ -115,6 +117,9 @@ int segment_open(const char *path, bool verify, struct segment **out, struct hk_
  * its own. */
 int segment_open_all(const char *const *path, uint32_t count, bool verify, struct segment **out,
                      struct hk_why *why) HK_MUST_USE;
+/* All segments of a campaign, from state_dir/campaigns/ID/segment-N.seg, as one. */
+int segment_open_campaign(const struct config *config, const char *campaign, uint32_t segments, bool verify,
+                          struct segment **out, struct hk_why *why) HK_MUST_USE;
 void segment_close(struct segment *segment);
 
 uint32_t segment_count(const struct segment *segment);

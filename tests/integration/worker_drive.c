@@ -163,6 +163,7 @@ static void drive_region(struct drive *d)
         drive_die(why.text);
     d->region.header->master_pid = (int32_t)getpid();
     (void)snprintf(d->region.campaign[0].id, sizeof d->region.campaign[0].id, "%s", DRIVE_CAMPAIGN);
+    d->region.campaign[0].segments = 1;
     atomic_store_explicit(&d->region.campaign[0].generation, 1, memory_order_release);
     drive_destination(d);
 }
