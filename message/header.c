@@ -343,8 +343,9 @@ static const char *field_instead(const struct compile *c, const struct entity *e
     const char *instead = NULL;
 
     if ((rule->flags & RULE_DROP) != 0)
-        instead = slice_is(field->name, "Bcc") ? "every recipient gets a copy of his own"
-                                               : "each copy gets its own";
+        instead = slice_is(field->name, "Bcc")              ? "every recipient gets a copy of his own"
+                  : slice_is(field->name, "DKIM-Signature") ? "it does not hold for a copy"
+                                                            : "each copy gets its own";
     else if (slice_is(field->name, "List-ID") && c->message->config->sender.list_id != NULL)
         instead = "sender.list_id stands in its place";
     else if (slice_is(field->name, "List-Unsubscribe") && !unsubscribe_is_own(c, entity))

@@ -253,6 +253,18 @@ class Messages(harness.Case):
         for wrong in ("", ",", "me", "me@a.test,Me <me@a.test>"):
             self.assertIn("--test", self.hikyaku(*self.words("gmail", "c", "--test", wrong), expect=2).err)
 
+    def test_words_about_keys_are_said_once_and_not_by_each_worker(self):
+        self.prepare()
+        self.configure(dkim=False)
+        self.assertEqual(self.send(rows=["u@a.test"]).err.count("no dkim section"), 1)
+        os.chmod(self.path("verp.key"), 0o644)
+        node = self.start("serve", "--config", self.path("hikyaku.conf"))
+        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the node")
+        self.interrupt(node)
+        self.assertEqual(self.finish(node, expect=0).err.count("verp.key can be read by others"), 1)
+        os.unlink(self.path("verp.key"))
+        self.assertIn("verp.key", self.hikyaku("serve", "--config", self.path("hikyaku.conf"), expect=2).err)
+
     def test_a_test_beside_a_node_and_after_one_that_was_killed(self):
         self.prepare("--latency-dot", "2000")
         node = self.start("serve", "--config", self.path("hikyaku.conf"))
