@@ -487,7 +487,7 @@ void span_read_again(struct campaign *campaign, uint32_t number)
     struct span *span = &campaign->span[number];
 
     span->again = true;
-    campaign->next_due_s = 0;
+    campaign->next_due_s = 1; /* before any due time, so that none noted later hides it */
     if (span->passed)
         campaign->passed--;
     span->passed = false;
