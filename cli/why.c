@@ -180,13 +180,14 @@ static void print_found(const json_t *found)
     const char *next = json_string_value(json_object_get(found, "next_attempt"));
     const char *site = json_string_value(json_object_get(found, "site"));
     json_int_t code = json_integer_value(json_object_get(found, "code"));
+    json_int_t attempts = json_integer_value(json_object_get(found, "attempts"));
     size_t i;
 
     printf("campaign %s (%s): %s is %s", json_string_value(json_object_get(found, "campaign")),
            json_string_value(json_object_get(found, "campaign_state")),
            json_string_value(json_object_get(found, "recipient")),
            json_string_value(json_object_get(found, "state")));
-    printf(" after %lld attempts", (long long)json_integer_value(json_object_get(found, "attempts")));
+    printf(" after %lld attempt%s", (long long)attempts, attempts == 1 ? "" : "s");
     if (code != 0)
         printf(", last reply %lld", (long long)code);
     if (class_name != NULL)

@@ -44,7 +44,8 @@ static json_t *status_reply(struct node *node)
     uint64_t wait_ms = 0;
 
     for (uint32_t i = 0; i < node->workers; i++)
-        json_array_append_new(workers, json_integer(node->worker[i].pid));
+        if (node->worker[i].pid > 0)
+            json_array_append_new(workers, json_integer(node->worker[i].pid));
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
             json_array_append_new(campaigns, campaign_json(node->campaign[i]));

@@ -143,6 +143,39 @@ class Commands(harness.Case):
                     if returned * 1e6 + (LATENCY_MS + GRACE_MS) * 1000 < s.time_us < ended * 1e6]
             self.assertEqual(late, [])
 
+    def test_pauses_at_random_moments_and_killed_workers_lose_nobody(self):
+        self.receivers_for("a", "b", options=("--latency-dot", "10", "--defer", "0.05", "--drop", "0.01"), connections=8,
+                           schedule="1s", give_up="2min")
+        dice = random.Random(os.environ.get("HIKYAKU_SEED", "1"))
+        people = [f"u{n}@{d}.test" for n in range(3000) for d in "ab"]
+        process = self.start_send(rows=people)
+        self.wait_for_events(100, process)
+        for step in range(20):
+            self.command("pause", expect=None)
+            time.sleep(dice.choice((0, 0, 0.2)))
+            if step % 4 == 3:
+                self.kill_a_worker(dice)
+            self.command("resume")
+            time.sleep(dice.uniform(0, 0.15))
+            if step % 4 == 1:
+                self.kill_a_worker(dice)
+        self.finish(process, expect=0)
+        self.stop_receivers()
+        taken, state = self.all_taken(), collections.defaultdict(set)
+        for line in self.recipients():
+            state[line["state"]].add(line["recipient"])
+        print({name: len(members) for name, members in state.items()})
+        self.assertEqual([a for a, times in taken.items() if times > 1], [])
+        self.assertEqual(state["sent"] | state["unknown"], set(people))
+        self.assertEqual(state["sent"] - set(taken), set())
+        self.assertLess(len(state["unknown"]), len(people) * 0.05)
+
+    def kill_a_worker(self, dice):
+        status = self.status()
+        validate("status", status)
+        if status["pids"]["workers"]:
+            os.kill(dice.choice(status["pids"]["workers"]), signal.SIGKILL)
+
     def quiet_counts(self, campaign="c"):
         counts = self.counts(campaign)
         return counts if counts["sending"] == 0 else None
@@ -392,7 +425,7 @@ class Commands(harness.Case):
         self.assertEqual(document["campaigns"][0]["site"], "a.mx.test")
         self.assertEqual(document["campaigns"][0]["events"][-1]["reply"]["code"], 550)
         text = self.hikyaku("why", "--config", conf, "--campaign", "two", "u3@a.test", expect=0).out
-        self.assertIn("u3@a.test is sent after 1 attempts", text)
+        self.assertIn("u3@a.test is sent after 1 attempt,", text)
         self.assertIn("in no campaign", self.hikyaku("why", "--config", conf, "nobody@a.test", expect=0).out)
         self.hikyaku("why", "--config", conf, "--campaign", "three", "u3@a.test", expect=2)
         self.assertIn("ADDRESS", self.hikyaku("why", "--config", conf, "a.test", expect=2).err)
