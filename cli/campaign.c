@@ -156,6 +156,8 @@ int campaign_import(const struct campaign_source *source, const char *segment_pa
                                      .encoding = source->encoding,
                                      .segment_path = segment_path,
                                      .rejected_path = rejected_path,
+                                     .earlier = source->earlier,
+                                     .earlier_count = source->earlier_count,
                                      .legacy_allowed = legacy_allowed,
                                      .context = (void *)(uintptr_t)source->config};
     struct import_child child;
@@ -235,10 +237,9 @@ static int place_message(const struct campaign_source *source, struct hk_why *wh
     return error < 0 ? error : hk_write_file(path, 0600, source->message, source->message_length, why);
 }
 
-/* Write the campaign into Redis: from here on it exists. */
-static int register_campaign(const struct campaign_source *source, struct store *store,
-                             const struct segment *segment, const struct import_result *result,
-                             struct manifest *out, struct hk_why *why)
+/* Tell Redis, last of all: from here on the campaign, or its extension, is there. `m` gets the totals of `segment`. */
+static int register_campaign(struct store *store, const struct segment *segment, struct manifest *m,
+                             struct hk_why *why)
 {
     uint32_t domains = segment_domain_count(segment), spans = segment_span_count(segment);
     uint32_t *domain_first = calloc((size_t)domains + 1, sizeof *domain_first);
@@ -253,24 +254,34 @@ static int register_campaign(const struct campaign_source *source, struct store 
         domain_first[i] = segment_domain(segment, i).first;
     for (uint32_t i = 0; i < spans; i++)
         span_first[i] = segment_span(segment, i).first;
-    *out = (struct manifest){.recipients = result->recipients,
-                             .rejected = result->rejected,
-                             .duplicates = result->duplicates,
-                             .segments = 1,
-                             .spans = spans,
-                             .domains = domains,
-                             .created_us = clock_wall_us()};
-    snprintf(out->campaign, sizeof out->campaign, "%s", source->id);
-    snprintf(out->state, sizeof out->state, "running");
-    snprintf(out->list_sha256, sizeof out->list_sha256, "%s", segment_sha256(segment));
-    memcpy(out->input_sha256, result->input_sha256, sizeof out->input_sha256);
-    memcpy(out->message_sha256, source->message_sha256, sizeof out->message_sha256);
-    memcpy(out->sender_sha256, source->sender_sha256, sizeof out->sender_sha256);
-    error = store_campaign_create(store, out, domain_first, span_first, why);
+    m->recipients = segment_count(segment);
+    m->domains = domains;
+    m->spans = spans;
+    snprintf(m->list_sha256, sizeof m->list_sha256, "%s", segment_sha256(segment));
+    if (m->segments == 1)
+        error = store_campaign_create(store, m, domain_first, span_first, why);
+    else
+        error = store_campaign_extend(store, m, domain_first, span_first, why);
 done:
     free(domain_first);
     free(span_first);
     return error;
+}
+
+static struct manifest first_manifest(const struct campaign_source *source,
+                                      const struct import_result *result)
+{
+    struct manifest m = {.rejected = result->rejected,
+                         .duplicates = result->duplicates,
+                         .segments = 1,
+                         .created_us = clock_wall_us()};
+
+    snprintf(m.campaign, sizeof m.campaign, "%s", source->id);
+    snprintf(m.state, sizeof m.state, "running");
+    memcpy(m.input_sha256, result->input_sha256, sizeof m.input_sha256);
+    memcpy(m.message_sha256, source->message_sha256, sizeof m.message_sha256);
+    memcpy(m.sender_sha256, source->sender_sha256, sizeof m.sender_sha256);
+    return m;
 }
 
 int campaign_create(const struct campaign_source *source, struct store *store, struct manifest *out,
@@ -297,8 +308,10 @@ int campaign_create(const struct campaign_source *source, struct store *store, s
     error = check_message(source, segment, why);
     if (error == 0)
         error = place_message(source, why);
-    if (error == 0)
-        error = register_campaign(source, store, segment, &result, out, why);
+    if (error == 0) {
+        *out = first_manifest(source, &result);
+        error = register_campaign(store, segment, out, why);
+    }
     segment_close(segment);
     return error;
 }
@@ -379,7 +392,7 @@ static int refuse_list(const struct campaign_source *source, const struct segmen
     return why_set(
         why, HK_ECHANGED,
         "%s: not the list that campaign '%s' was made of: %s new addresses, %s gone%s; a campaign's "
-        "list is fixed and --extend is not in this version: use another --campaign",
+        "list is fixed: --extend adds the new ones, or use another --campaign",
         source->list_path, source->id, format_count(difference.added, added),
         format_count(difference.gone, gone),
         difference.added + difference.gone == 0 ? " (their fields or their order differ)" : "");
@@ -388,7 +401,7 @@ static int refuse_list(const struct campaign_source *source, const struct segmen
 /* The list reads otherwise than the one in force: compile it beside that one, and say how they differ. What
  * compiles to the same segment (other blanks, other line ends) is the same list. */
 static int compare_list(const struct campaign_source *source, const struct manifest *manifest,
-                        const char *segment_path, struct hk_why *why)
+                        struct hk_why *why)
 {
     char incoming[PATH_BYTES];
     struct segment *before = NULL, *after = NULL;
@@ -400,27 +413,26 @@ static int compare_list(const struct campaign_source *source, const struct manif
     if (error < 0)
         return error;
     if (strcmp(result.segment_sha256, manifest->list_sha256) != 0) {
-        error = segment_open(segment_path, false, &before, why);
+        error = segment_open_campaign(source->config, source->id, manifest->segments, false, &before, why);
         if (error == 0)
             error = segment_open(incoming, false, &after, why);
         if (error == 0)
             error = refuse_list(source, before, after, why);
-        if (before != NULL)
-            segment_close(before);
-        if (after != NULL)
-            segment_close(after);
+        segment_close(before);
+        segment_close(after);
     }
     unlink(incoming);
     return error;
 }
 
-/* Is the segment of this campaign here, whole? */
-static bool segment_is_in_place(const char *path, const struct manifest *manifest)
+/* Are the segments of this campaign here, whole? */
+static bool segments_are_in_place(const struct campaign_source *source, const struct manifest *manifest)
 {
     struct segment *segment;
     struct hk_why ignored;
     bool same;
-    if (segment_open(path, true, &segment, &ignored) < 0)
+
+    if (segment_open_campaign(source->config, source->id, manifest->segments, true, &segment, &ignored) < 0)
         return false;
     same = strcmp(segment_sha256(segment), manifest->list_sha256) == 0;
     segment_close(segment);
@@ -428,11 +440,20 @@ static bool segment_is_in_place(const char *path, const struct manifest *manifes
 }
 
 static int restore_segment(const struct campaign_source *source, const struct manifest *manifest,
-                           const char *segment_path, struct hk_why *why)
+                           struct hk_why *why)
 {
-    char rejected_path[PATH_BYTES];
+    char segment_path[PATH_BYTES], rejected_path[PATH_BYTES];
     struct import_result result = {0};
-    int error = campaign_path(source, CAMPAIGN_REJECTED_FILE, rejected_path, why);
+    int error = campaign_path(source, CAMPAIGN_SEGMENT_FILE, segment_path, why);
+
+    if (manifest->segments > 1)
+        return why_set(
+            why, HK_ECHANGED,
+            "hikyaku: campaign '%s' has a list of %u segments, and they are not all in state_dir; put "
+            "state_dir/campaigns/%s back from where it was",
+            source->id, manifest->segments, source->id);
+    if (error == 0)
+        error = campaign_path(source, CAMPAIGN_REJECTED_FILE, rejected_path, why);
     if (error == 0)
         error = campaign_import(source, segment_path, rejected_path, &result, why);
     if (error < 0)
@@ -448,14 +469,10 @@ static int restore_segment(const struct campaign_source *source, const struct ma
     return 0;
 }
 
-int campaign_compare(const struct campaign_source *source, const struct manifest *manifest,
-                     struct hk_why *why)
+/* The message and the sender are what they were when the campaign was made. */
+static int check_pinned(const struct campaign_source *source, const struct manifest *manifest,
+                        struct hk_why *why)
 {
-    char segment_path[PATH_BYTES];
-    int error = campaign_path(source, CAMPAIGN_SEGMENT_FILE, segment_path, why);
-
-    if (error < 0)
-        return error;
     if (strcmp(source->message_sha256, manifest->message_sha256) != 0)
         return why_set(why, HK_ECHANGED,
                        "%s: not the message that campaign '%s' was made of; give the first one again, or use "
@@ -466,10 +483,104 @@ int campaign_compare(const struct campaign_source *source, const struct manifest
                        "%s: the sender section or the DKIM domains are not those that campaign '%s' was made "
                        "with; put them back, or use another --campaign",
                        source->config->file, source->id);
-    if (!segment_is_in_place(segment_path, manifest))
-        error = restore_segment(source, manifest, segment_path, why);
+    return 0;
+}
+
+int campaign_compare(const struct campaign_source *source, const struct manifest *manifest,
+                     struct hk_why *why)
+{
+    int error = check_pinned(source, manifest, why);
+
+    if (error < 0)
+        return error;
+    if (!segments_are_in_place(source, manifest))
+        error = restore_segment(source, manifest, why);
     else if (strcmp(source->input_sha256, manifest->input_sha256) != 0)
-        error = compare_list(source, manifest, segment_path, why);
+        error = compare_list(source, manifest, why);
     /* Written anew each time: it is small, and a damaged copy would be refused later by every node. */
     return error < 0 ? error : place_message(source, why);
+}
+
+/* ---- --extend ---- */
+
+static void say_extended(const struct campaign_source *source, const struct import_result *result)
+{
+    char added[FORMAT_SIZE], already[FORMAT_SIZE], gone[FORMAT_SIZE];
+
+    fprintf(stderr,
+            "%s: %s new recipients, %s in the campaign already, %s of the campaign no longer in the list%s\n",
+            source->list_path, format_count(result->recipients, added),
+            format_count(result->already, already), format_count(result->gone, gone),
+            result->gone > 0 ? " (they stay)" : "");
+}
+
+/* Compile whom the list has more into segment number manifest->segments. */
+static int import_more(struct campaign_source *source, const struct manifest *manifest,
+                       struct import_result *result, struct hk_why *why)
+{
+    char segment_path[PATH_BYTES], rejected_path[PATH_BYTES], name[64];
+    const char *path[SEGMENTS_MAX];
+    char *earlier = hk_xcalloc(manifest->segments, PATH_BYTES);
+    int error = 0;
+
+    for (uint32_t i = 0; i < manifest->segments && error == 0; i++) {
+        path[i] = earlier + (size_t)i * PATH_BYTES;
+        snprintf(name, sizeof name, CAMPAIGN_SEGMENT_PATTERN, i);
+        error = campaign_path(source, name, earlier + (size_t)i * PATH_BYTES, why);
+    }
+    snprintf(name, sizeof name, CAMPAIGN_SEGMENT_PATTERN, manifest->segments);
+    if (error == 0)
+        error = campaign_path(source, name, segment_path, why);
+    snprintf(name, sizeof name, "rejected-%u.csv", manifest->segments);
+    if (error == 0)
+        error = campaign_path(source, name, rejected_path, why);
+    source->earlier = path;
+    source->earlier_count = manifest->segments;
+    if (error == 0)
+        error = campaign_import(source, segment_path, rejected_path, result, why);
+    source->earlier = NULL;
+    source->earlier_count = 0;
+    if (error == 0 && result->rejected > 0)
+        fprintf(stderr, "%s: some rows were rejected; which and why: %s\n", source->list_path, rejected_path);
+    free(earlier);
+    return error;
+}
+
+int campaign_extend(struct campaign_source *source, struct store *store, struct manifest *manifest,
+                    struct hk_why *why)
+{
+    struct manifest more = *manifest;
+    struct import_result result = {0};
+    struct segment *segment = NULL;
+    int error = check_pinned(source, manifest, why);
+
+    if (error == 0 && strcmp(manifest->state, "cancelled") == 0)
+        error = why_set(why, HK_EINVAL, "hikyaku: campaign '%s' was cancelled: use another --campaign",
+                        source->id);
+    else if (error == 0 && manifest->segments == SEGMENTS_MAX)
+        error = why_set(why, HK_EFULL, "hikyaku: campaign '%s' was extended %u times, which is the most",
+                        source->id, SEGMENTS_MAX - 1);
+    else if (error == 0 && !segments_are_in_place(source, manifest))
+        error = restore_segment(source, manifest, why);
+    if (error == 0)
+        error = place_message(source, why);
+    if (error == 0)
+        error = import_more(source, manifest, &result, why);
+    if (error < 0)
+        return error;
+    say_extended(source, &result);
+    if (result.recipients == 0)
+        return 0;
+    more.segments++;
+    more.rejected += result.rejected;
+    more.duplicates += result.duplicates;
+    more.first_pass_us = more.settled_us = 0;
+    memcpy(more.input_sha256, result.input_sha256, sizeof more.input_sha256);
+    error = segment_open_campaign(source->config, source->id, more.segments, false, &segment, why);
+    if (error == 0)
+        error = register_campaign(store, segment, &more, why);
+    segment_close(segment);
+    if (error == 0)
+        *manifest = more;
+    return error;
 }

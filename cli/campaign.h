@@ -14,8 +14,10 @@
 struct campaign_source {
     const struct config *config;
     const char *id, *list_path, *message_path;
-    const char *encoding; /* of the list; NULL: UTF-8. Set by the caller behind campaign_source_open */
-    char *message;        /* the template as read */
+    const char *encoding;       /* of the list; NULL: UTF-8. Set by the caller behind campaign_source_open */
+    const char *const *earlier; /* segments whose recipients the import leaves out */
+    uint32_t earlier_count;
+    char *message; /* the template as read */
     size_t message_length;
     struct signer *signer;
     int lock_fd;
@@ -44,6 +46,11 @@ int campaign_create(const struct campaign_source *source, struct store *store, s
  * files of this campaign that are missing on this machine. */
 int campaign_compare(const struct campaign_source *source, const struct manifest *manifest,
                      struct hk_why *why) HK_MUST_USE;
+
+/* There is one, and its list is to grow (--extend): whom the list has and the campaign has not stands in one segment more.
+ * Says the difference in numbers. *manifest becomes the new one; a list with nobody new leaves it as it is. */
+int campaign_extend(struct campaign_source *source, struct store *store, struct manifest *manifest,
+                    struct hk_why *why) HK_MUST_USE;
 
 /* The hash that fixes who sends: the sender section and the domains that sign. */
 void campaign_sender_sha256(const struct config *config, char out[HK_SHA256_HEX]);

@@ -17,14 +17,15 @@ static const struct command command_table[] = {
             "Reads the list, checks the message against its columns, and sends each recipient one copy.\n"
             "The same command again goes on where a campaign stopped, after Ctrl-C as after a crash; when\n"
             "everyone is settled it says so and does nothing. A campaign's list and message are fixed: a\n"
-            "changed one is refused. Where a node runs on this state_dir the campaign is given to it;\n"
+            "changed one is refused; with --extend whom a changed list has more is added, and nobody is\n"
+            "taken out. Where a node runs on this state_dir the campaign is given to it;\n"
             "else this command is the node. A paused campaign goes on.\n"
             "--dry-run writes the first 10 copies to state_dir/campaigns/ID/preview/ and needs no network.\n"
             "--test sends the first row's copy now, from a place of its own: the campaign hears nothing of "
             "it.\n",
         .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN) | OPTION_BIT(LIST) | OPTION_BIT(MESSAGE),
         .optional = OPTION_BIT(ENCODING) | OPTION_BIT(JSON) | OPTION_BIT(DRY_RUN) | OPTION_BIT(TEST) |
-                    OPTION_BIT(FIRST),
+                    OPTION_BIT(FIRST) | OPTION_BIT(EXTEND),
         .run = cmd_send,
     },
     {

@@ -32,6 +32,8 @@
     X(ENCODING, "encoding", "NAME", encoding,                                                                \
       "what the list is encoded in, such as Shift_JIS (default: UTF-8)")                                     \
     X(REJECTED, "rejected", "F", rejected, "write the rows that could not be used there, and why")           \
+    X(EXTEND, "extend", NULL, extend,                                                                        \
+      "add whom the list has and the campaign has not; who is in it stays in it")                            \
     X(FIRST, "first", "N", first, "send to the first N rows of the list, and stop as paused")                \
     X(AS, "as", "sent|bounced|pending", as, "what they are from now on (pending: sent to again)")            \
     X(ALL, "all", NULL, all, "everyone who is unknown")                                                      \

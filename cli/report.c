@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "report.h"
+#include "roll.h"
 
 #include <jansson.h>
 
@@ -57,21 +58,12 @@ static int print_recipient(void *context, uint32_t segment, uint32_t index, uint
 
 static int print_recipients(const struct reach *reach, const struct manifest *manifest, struct hk_why *why)
 {
-    char path[PATH_BYTES];
     struct listing listing = {.why = why};
-    int error;
+    int error = roll_open(reach->config, manifest, &listing.segment, why);
 
-    if (config_path(reach->config, path, sizeof path, "campaigns/%s/%s", manifest->campaign,
-                    CAMPAIGN_SEGMENT_FILE) < 0)
-        return why_set(why, HK_ETOOBIG, "%s: state_dir: the path is too long", reach->config->file);
-    error = segment_open(path, false, &listing.segment, why);
     if (error < 0)
         return error;
-    if (strcmp(segment_sha256(listing.segment), manifest->list_sha256) != 0)
-        error = why_set(why, HK_ECHANGED, "%s: not the list that campaign '%s' was made of", path,
-                        manifest->campaign);
-    else
-        error = store_ledger_walk(reach->store, manifest, print_recipient, &listing, why);
+    error = store_ledger_walk(reach->store, manifest, print_recipient, &listing, why);
     segment_close(listing.segment);
     return error;
 }

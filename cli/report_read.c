@@ -9,14 +9,8 @@
 #define NO_SITE 0u /* report_site[0] while reading: what has no site yet */
 
 struct domain_site {
-    uint32_t segment, domain;
+    uint32_t domain;
     char *name;
-};
-
-struct segment_sites {
-    uint32_t *first;   /* index of each domain's first recipient */
-    uint32_t *site_of; /* index into report->site of each domain */
-    uint32_t domains;
 };
 
 struct reading {
@@ -24,8 +18,10 @@ struct reading {
     struct domain_site *found; /* what store_sites told */
     size_t found_count, found_room;
     bool out_of_memory;
-    struct segment_sites *segment;  /* report->manifest.segments of them */
-    uint32_t at_segment, at_domain; /* where the walk is */
+    uint32_t *first;   /* index of each domain's first recipient */
+    uint32_t *site_of; /* index into report->site of each domain */
+    uint32_t domains;
+    uint32_t at_domain; /* where the walk is */
     struct hk_why *why;
 };
 
@@ -37,6 +33,8 @@ uint64_t report_open_count(const uint64_t counts[LEDGER_STATES_COUNT])
 static void on_site(void *context, uint32_t segment, uint32_t domain, const char *site)
 {
     struct reading *reading = context;
+
+    (void)segment; /* the ledger counts all segments of a list as one */
     if (reading->found_count == reading->found_room) {
         size_t room = reading->found_room ? reading->found_room * 2 : 1024;
         struct domain_site *grown = realloc(reading->found, room * sizeof *grown);
@@ -52,8 +50,7 @@ static void on_site(void *context, uint32_t segment, uint32_t domain, const char
         reading->out_of_memory = true;
         return;
     }
-    reading->found[reading->found_count++] =
-        (struct domain_site){.segment = segment, .domain = domain, .name = name};
+    reading->found[reading->found_count++] = (struct domain_site){.domain = domain, .name = name};
 }
 
 static int by_name(const void *a, const void *b)
@@ -61,7 +58,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct domain_site *)a)->name, ((const struct domain_site *)b)->name);
 }
 
-/* One report_site for each distinct name, in the order of names: enter_segment walks both together. */
+/* One report_site for each distinct name, in the order of names: read_domains walks both together. */
 static int make_sites(struct reading *reading)
 {
     struct report *report = reading->report;
@@ -83,54 +80,35 @@ static int make_sites(struct reading *reading)
     return 0;
 }
 
-/* The domains of one segment and the sites they were resolved to. */
-static int read_segment(struct reading *reading, struct store *store, uint32_t segment)
+/* The domains and the sites they were resolved to. Before the walk, for no other question may go to Redis while one is
+ * under way. */
+static int read_domains(struct reading *reading, struct store *store)
 {
-    struct segment_sites *sites = &reading->segment[segment];
     uint32_t site = NO_SITE;
-    int error = store_domain_first(store, &reading->report->manifest, segment, &sites->first, &sites->domains,
+    int error = store_domain_first(store, &reading->report->manifest, 0, &reading->first, &reading->domains,
                                    reading->why);
     if (error < 0)
         return error;
-    sites->site_of = calloc((size_t)sites->domains + 1, sizeof *sites->site_of);
-    if (sites->site_of == NULL)
-        return why_set(reading->why, HK_ENOMEM, "hikyaku: not enough memory for %u domains", sites->domains);
+    reading->site_of = calloc((size_t)reading->domains + 1, sizeof *reading->site_of);
+    if (reading->site_of == NULL)
+        return why_set(reading->why, HK_ENOMEM, "hikyaku: not enough memory for %u domains",
+                       reading->domains);
     for (size_t i = 0; i < reading->found_count; i++) {
         const struct domain_site *found = &reading->found[i];
         while (strcmp(reading->report->site[site].name, found->name) != 0)
             site++;
-        if (found->segment == segment && found->domain < sites->domains)
-            sites->site_of[found->domain] = site;
+        if (found->domain < reading->domains)
+            reading->site_of[found->domain] = site;
     }
     return 0;
 }
 
-/* Before the walk, for no other question may go to Redis while one is under way. */
-static int read_segments(struct reading *reading, struct store *store)
-{
-    uint32_t count = reading->report->manifest.segments;
-    int error = 0;
-
-    reading->segment = calloc((size_t)count + 1, sizeof *reading->segment);
-    if (reading->segment == NULL)
-        return why_set(reading->why, HK_ENOMEM, "hikyaku: not enough memory for %u segments", count);
-    for (uint32_t i = 0; i < count && error == 0; i++)
-        error = read_segment(reading, store, i);
-    return error;
-}
-
 /* The site of a recipient; the walk comes in index order, so the domain is this one or a later one. */
-static struct report_site *site_of(struct reading *reading, uint32_t segment, uint32_t index)
+static struct report_site *site_of(struct reading *reading, uint32_t index)
 {
-    const struct segment_sites *sites = &reading->segment[segment];
-
-    if (segment != reading->at_segment) {
-        reading->at_segment = segment;
-        reading->at_domain = 0;
-    }
-    while (reading->at_domain + 1 < sites->domains && sites->first[reading->at_domain + 1] <= index)
+    while (reading->at_domain + 1 < reading->domains && reading->first[reading->at_domain + 1] <= index)
         reading->at_domain++;
-    return &reading->report->site[sites->domains ? sites->site_of[reading->at_domain] : NO_SITE];
+    return &reading->report->site[reading->domains ? reading->site_of[reading->at_domain] : NO_SITE];
 }
 
 static int on_recipient(void *context, uint32_t segment, uint32_t index, uint32_t packed)
@@ -140,10 +118,11 @@ static int on_recipient(void *context, uint32_t segment, uint32_t index, uint32_
     struct ledger_word word = ledger_unpack(packed);
     struct report_site *site;
 
-    if (word.state >= LEDGER_STATES_COUNT || segment >= report->manifest.segments)
+    (void)segment;
+    if (word.state >= LEDGER_STATES_COUNT)
         return why_set(reading->why, HK_EPROTO, "hikyaku: the ledger holds a state %u that is none",
                        word.state);
-    site = site_of(reading, segment, index);
+    site = site_of(reading, index);
     report->counts[word.state]++;
     site->counts[word.state]++;
     site->recipients++;
@@ -175,11 +154,8 @@ static void reading_free(struct reading *reading)
     for (size_t i = 0; i < reading->found_count; i++)
         free(reading->found[i].name);
     free(reading->found);
-    for (uint32_t i = 0; reading->segment != NULL && i < reading->report->manifest.segments; i++) {
-        free(reading->segment[i].first);
-        free(reading->segment[i].site_of);
-    }
-    free(reading->segment);
+    free(reading->first);
+    free(reading->site_of);
 }
 
 int report_read(struct store *store, const struct manifest *manifest, struct report *out, struct hk_why *why)
@@ -195,7 +171,7 @@ int report_read(struct store *store, const struct manifest *manifest, struct rep
     if (error == 0 && (reading.out_of_memory || make_sites(&reading) < 0))
         error = why_set(why, HK_ENOMEM, "hikyaku: not enough memory for the sites of this campaign");
     if (error == 0)
-        error = read_segments(&reading, store);
+        error = read_domains(&reading, store);
     if (error == 0)
         error = store_ledger_walk(store, manifest, on_recipient, &reading, why);
     if (error == 0)

@@ -3,55 +3,50 @@
 
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 int roll_open(const struct config *config, const struct manifest *manifest, struct segment **out,
               struct hk_why *why)
 {
-    char path[4096];
-    int error;
+    struct hk_why missing;
+    int error = segment_open_campaign(config, manifest->campaign, manifest->segments, false, out, &missing);
 
-    if (config_path(config, path, sizeof path, "campaigns/%s/%s", manifest->campaign, CAMPAIGN_SEGMENT_FILE) <
-        0)
-        return why_set(why, HK_ETOOBIG, "%s: state_dir: the path is too long", config->file);
-    if (access(path, R_OK) != 0)
-        return why_set(why, HK_ENOENT, "%s: the list of campaign '%s' is not on this machine", path,
+    if (error == HK_ENOENT)
+        return why_set(why, error, "%s: the list of campaign '%s' is not on this machine", missing.text,
                        manifest->campaign);
-    error = segment_open(path, false, out, why);
     if (error < 0)
-        return error;
+        return why_set(why, error, "%s", missing.text);
     if (strcmp(segment_sha256(*out), manifest->list_sha256) == 0)
         return 0;
     segment_close(*out);
-    return why_set(why, HK_ECHANGED, "%s: not the list that campaign '%s' was made of", path,
-                   manifest->campaign);
+    return why_set(why, HK_ECHANGED, "%s/campaigns/%s: not the list that the campaign was made of",
+                   config->state_dir, manifest->campaign);
 }
 
-static bool domain_find(const struct segment *segment, const char *name, struct segment_domain *out)
+static bool find_in(const struct segment *segment, const struct segment_domain *domain,
+                    const struct address *address, uint32_t *index)
 {
-    uint32_t count = segment_domain_count(segment);
-
-    for (uint32_t i = 0; i < count; i++) {
-        *out = segment_domain(segment, i);
-        if (strcmp(out->name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-bool roll_find(const struct segment *segment, const struct address *address, uint32_t *index)
-{
-    struct segment_domain domain;
     struct segment_record record;
 
-    if (!domain_find(segment, address->text + address->local_length + 1, &domain))
-        return false;
-    for (uint32_t i = domain.first; i < domain.first + domain.count; i++) {
+    for (uint32_t i = domain->first; i < domain->first + domain->count; i++) {
         if (segment_record(segment, i, &record) != 0 || record.wire_local_length != address->local_length ||
             strncasecmp(record.wire, address->text, address->local_length) != 0)
             continue;
         *index = i;
         return true;
+    }
+    return false;
+}
+
+/* A domain stands once in each segment that has somebody of it. */
+bool roll_find(const struct segment *segment, const struct address *address, uint32_t *index)
+{
+    uint32_t count = segment_domain_count(segment);
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct segment_domain domain = segment_domain(segment, i);
+        if (strcmp(domain.name, address->text + address->local_length + 1) == 0 &&
+            find_in(segment, &domain, address, index))
+            return true;
     }
     return false;
 }

@@ -68,6 +68,8 @@ static int prepare(struct sending *s)
         error = store_campaign_get(s->reach.store, s->options->campaign, &s->manifest, &s->why);
         if (error == HK_ENOENT)
             error = campaign_create(&source, s->reach.store, &s->manifest, &s->why);
+        else if (error == 0 && s->options->extend != NULL)
+            error = campaign_extend(&source, s->reach.store, &s->manifest, &s->why);
         else if (error == 0)
             error = campaign_compare(&source, &s->manifest, &s->why);
     }
@@ -258,6 +260,8 @@ static bool options_agree(const struct cli_options *options)
         wrong = "--dry-run and --test: write one of them";
     else if ((options->dry_run != NULL || options->test != NULL) && options->json != NULL)
         wrong = "--json is the report of a campaign, and --dry-run and --test make none; leave it out";
+    else if ((options->dry_run != NULL || options->test != NULL) && options->extend != NULL)
+        wrong = "--extend is about a campaign, and --dry-run and --test make none; leave it out";
     else if ((options->dry_run != NULL || options->test != NULL) && options->first != NULL)
         wrong = "--first is about a campaign, and --dry-run and --test make none; leave it out";
     if (wrong != NULL)

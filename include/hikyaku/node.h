@@ -13,9 +13,10 @@ enum hk_exit { EXIT_SETTLED = 0, EXIT_STOPPED = 1, EXIT_USAGE = 2, EXIT_NEEDED =
 
 /* The files of a campaign, all below state_dir/campaigns/ID/, put in place by `send` before the node is told.
  */
-#define CAMPAIGN_SEGMENT_FILE  "segment-0.seg"
-#define CAMPAIGN_MESSAGE_FILE  "message.eml"
-#define CAMPAIGN_REJECTED_FILE "rejected.csv"
+#define CAMPAIGN_SEGMENT_FILE    "segment-0.seg"
+#define CAMPAIGN_SEGMENT_PATTERN "segment-%u.seg" /* of the extensions, from 1 on */
+#define CAMPAIGN_MESSAGE_FILE    "message.eml"
+#define CAMPAIGN_REJECTED_FILE   "rejected.csv"
 
 struct node_progress {
     const char *campaign;
