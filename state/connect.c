@@ -184,7 +184,7 @@ static const struct {
     {"without any password configured", false, "; leave redis.password_file out, or set one there"},
     {"NOPERM", false,
      "; its user needs: ACL SETUSER NAME on resetkeys ~* resetchannels &* +@all -@admin -@dangerous +info "
-     "+config|get"},
+     "+config|get +acl|getuser"},
     {"MOVED", false, "; it is part of a Redis Cluster: use a server with cluster mode off"},
     {"READONLY", false, "; it is a replica: name the primary as redis.host"},
     {"MISCONF", false, "; it cannot write to its disk: see its log"},

@@ -95,6 +95,31 @@ static int why_evicts(const struct check *check, const char *policy, struct hk_w
                    redis_target_name(check->target), policy);
 }
 
+/* Redis 7.0 reads its append-only file as the user `default`: where that one is off, what stands there as a transaction
+ * (every change of the ledger) is not taken back at a restart. Unknown where ACL may not be asked. */
+static int check_default_user(const struct check *check, struct hk_why *why)
+{
+    redisReply *reply = redisCommand(check->redis, "ACL GETUSER default");
+    bool is_off = false;
+
+    if (!reply)
+        return why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(check->target),
+                       check->redis->errstr);
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements >= 2)
+        for (size_t i = 0; i < reply->element[1]->elements; i++) {
+            const redisReply *flag = reply->element[1]->element[i];
+            is_off = is_off || (flag->str && strcmp(flag->str, "off") == 0);
+        }
+    freeReplyObject(reply);
+    if (!is_off)
+        return 0;
+    return why_set(why, HK_EDOWN,
+                   "%s has its user default off, and then it does not read back what it wrote when it starts "
+                   "again; give "
+                   "that user a password instead: ACL SETUSER default on >PASSWORD ~* &* +@all",
+                   redis_target_name(check->target));
+}
+
 /* What may be lost when that server or its machine fails. */
 static void tell_persistence(const struct check *check, const char *appendonly, const char *fsync,
                              const char *save)
@@ -160,6 +185,8 @@ static int check_run(const struct check *check, struct hk_why *why)
         error = check_info(check, info->str, why);
         if (!error)
             error = check_config(check, info->str, why);
+        if (!error)
+            error = check_default_user(check, why);
     } else {
         (void)hk_clean_text(clean, sizeof clean, info->str ? info->str : "", info->len);
         error = why_set(why, HK_EDOWN, "%s refuses INFO: %s%s", redis_target_name(check->target), clean,

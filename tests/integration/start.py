@@ -1,0 +1,116 @@
+"""What a node needs of its machine is seen before the first message: one line, with what to do. And how it ends when it is
+told twice."""
+import os
+import resource
+import shutil
+import subprocess
+import time
+
+import harness
+from harness import BUILD, wait_for
+
+NOBODY = 65534
+
+
+class Start(harness.Case):
+    def setUp(self):
+        super().setUp()
+        self.a = self.receiver("a", "--latency-dot", "200")
+        self.dns({"a.test": self.a})
+
+    def as_nobody(self, *words):
+        """Run hikyaku as a user who may do nothing here; a copy, for the build may lie where he cannot go."""
+        program = self.path("hikyaku")
+        shutil.copy(os.path.join(BUILD, "hikyaku"), program)
+        os.chmod(self.dir, 0o755)
+        return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", program, *words],
+                              capture_output=True, text=True, timeout=60, check=False)
+
+    def said_once(self, done, status, *words):
+        err = done.stderr if hasattr(done, "stderr") else done.err
+        lines = [line for line in err.splitlines() if all(word in line for word in words)]
+        self.assertEqual(len(lines), 1, err)
+        self.assertEqual(done.returncode if hasattr(done, "returncode") else done.status, status, err)
+
+    def test_too_few_open_files_means_fewer_connections_and_a_word(self):
+        self.configure()
+        self.list([f"u{n}@a.test" for n in range(50)])
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        words = ["prlimit", "--nofile=300:300", os.path.join(BUILD, "hikyaku"), *self.send_words()]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        self.said_once(done, 0, "limit of open files is 300", "236 connections", "LimitNOFILE=2064")
+        self.stop_receivers()
+        self.assertEqual(len(self.a.taken()), 50)
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), limit)
+
+    def test_a_source_that_is_not_on_this_machine_is_refused(self):
+        self.configure(more='source "s1" { address = "192.0.2.77" }')
+        done = self.send(rows=["u@a.test"], expect=3)
+        self.said_once(done, 3, 'source "s1"', "192.0.2.77", "public_address")
+        self.stop_receivers()
+        self.assertEqual(self.a.taken(), {})
+
+    def test_a_state_dir_that_may_not_be_written_is_refused(self):
+        self.configure()
+        os.chmod(self.path("verp.key"), 0o644)
+        self.list(["u@a.test"])
+        self.said_once(self.as_nobody(*self.send_words()), 3, "cannot make state_dir", "write another state_dir")
+        os.mkdir(self.path("state"), 0o755)
+        self.said_once(self.as_nobody(*self.send_words()), 3, "state_dir cannot be written", "chown")
+
+    def test_a_key_that_may_not_be_read_is_refused(self):
+        self.configure()
+        self.list(["u@a.test"])
+        os.mkdir(self.path("state"), 0o700)
+        os.chown(self.path("state"), NOBODY, NOBODY)
+        done = self.as_nobody(*self.send_words())
+        self.assertIn(done.returncode, (2, 3))
+        self.said_once(done, done.returncode, "verp.key", "Permission denied")
+
+    def test_a_full_disk_is_said(self):
+        self.configure()
+        os.mkdir(self.path("state"))
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", self.path("state")], capture_output=True,
+                          check=False).returncode != 0:
+            self.skipTest("tmpfs may not be mounted here")
+        self.addCleanup(subprocess.run, ["umount", self.path("state")], check=True)
+        done = self.send(rows=["u@a.test"], expect=3)
+        self.said_once(done, 3, "the disk is full", "make room")
+
+    def test_ctrl_c_finishes_what_is_under_way_and_twice_stops_at_once(self):
+        slow = self.receiver("slow", "--latency-dot", "15000")
+        self.nsd.stop()
+        self.dns({"slow.test": slow})
+        self.configure()
+        process = self.start_send(rows=[f"u{n}@slow.test" for n in range(20)])
+        wait_for(lambda: "asking" in self.finish_words(), 20, "the start")
+        time.sleep(2)  # a body is under way, and its reply takes 15 s
+        self.interrupt(process)
+        wait_for(lambda: "once more stops at once" in self.finish_words(), 5, "the word")
+        time.sleep(0.5)
+        self.assertIsNone(process.poll())
+        at = time.monotonic()
+        self.interrupt(process)
+        self.finish(process, expect=1, timeout=20)
+        self.assertLess(time.monotonic() - at, 6)
+        self.assertIn("stopping at once", self.finish_words())
+        for line in self.finish_words().splitlines():
+            self.assertNotIn("bug", line)
+
+    def test_lines_for_the_journal_begin_with_their_level(self):
+        self.configure()
+        self.list(["u@a.test"])
+        self.send_words(message=harness.MESSAGE)
+        with open(self.path("journal"), "w+b") as log:
+            about = os.fstat(log.fileno())
+            subprocess.run([os.path.join(BUILD, "hikyaku"), *self.send_words()], stderr=log, check=True, timeout=60,
+                           stdout=subprocess.DEVNULL, env={**os.environ, "JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"})
+            log.seek(0)
+            text = log.read().decode()
+        self.assertRegex(text, r"(?m)^<4>hikyaku: .*no dkim section")
+        self.assertRegex(text, r"(?m)^<6>resolver: asking")
+        self.assertNotIn("\x1b", text)
+
+
+if __name__ == "__main__":
+    harness.main()
