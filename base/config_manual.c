@@ -1,0 +1,148 @@
+/* config_manual.c - print docs/configuration.md from the directive table. A program of the build (scripts/docs), and no
+ * part of hikyaku. The words are those of the rows, so the manual cannot say anything else than the reader does.
+ */
+#include <string.h>
+
+#include "config_table.h"
+
+static const char *const type_words[] = {
+#define CONFIG_TYPE_WORDS(name, words) words,
+    CONFIG_TYPES(CONFIG_TYPE_WORDS)
+#undef CONFIG_TYPE_WORDS
+};
+
+/* What is said of each section, beside its rows. */
+static const struct {
+    const char *section, *words;
+} section_words[] = {
+    {"", "At the top of the file, outside of any section."},
+    {"redis", "Without this section a private redis-server runs in `state_dir`. With `mode = external` "
+              "either `host` or `socket` is "
+              "needed. A host name is looked up once, at start: where a fail-over lets it mean another "
+              "server, start hikyaku again. "
+              "The server has to be 6.2 or later, no replica and no part of a Redis Cluster, with "
+              "`maxmemory-policy noeviction`; "
+              "`appendonly yes` with `appendfsync always` is what the private one has, and less is told at "
+              "every start. Its user "
+              "needs `~* &* +@all -@admin -@dangerous +info +config|get +acl|getuser`. Leave the user "
+              "`default` on (give it a "
+              "password): Redis 7.0 does not read back its own append-only file while that user is off. "
+              "hikyaku speaks no TLS to "
+              "Redis: put stunnel between, and name its local port."},
+    {"source", "Once for each address to send from; the title is its name. Without any, the system chooses."},
+    {"pool", "A set of sources; the title is its name."},
+    {"dkim", "Once for each key; the title is the selector. Without any, messages are not signed."},
+    {"route", "A smarthost instead of MX look-ups; the title is a recipient domain, or `*` for all."},
+    {"route.auth", "Inside a route. A password is only said under TLS."},
+    {"provider", "Limits of a mailbox provider, laid over the built-in table (`hikyaku config check` prints "
+                 "it); the title is its name. "
+                 "The one named `default` is for everyone else."},
+    {"limit", "A limit across sources; the title is what it is for."},
+    {"smtp", "Every connection is a file descriptor. Where the limit of open files is too low for "
+             "`connections`, the node says so "
+             "at its start and runs with as many as fit; `LimitNOFILE` in a unit of systemd raises it."},
+};
+
+static void print_cell(const char *text)
+{
+    for (; *text != '\0'; text++)
+        fputs(*text == '|' ? "\\|" : (char[]){*text, '\0'}, stdout);
+}
+
+static void print_duration(uint64_t ms)
+{
+    static const struct {
+        uint64_t ms;
+        const char *unit;
+    } unit[] = {
+        {24 * 3600 * 1000ull, "d"}, {3600 * 1000ull, "h"}, {60 * 1000ull, "min"}, {1000, "s"}, {1, "ms"}};
+    size_t i = 0;
+
+    while (ms % unit[i].ms != 0)
+        i++;
+    printf("%llu%s", (unsigned long long)(ms / unit[i].ms), unit[i].unit);
+}
+
+static void print_bound(const struct config_row *row, uint64_t bound)
+{
+    if (row->type == CONF_TIME_MS || row->type == CONF_TIME_S || row->type == CONF_TIMES_S)
+        print_duration(bound);
+    else
+        printf("%llu", (unsigned long long)bound);
+}
+
+static void print_value(const struct config_row *row)
+{
+    print_cell(type_words[row->type]);
+    if (row->words != NULL) {
+        fputs(": ", stdout);
+        print_cell(row->words);
+    }
+    if (row->max != 0) {
+        fputs(", ", stdout);
+        print_bound(row, row->min);
+        fputs(" to ", stdout);
+        print_bound(row, row->max);
+    }
+}
+
+static void print_default(const struct config_row *row)
+{
+    static const char *const derived[][2] = {
+        {"=machine", "the machine's name"},
+        {"=hostname", "that of `hostname`"},
+        {"=tls.policy", "that of `tls.policy`"},
+        {"=route", "`tls.policy`; `verified` with auth"},
+        {"=equal", "equal shares"},
+    };
+
+    if (row->standard == NULL)
+        return;
+    for (size_t i = 0; i < sizeof derived / sizeof derived[0]; i++)
+        if (strcmp(row->standard, derived[i][0]) == 0) {
+            fputs(derived[i][1], stdout);
+            return;
+        }
+    printf("`%s`", row->standard);
+}
+
+static void print_section(const struct config_section *section)
+{
+    printf("\n## %s%s\n\n", *section->name ? section->name : "The top",
+           section->item_bytes != 0 ? " \"title\"" : "");
+    for (size_t i = 0; i < sizeof section_words / sizeof section_words[0]; i++)
+        if (strcmp(section_words[i].section, section->name) == 0)
+            printf("%s\n\n", section_words[i].words);
+    puts("| key | value | default | meaning |\n| --- | --- | --- | --- |");
+    for (size_t i = 0; i < config_row_count; i++) {
+        const struct config_row *row = &config_rows[i];
+        if (!config_row_is_in(row, section))
+            continue;
+        printf("| `%s` | ", config_row_key(row));
+        print_value(row);
+        fputs(" | ", stdout);
+        print_default(row);
+        fputs(" | ", stdout);
+        print_cell(row->meaning);
+        puts(" |");
+    }
+}
+
+int main(void)
+{
+    puts("# Configuration\n\n"
+         "Made by `scripts/docs` from the directive table (`base/config_table.c`): change that, not this "
+         "file.\n\n"
+         "A file of `key = value` and `section \"title\" { ... }`, lists in braces, comments behind `#`. A "
+         "key that is\n"
+         "unknown, or given twice where one is meant, is an error with file and line. Files that are named "
+         "are looked\n"
+         "for beside the configuration file; what hikyaku writes lies in `state_dir` unless absolute. "
+         "Mandatory are\n"
+         "`sender.from_domain`, `sender.return_path` and `sender.secret_file`. `hikyaku config check "
+         "--config F` prints\n"
+         "what is in force, with every default.");
+    for (size_t i = 0; i < config_section_count; i++)
+        print_section(&config_sections[i]);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
