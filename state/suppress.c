@@ -35,9 +35,7 @@ static int piece_make(struct piece *piece, const struct suppress_entry *entry, s
     if (!piece->key || !piece->value)
         return why_set(why, HK_ENOMEM, "no memory for %zu suppressions", count);
     for (size_t i = 0; i < count; i++) {
-        error = suppress_entry_check(&entry[i], why);
-        if (!error)
-            error = suppress_key(entry[i].address, piece->key[i], why);
+        error = suppress_entry_key(&entry[i], piece->key[i], why);
         if (error)
             return error;
         piece->value[i] = suppress_value(&entry[i]);

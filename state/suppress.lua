@@ -10,6 +10,8 @@ local hash, log, seq, scopes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local op, scope, kept = ARGV[1], ARGV[2], ARGV[3]
 local step = op == 'add' and 2 or 1
 local call, changed = redis.call, {}
+local before = tonumber(call('GET', seq) or 0)
+local number = before
 
 for at = 4, #ARGV, step do
     local key = ARGV[at]
@@ -20,10 +22,13 @@ for at = 4, #ARGV, step do
         is_new = call('HDEL', hash, key)
     end
     if is_new == 1 then
-        local number = call('INCR', seq)
+        number = number + 1
         call('XADD', log, 'MAXLEN', '~', kept, string.format('%.0f-0', number), 'op', op, 'scope', scope, 'key', key)
     end
     changed[#changed + 1] = is_new == 1 and '1' or '0'
+end
+if number > before then
+    call('INCRBY', seq, string.format('%.0f', number - before))
 end
 if op == 'add' then
     call('SADD', scopes, scope)

@@ -40,10 +40,9 @@ int suppress_scope_check(const char *scope, struct hk_why *why)
                    "configuration's)");
 }
 
-int suppress_entry_check(const struct suppress_entry *entry, struct hk_why *why)
+int suppress_entry_key(const struct suppress_entry *entry, char out[ADDRESS_MAX + 1], struct hk_why *why)
 {
-    char key[ADDRESS_MAX + 1];
-    int error = suppress_key(entry->address, key, why);
+    int error = suppress_key(entry->address, out, why);
 
     if (!error)
         error = suppress_scope_check(entry->scope, why);
@@ -53,6 +52,13 @@ int suppress_entry_check(const struct suppress_entry *entry, struct hk_why *why)
         if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '-'))
             return why_set(why, HK_EINVAL, "a reason is one word of small letters, digits and '-'");
     return entry->reason[0] ? 0 : why_set(why, HK_EINVAL, "a reason is missing");
+}
+
+int suppress_entry_check(const struct suppress_entry *entry, struct hk_why *why)
+{
+    char key[ADDRESS_MAX + 1];
+
+    return suppress_entry_key(entry, key, why);
 }
 
 int suppress_scope(const struct config *config, enum suppress_scope_kind kind, char out[SUPPRESS_SCOPE_MAX],

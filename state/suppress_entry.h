@@ -20,6 +20,9 @@ extern const char state_suppress_lua[];
 
 /* The address key. HK_EINVAL in words: it is no address. */
 int suppress_key(const char *address, char out[ADDRESS_MAX + 1], struct hk_why *why) HK_MUST_USE;
+/* The same, of an entry that can be added: see suppress_entry_check(). */
+int suppress_entry_key(const struct suppress_entry *entry, char out[ADDRESS_MAX + 1],
+                       struct hk_why *why) HK_MUST_USE;
 int suppress_scope_check(const char *scope, struct hk_why *why) HK_MUST_USE;
 /* What stands behind the key: JSON, malloc'd. NULL: no memory. */
 char *suppress_value(const struct suppress_entry *entry);

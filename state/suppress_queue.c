@@ -38,10 +38,8 @@ int suppress_queue_push(struct suppress_queue *queue, const struct suppress_entr
 {
     struct waiting waiting;
     size_t scope_size = strlen(entry->scope) + 1, key_size;
-    int error = suppress_entry_check(entry, NULL);
+    int error = suppress_entry_key(entry, key, NULL);
 
-    if (!error)
-        error = suppress_key(entry->address, key, NULL);
     if (error)
         return error;
     key_size = strlen(key) + 1;
