@@ -81,7 +81,7 @@ static int target_address(struct redis_target *out, struct hk_why *why)
 
     (void)snprintf(port, sizeof port, "%u", out->port);
     rc = getaddrinfo(out->host, port, &hints, &found);
-    if (rc != 0)
+    if (rc != 0 || !found)
         return why_set(
             why, HK_EDOWN,
             "redis.host \"%s\" is not to be found: %s; see that the name is right, or write an address",

@@ -230,6 +230,27 @@ static void one_that_ends_at_once_is_explained_by_its_last_words(void **state)
     fixture_end(&f);
 }
 
+static void a_running_node_starts_it_again_and_does_not_wait(void **state)
+{
+    struct fixture f;
+    struct hk_why why;
+    pid_t pid = 0;
+    bool started;
+
+    (void)state;
+    fixture_dir(&f);
+    fixture_start(&f);
+    assert_int_equal(redis_server_revive(&f.config, &pid, &why), 0); /* it is there */
+    assert_int_equal(pid, 0);
+    redis_server_stop(&f.config, f.pid);
+    assert_int_equal(redis_server_revive(&f.config, &f.pid, &why), 1);
+    assert_true(f.pid > 0);
+    assert_int_equal(redis_server_ensure(&f.config, &pid, &started, &why), 0);
+    assert_int_equal(pid, f.pid); /* and not a second one */
+    assert_false(started);
+    fixture_end(&f);
+}
+
 static void an_external_redis_is_not_ours_to_start(void **state)
 {
     struct config config = {.redis.mode = REDIS_EXTERNAL, .redis.host = "127.0.0.1", .redis.port = 1};
@@ -256,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_state_dir_too_long_for_a_socket_is_refused_in_words),
         cmocka_unit_test(without_redis_server_it_says_what_installs_it),
         cmocka_unit_test(one_that_ends_at_once_is_explained_by_its_last_words),
+        cmocka_unit_test(a_running_node_starts_it_again_and_does_not_wait),
         cmocka_unit_test(an_external_redis_is_not_ours_to_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
