@@ -235,6 +235,16 @@ static void on_counts(void *context, const uint64_t counts[LEDGER_STATES_COUNT],
     campaign->attempts = attempts;
 }
 
+static void milestone(struct campaign *campaign, const char *field, uint64_t *at)
+{
+    char value[24];
+
+    *at = clock_wall_us();
+    snprintf(value, sizeof value, "%llu", (unsigned long long)*at);
+    if (ledger_manifest_set(campaign->node->ledger, campaign->manifest.campaign, field, value) != 0)
+        *at = 0; /* tried again at the next tick */
+}
+
 /* ---- taking spans ---- */
 
 static bool take_span(struct campaign *campaign, uint32_t number)
@@ -244,6 +254,8 @@ static bool take_span(struct campaign *campaign, uint32_t number)
     if (ledger_take(campaign->node->ledger, campaign->manifest.campaign, 0, number, span->count, on_taken,
                     campaign, number) != 0)
         return false;
+    if (campaign->manifest.started_us == 0)
+        milestone(campaign, "started_us", &campaign->manifest.started_us);
     span->state = SPAN_TAKING;
     span->due_s = 0;
     span->again = false;
@@ -592,16 +604,6 @@ void campaign_release(struct campaign *campaign, uint32_t number, uint32_t index
 
 /* ---- the campaign's own milestones ---- */
 
-static void milestone(struct campaign *campaign, const char *field, uint64_t *at)
-{
-    char value[24];
-
-    *at = clock_wall_us();
-    snprintf(value, sizeof value, "%llu", (unsigned long long)*at);
-    if (ledger_manifest_set(campaign->node->ledger, campaign->manifest.campaign, field, value) != 0)
-        *at = 0; /* tried again at the next tick */
-}
-
 static bool has_due(const struct campaign *campaign)
 {
     for (uint32_t i = 0; i < campaign->spans; i++)
@@ -669,8 +671,6 @@ static void campaign_tick(struct campaign *campaign)
         halt(campaign);
         return;
     }
-    if (campaign->manifest.started_us == 0 && (campaign->active > 0 || all_taken))
-        milestone(campaign, "started_us", &campaign->manifest.started_us);
     if (campaign->manifest.first_pass_us == 0 && all_taken)
         milestone(campaign, "first_pass_us", &campaign->manifest.first_pass_us);
     if (!all_taken || campaign->active > 0 || has_due(campaign))

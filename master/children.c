@@ -285,6 +285,10 @@ static void worker_died(struct worker *worker, int status)
             conn_drop(&worker->conn[i]);
     if (node->stopping)
         return;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE) {
+        node_give_up(node, EXIT_USAGE);
+        return;
+    }
     log_warning("worker %u %s; settled %u messages it had under way", worker->number,
                 how_it_ended(status, how, sizeof how), settled);
     if (node->draining)
@@ -304,6 +308,10 @@ static void resolver_died(struct node *node, int status)
     domains_forget_asked(node);
     if (node->stopping)
         return;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE) {
+        node_give_up(node, EXIT_USAGE);
+        return;
+    }
     log_warning("the resolver %s; it is started again", how_it_ended(status, how, sizeof how));
     ev_timer_set(&node->resolver_respawn, RESPAWN_PAUSE_S, 0.0);
     ev_timer_start(node->loop, &node->resolver_respawn);

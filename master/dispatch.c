@@ -73,6 +73,7 @@ static bool open_conn(struct lane *lane, struct dest *dest)
     conn->shared = dest->shared;
     conn->state = CONN_OPENING;
     conn->hungry = false;
+    conn->worked = false;
     conn->under_way = 0;
     conn->sent = 0;
     node->region.destination[dest->shared].refs++;
@@ -136,9 +137,6 @@ void conn_opened(struct worker *worker, uint32_t id)
     HK_BUG_ON(conn->state != CONN_OPENING);
     conn->state = CONN_READY;
     conn->lane->ready++;
-    conn->dest->proven = true;
-    conn->dest->failures = 0;
-    conn->dest->dead_until_ms = 0;
     conn_feed(conn);
 }
 
@@ -178,22 +176,57 @@ void conn_drop(struct conn *conn)
     dest_forget(dest);
 }
 
+static void note_failure(struct dest *dest, const struct outcome_reply *failure, const struct conn_info *info)
+{
+    dest->failure = *failure;
+    dest->failure_ip[0] = '\0';
+    if (info->family == AF_INET || info->family == AF_INET6)
+        inet_ntop(info->family, info->peer, dest->failure_ip, sizeof dest->failure_ip);
+}
+
+/* A greeting is not yet a receiver: only an answer to a message shows that it takes any. Before that, a connection that
+ * was cut or told 421 counts as one that could not be had. */
+void conn_outcome(struct conn *conn, const struct flight *flight, bool accepted)
+{
+    struct node *node = conn->lane->site->node;
+
+    if (flight->result <= RESULT_DENIED && !accepted)
+        return;
+    if (!accepted && flight->result == RESULT_DEFERRED &&
+        (flight->reply.code == 0 || flight->reply.code == 421)) {
+        note_failure(conn->dest, &flight->reply, region_conn(&node->region, conn->worker, conn->id));
+        return;
+    }
+    conn->worked = true;
+    conn->dest->proven = true;
+    conn->dest->failures = 0;
+    conn->dest->dead_until_ms = 0;
+}
+
+static void say_dead(const struct dest *dest, uint32_t seconds)
+{
+    char words[200], code[8] = "";
+
+    hk_clean_text(words, sizeof words, dest->failure.text, dest->failure.text_length);
+    if (dest->failure.code != 0)
+        snprintf(code, sizeof code, "%u ", dest->failure.code);
+    log_info("%s: cannot be reached (%s: %s%s); next try in %u s", dest->site->name,
+             log_phase_name((enum log_phase)dest->failure.log_phase), code, words, seconds);
+}
+
 /* The receiver could not be had. One that answers so while it serves others of ours wants no more of them; a first failure
  * may be chance; after that all who wait are put back until the schedule's next step. */
-static void conn_failed(struct conn *conn, const struct conn_info *info)
+static void conn_failed(struct conn *conn)
 {
     struct lane *lane = conn->lane;
     struct dest *dest = conn->dest;
     const struct config *config = lane->site->node->config;
-    size_t step;
+    uint32_t others = lane->ready - (conn->state == CONN_READY);
+    uint32_t step;
 
-    dest->failure = info->failure;
-    dest->failure_ip[0] = '\0';
-    if (info->family == AF_INET || info->family == AF_INET6)
-        inet_ntop(info->family, info->peer, dest->failure_ip, sizeof dest->failure_ip);
-    if (lane->ready > 0) {
+    if (others > 0 && dest->proven) {
         dest->hold_until_ms = clock_now_ms() + FIRST_HOLD_MS;
-        if (info->failure.code == 0)
+        if (dest->failure.code == 0)
             return; /* the line broke: it says nothing about the next one */
         lane->cap = lane->conns - 1;
         lane->cap_until_ms = clock_now_ms() + CAP_MS;
@@ -208,12 +241,11 @@ static void conn_failed(struct conn *conn, const struct conn_info *info)
         dest->hold_until_ms = clock_now_ms() + FIRST_HOLD_MS;
         return;
     }
-    step = dest->failures - 2 < config->retry.schedule_count ? dest->failures - 2
-                                                             : config->retry.schedule_count - 1;
+    step = dest->failures - 2;
+    if (step >= config->retry.schedule_count)
+        step = (uint32_t)config->retry.schedule_count - 1;
     dest->dead_until_ms = clock_now_ms() + (uint64_t)config->retry.schedule_s[step] * 1000u;
-    log_info("%s: cannot be reached (%s: %.*s); next try in %u s", lane->site->name,
-             log_phase_name(dest->failure.log_phase), (int)dest->failure.text_length, dest->failure.text,
-             config->retry.schedule_s[step]);
+    say_dead(dest, config->retry.schedule_s[step]);
 }
 
 void conn_closed(struct worker *worker, uint32_t id)
@@ -230,8 +262,11 @@ void conn_closed(struct worker *worker, uint32_t id)
         TAILQ_FOREACH(dest, &site->dests, of_site)
         dest->shared = UINT32_MAX;
     }
-    if (conn->state == CONN_OPENING && info->failed)
-        conn_failed(conn, info);
+    if (info->failure.text_length > 0)
+        note_failure(conn->dest, &info->failure, info);
+    if ((conn->state == CONN_OPENING && info->failed) ||
+        (conn->state == CONN_READY && !conn->worked && (conn->sent > 0 || info->failure.text_length > 0)))
+        conn_failed(conn);
     conn_drop(conn);
 }
 

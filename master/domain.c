@@ -105,7 +105,7 @@ static void domain_place(struct node *node, struct domain *domain, struct run ru
         return;
     }
     if (run_is_over(campaign, &run)) {
-        run_expire(campaign, run, name);
+        run_expire(campaign, run, name, CLASS_NETWORK, 0);
         return;
     }
     failure.text_length = (uint16_t)snprintf(failure.text, sizeof failure.text, "%s", domain->words);

@@ -52,6 +52,7 @@ struct conn {
     uint16_t worker;
     uint8_t state; /* enum conn_state */
     bool hungry;
+    bool worked;       /* a transaction on it was answered: its receiver can be had */
     uint8_t under_way; /* sends without an outcome */
     uint32_t sent;     /* permissions given in its life */
     uint64_t opened_ms;
@@ -71,7 +72,7 @@ struct dest {
     uint32_t domains; /* that resolve to it */
     uint32_t refs;    /* connections and holds that point here */
     uint32_t live;    /* connections opening or ready */
-    bool proven;      /* a connection was made since the last failure */
+    bool proven;      /* a transaction was answered since the last failure */
     struct turns queue;
     TAILQ_HEAD(, conn) hungry;
     uint32_t failures;      /* connections that failed in a row */
@@ -249,6 +250,8 @@ struct node {
 void node_wait(struct node *node); /* one step of the loop, at start, when no timer runs yet */
 void node_freeze(struct campaign *campaign, const char *why);
 void node_drain(struct node *node);
+void node_give_up(struct node *node,
+                  int exit_status); /* what a child said cannot be mended by starting it again */
 void node_tell_progress(struct node *node);
 uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms);
 
@@ -322,6 +325,8 @@ void conn_opened(struct worker *worker, uint32_t id);
 void conn_closed(struct worker *worker, uint32_t id);
 void conn_drop(struct conn *conn); /* forget it: its process is gone */
 void conn_feed(struct conn *conn);
+/* What a flight tells of its connection itself; accepted: the recipient was, a commit was asked for. */
+void conn_outcome(struct conn *conn, const struct flight *flight, bool accepted);
 void slot_release(struct worker *worker, uint32_t slot);
 
 /* outcome.c */
@@ -341,7 +346,8 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
 void run_put_back(struct campaign *campaign, struct run run, enum reply_class reply_class, uint16_t code);
 void run_bounce(struct campaign *campaign, struct run run, const char *site, const char *words);
 bool run_is_over(const struct campaign *campaign, const struct run *run); /* give_up has passed */
-void run_expire(struct campaign *campaign, struct run run, const char *site);
+void run_expire(struct campaign *campaign, struct run run, const char *site, enum reply_class reply_class,
+                uint16_t code);
 void run_suppress(struct campaign *campaign, struct run run, const char *site);
 void event_unreachable(struct node *node, const struct dest *dest, const char *site, uint64_t recipients,
                        const struct outcome_reply *failure);

@@ -91,6 +91,14 @@ void node_drain(struct node *node)
             worker_tell(&node->worker[i], &drain);
 }
 
+void node_give_up(struct node *node, int exit_status)
+{
+    if (node->draining)
+        return;
+    node->exit_status = exit_status;
+    node_drain(node);
+}
+
 void node_freeze(struct campaign *campaign, const char *why)
 {
     char words[REGION_REPLY_TEXT];

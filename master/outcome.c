@@ -249,9 +249,10 @@ static void run_return(struct campaign *campaign, struct dest *dest, struct run 
         run_let_go(campaign, run);
 }
 
-void run_expire(struct campaign *campaign, struct run run, const char *site)
+void run_expire(struct campaign *campaign, struct run run, const char *site, enum reply_class reply_class,
+                uint16_t code)
 {
-    struct ledger_word word = {.state = LEDGER_EXPIRED, .reply_class = CLASS_NETWORK};
+    struct ledger_word word = {.state = LEDGER_EXPIRED, .reply_class = (uint8_t)reply_class, .code = code};
 
     for (uint32_t i = 0; i < run.count; i++)
         event_expired(campaign->node, campaign, run.index + i, site);
@@ -392,6 +393,7 @@ void flight_done(struct worker *worker, uint32_t slot)
     campaign = node->campaign[hold->run.campaign];
     if (hold->conn != NULL) {
         hold->conn->under_way--;
+        conn_outcome(hold->conn, flight, hold->commit != COMMIT_NONE);
         conn_feed(hold->conn);
         hold->conn = NULL;
     }

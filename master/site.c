@@ -275,7 +275,11 @@ bool dest_next(struct dest *dest, struct run *run)
 
 void dest_put_back(struct dest *dest)
 {
+    const struct outcome_reply *failure = &dest->failure;
     struct site *site = dest->site;
+    enum reply_class reply_class = reply_classify((enum log_phase)failure->log_phase, failure->code,
+                                                  failure->enhanced, failure->text, failure->text_length)
+                                       .reply_class;
     uint64_t put_back = 0;
     struct run run;
 
@@ -283,11 +287,11 @@ void dest_put_back(struct dest *dest)
         struct campaign *campaign = site->node->campaign[run.campaign];
         site_count(site, -(int64_t)run.count);
         if (run_is_over(campaign, &run)) {
-            run_expire(campaign, run, site->name);
+            run_expire(campaign, run, site->name, reply_class, failure->code);
             continue;
         }
         put_back += run.count;
-        run_put_back(campaign, run, CLASS_NETWORK, dest->failure.code);
+        run_put_back(campaign, run, reply_class, failure->code);
     }
     if (put_back > 0)
         event_unreachable(site->node, dest, site->name, put_back, &dest->failure);

@@ -74,7 +74,7 @@ unsigned long long conn_serial(const struct session *s)
     return (unsigned long long)worker_conn_info(s->worker, s)->serial;
 }
 
-/* Failure before the session is ready. */
+/* Why a session failed before it was ready, or ended with no message under way. */
 
 void conn_note_failure(struct session *s, enum log_phase log_phase, const struct reply *reply,
                        const char *words)
@@ -85,8 +85,11 @@ void conn_note_failure(struct session *s, enum log_phase log_phase, const struct
     char clean[256];
     s->failed_in = log_phase;
     (void)hk_clean_text(clean, sizeof clean, text, length);
-    log_info("connection %llu to %s, %s: %u %s", conn_serial(s), s->host, log_phase_name(log_phase),
-             reply != NULL ? reply->code : 0u, clean);
+    if (reply != NULL)
+        log_info("connection %llu to %s, %s: %u %s", conn_serial(s), s->host, log_phase_name(log_phase),
+                 reply->code, clean);
+    else
+        log_info("connection %llu to %s, %s: %s", conn_serial(s), s->host, log_phase_name(log_phase), clean);
     if (reply == NULL && failure->code != 0)
         return;
     length = length < sizeof failure->text ? length : sizeof failure->text;
@@ -434,6 +437,9 @@ static void conn_on_timer(struct ev_loop *loop, ev_timer *timer, int events)
     (void)events;
     s->timer_ms = 0;
     conn_enter(s);
+    /* What waited while this process did not run (a stopped machine) counts before the clock does. */
+    if (s->state == CONN_TALKING)
+        conn_readable(s);
     uint64_t deadline_ms = s->state == CONN_TALKING ? dialogue_deadline_ms(&s->talk) : s->deadline_ms;
     if (s->worker->now_ms < deadline_ms)
         conn_arm(s);
@@ -441,7 +447,7 @@ static void conn_on_timer(struct ev_loop *loop, ev_timer *timer, int events)
         conn_fail(s, LOG_PHASE_CONNECT, "timed out");
     else if (s->state == CONN_HANDSHAKE)
         conn_fail(s, LOG_PHASE_STARTTLS, "timed out shaking hands for TLS");
-    else
+    else if (s->state == CONN_TALKING)
         conn_heed(s, dialogue_expired(&s->talk));
     if (s->state == CONN_TALKING)
         conn_work(s);

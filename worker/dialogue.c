@@ -134,7 +134,7 @@ static enum dialogue_phase out_of_step(struct dialogue *d, const struct reply *r
         return fail_reply(d, reply);
     d->broken_sync = d->broken_sync || d->pipelining;
     if (d->in == NULL)
-        return DIALOGUE_OVER;
+        return fail_reply(d, reply);
     if (d->in->dot_out)
         settle_words(d, d->in, RESULT_UNKNOWN, LOG_PHASE_DOT, "senseless reply after the message");
     else if (reply_refuses(reply))
@@ -399,10 +399,9 @@ enum dialogue_verdict dialogue_secured(struct dialogue *d)
 /* "Service not available, closing": about us, not about the recipient, whose turn comes again. */
 static enum dialogue_phase on_421(struct dialogue *d, const struct reply *reply)
 {
-    if (!d->opened)
+    if (d->in == NULL)
         return fail_reply(d, reply);
-    if (d->in != NULL)
-        settle_reply(d, d->in, RESULT_DEFERRED, reply);
+    settle_reply(d, d->in, RESULT_DEFERRED, reply);
     return DIALOGUE_OVER;
 }
 
@@ -437,8 +436,8 @@ static enum dialogue_verdict dialogue_break(struct dialogue *d, const char *word
         return d->opened ? DIALOGUE_ENDED : DIALOGUE_FAILED;
     if (!d->opened)
         return dialogue_enter(d, fail(d, NULL, words));
-    if (in == NULL)
-        return dialogue_enter(d, DIALOGUE_OVER);
+    if (in == NULL) /* between messages that is idleness; before the first it is a receiver that takes none */
+        return dialogue_enter(d, d->nth == 0 ? fail(d, NULL, words) : DIALOGUE_OVER);
     if (in->dot_out)
         settle_words(d, in, RESULT_UNKNOWN, LOG_PHASE_DOT, words);
     else if (closed && d->phase == DIALOGUE_MAIL && in->nth > 1)
