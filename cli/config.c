@@ -1,13 +1,23 @@
 /* config.c - hikyaku config check: is this configuration right, and what does it mean in full. */
 #include "cli.h"
 #include "commands.h"
+#include "files.h"
 
 int cmd_config_check(const struct cli_options *options)
 {
     struct config *config = cli_config_load(options->config);
+    struct hk_why why;
+    int error, status;
+
     if (config == NULL)
         return EXIT_USAGE;
-    config_print(config, stdout);
+    error = files_check(config, true, &why);
+    if (error < 0) {
+        status = cli_fail(error, &why);
+    } else {
+        config_print(config, stdout);
+        status = fflush(stdout) == 0 ? EXIT_SETTLED : EXIT_NEEDED;
+    }
     config_free(config);
-    return fflush(stdout) == 0 ? EXIT_SETTLED : EXIT_NEEDED;
+    return status;
 }

@@ -67,6 +67,33 @@ class Start(harness.Case):
         self.assertIn(done.returncode, (2, 3))
         self.said_once(done, done.returncode, "verp.key", "Permission denied")
 
+    def test_files_that_the_configuration_names_are_tried_first(self):
+        self.list(["u@a.test"])
+        for more, words in (('tls { policy = verified ca_file = "nosuch" }', ("tls.ca_file", "nosuch")),
+                            ('route "b.test" { relay = "127.0.0.1:1" auth { user = "u" password_file = "nosuch" } }',
+                             ("route.auth.password_file", "nosuch")),
+                            ('dkim "s1" { domain = "news.test" key_file = "nosuch" }', ("nosuch",))):
+            self.configure(more=more, tls="none")
+            if more.startswith("tls"):
+                with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+                    text = f.read()
+                self.write("hikyaku.conf", text.replace("tls      { policy = none }", ""))
+            check = self.hikyaku("config", "check", "--config", self.path("hikyaku.conf"), expect=2)
+            for done in (check, self.hikyaku(*self.send_words(), expect=2)):
+                self.said_once(done, 2, *words)
+            self.assertEqual(check.out, "")
+        self.stop_receivers()
+        self.assertEqual(self.a.taken(), {})
+
+    def test_a_state_dir_that_is_removed_stops_the_node(self):
+        self.configure()
+        process = self.start_send(rows=[f"u{n}@a.test" for n in range(2000)])
+        self.wait_for_events(20, process)
+        shutil.rmtree(self.path("state"), ignore_errors=True)
+        done = self.finish(process, timeout=60)
+        self.assertEqual(done.status, 3, done.err)
+        self.assertIn("was removed under this node", done.err)
+
     def test_a_full_disk_is_said(self):
         self.configure()
         os.mkdir(self.path("state"))

@@ -1,0 +1,82 @@
+/* files.c - the files that a configuration names, tried before anything depends on them (files.h). */
+#include "files.h"
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hikyaku/message.h"
+
+#define PASSWORD_MAX 4096u
+#define TRUST_MAX    (1024u * 1024)
+
+static int check_signer(const struct config *config, bool tell, struct hk_why *why)
+{
+    struct signer *signer;
+    size_t count;
+    int error = signer_load(config, &signer, why);
+
+    if (error < 0)
+        return error;
+    const struct note *note = signer_notes(signer, &count);
+    if (tell)
+        notes_log(note, count);
+    signer_free(signer);
+    return 0;
+}
+
+static int check_ca(const struct config *config, struct hk_why *why)
+{
+    BIO *file;
+    X509 *certificate;
+
+    if (config->tls.ca_file == NULL)
+        return 0;
+    file = BIO_new_file(config->tls.ca_file, "r");
+    certificate = file != NULL ? PEM_read_bio_X509(file, NULL, NULL, NULL) : NULL;
+    BIO_free(file);
+    if (certificate == NULL)
+        return why_set(
+            why, HK_EINVAL,
+            "%s: tls.ca_file: %s holds no certificate that can be read; name a file in PEM form, or leave "
+            "the key out for the system's",
+            config->file, config->tls.ca_file);
+    X509_free(certificate);
+    return 0;
+}
+
+static int check_readable(const struct config *config, const char *key, const char *path, size_t max_bytes,
+                          struct hk_why *why)
+{
+    struct hk_why reason;
+    char *bytes;
+    size_t length;
+    int error = hk_read_file(path, max_bytes, &bytes, &length, &reason);
+
+    if (error < 0)
+        return why_set(why, HK_EINVAL, "%s: %s: %s", config->file, key, reason.text);
+    error = strcspn(bytes, "\r\n") == 0 ? HK_EINVAL : 0;
+    OPENSSL_cleanse(bytes, length);
+    free(bytes);
+    return error == 0 ? 0
+                      : why_set(why, error, "%s: %s: %s: its first line is empty", config->file, key, path);
+}
+
+int files_check(const struct config *config, bool tell, struct hk_why *why)
+{
+    int error = check_signer(config, tell, why);
+
+    if (error == 0)
+        error = check_ca(config, why);
+    for (size_t i = 0; i < config->route_count && error == 0; i++)
+        if (config->route[i].password_file != NULL)
+            error = check_readable(config, "route.auth.password_file", config->route[i].password_file,
+                                   PASSWORD_MAX, why);
+    if (error == 0 && config->redis.password_file != NULL)
+        error = check_readable(config, "redis.password_file", config->redis.password_file, PASSWORD_MAX, why);
+    if (error == 0 && config->resolver.trust_anchor_file != NULL)
+        error = check_readable(config, "resolver.trust_anchor_file", config->resolver.trust_anchor_file,
+                               TRUST_MAX, why);
+    return error;
+}
