@@ -118,7 +118,7 @@ int cmd_campaigns_list(const struct cli_options *options)
     if (error == 0 && options->json) {
         document = json_pack("{s:i,s:O}", "schema", CAMPAIGNS_SCHEMA, "campaigns", array);
         if (json_dumpf(document, stdout, JSON_INDENT(2)) < 0 || fputc('\n', stdout) == EOF)
-            error = why_set(&why, HK_EIO, "hikyaku: cannot write to standard output");
+            error = cli_output_failed(&why);
         json_decref(document);
     } else if (error == 0) {
         print_text(array);

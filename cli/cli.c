@@ -48,9 +48,18 @@ struct config *cli_config_load(const char *path)
     return config;
 }
 
+int cli_output_failed(struct hk_why *why)
+{
+    if (errno != EPIPE)
+        return why_set(why, HK_EIO, "hikyaku: cannot write to standard output: %s", strerror(errno));
+    why->text[0] = '\0';
+    return HK_EIO;
+}
+
 int cli_fail(int error, const struct hk_why *why)
 {
-    fprintf(stderr, "%s\n", why->text);
+    if (why->text[0] != '\0')
+        fprintf(stderr, "%s\n", why->text);
     switch (error) {
     case HK_EINVAL:
     case HK_ENOENT:

@@ -16,6 +16,10 @@ struct config *cli_config_load(const char *path);
  * is EXIT_USAGE, what the machine refuses is EXIT_NEEDED. */
 int cli_fail(int error, const struct hk_why *why);
 
+/* Standard output does not take what was written (errno says why): HK_EIO with the words, and with none where the reader
+ * just left, as `| head` does: cli_fail then prints nothing. */
+int cli_output_failed(struct hk_why *why);
+
 /* Is `text` a campaign ID? Prints what is wrong where it is not. */
 bool cli_campaign_id_check(const char *text);
 

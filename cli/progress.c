@@ -7,6 +7,8 @@
 
 #include "format.h"
 
+#define LEFT_MAX_S     (30.0 * 86400) /* a longer time left is no forecast: hardly anything moves */
+#define BEGINNING_MS   10000u
 #define PLAIN_EVERY_MS 10000u
 #define BAR_COLUMNS    24u
 #define LINE_MAX_BYTES 256u
@@ -38,10 +40,10 @@ static void describe_rest(const struct node_progress *now, uint64_t done, char *
         snprintf(out, size, "done in %s", format_duration(now->elapsed_ms, text));
     else if (now->next_due_ms > 0)
         snprintf(out, size, "next retry in %s", format_duration(now->next_due_ms, text));
-    else if (now->rate > 0)
+    else if (now->rate > 0 && (double)left / now->rate < LEFT_MAX_S)
         snprintf(out, size, "%s left", format_duration((uint64_t)((double)left / now->rate * 1000), text));
     else
-        snprintf(out, size, "beginning");
+        snprintf(out, size, now->elapsed_ms < BEGINNING_MS ? "beginning" : "waiting for the receivers");
 }
 
 static void draw_bar(uint64_t done, uint64_t whole, char out[BAR_COLUMNS + 4])

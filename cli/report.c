@@ -41,7 +41,7 @@ static int print_recipient(void *context, uint32_t segment, uint32_t index, uint
     json_t *line;
     int written;
 
-    (void)segment; /* a campaign of this version has one */
+    (void)segment; /* the ledger counts all segments of a list as one */
     if (index >= segment_count(listing->segment) || word.state >= LEDGER_STATES_COUNT ||
         segment_record(listing->segment, index, &record) < 0)
         return why_set(listing->why, HK_EPROTO,
@@ -52,7 +52,7 @@ static int print_recipient(void *context, uint32_t segment, uint32_t index, uint
     written = json_dumpf(line, stdout, JSON_COMPACT);
     json_decref(line);
     if (written < 0 || fputc('\n', stdout) == EOF)
-        return why_set(listing->why, HK_EIO, "hikyaku: cannot write to standard output");
+        return cli_output_failed(listing->why);
     return 0;
 }
 
@@ -104,7 +104,7 @@ static int report_campaign(const struct config *config, const struct cli_options
                                     : print_summary(&reach, &manifest, options->json != NULL, why);
     reach_close(&reach);
     if (error == 0 && fflush(stdout) != 0)
-        error = why_set(why, HK_EIO, "hikyaku: cannot write to standard output");
+        error = cli_output_failed(why);
     return error;
 }
 

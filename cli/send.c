@@ -10,6 +10,7 @@
 #include "campaign.h"
 #include "commands.h"
 #include "errand.h"
+#include "files.h"
 #include "format.h"
 #include "hikyaku/resolve.h"
 #include "preview.h"
@@ -88,6 +89,8 @@ static int print_report(struct sending *s, int status)
         error = report_read(s->reach.store, &s->manifest, &report, &s->why);
     if (error < 0)
         return cli_fail(error, &s->why);
+    if (status == EXIT_SETTLED && s->manifest.settled_us == 0)
+        status = EXIT_STOPPED; /* whatever the node thought: Redis does not say so */
     if (s->options->json) {
         if (report_json_print(&report, stdout) < 0) {
             fprintf(stderr, "hikyaku: the report cannot be written to standard output\n");
@@ -297,7 +300,9 @@ int cmd_send(const struct cli_options *options)
     if (sending.config == NULL)
         return EXIT_USAGE;
     cli_signals_catch();
-    if (options->dry_run != NULL)
+    if (options->dry_run == NULL && files_check(sending.config, false, &sending.why) < 0)
+        status = cli_fail(HK_EINVAL, &sending.why);
+    else if (options->dry_run != NULL)
         status = preview_run(sending.config, options);
     else if (options->test != NULL)
         status = trial_run(sending.config, options);

@@ -183,7 +183,7 @@ int cmd_status(const struct cli_options *options)
     }
     if (error == 0 && options->json) {
         if (json_dumpf(document, stdout, JSON_INDENT(2)) < 0 || fputc('\n', stdout) == EOF)
-            error = why_set(&why, HK_EIO, "hikyaku: cannot write to standard output");
+            error = cli_output_failed(&why);
     } else if (error == 0) {
         print_text(config, document, stdout);
     }

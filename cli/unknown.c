@@ -119,7 +119,7 @@ static int list_unknown(struct unknown *u)
         events_scan(u->config, LOG_BYTES, u->manifest.campaign, "\"unknown\"", note_event, &lines);
     for (size_t i = 0; i < u->count; i++) {
         if (error == 0 && print_one(u, u->index[i], lines.event[i]) != 0)
-            error = why_set(&u->why, HK_EIO, "hikyaku: cannot write to standard output");
+            error = cli_output_failed(&u->why);
         json_decref(lines.event[i]);
     }
     free((void *)lines.event);

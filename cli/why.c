@@ -211,7 +211,7 @@ static int show(struct asked *asked, bool as_json)
         bool written = document != NULL && json_dumpf(document, stdout, JSON_INDENT(2)) == 0;
         json_decref(document);
         putchar('\n');
-        return written ? 0 : why_set(&asked->why, HK_EIO, "hikyaku: cannot write to standard output");
+        return written ? 0 : cli_output_failed(&asked->why);
     }
     if (json_array_size(asked->found) == 0)
         printf("%s is in no campaign whose list is on this machine\n", asked->address.text);

@@ -220,6 +220,15 @@ static bool is_answered(const struct node *node)
     return true;
 }
 
+static void check_place(struct node *node)
+{
+    if (node->draining || !node_place_is_gone(node->place))
+        return;
+    log_error("%s was removed under this node: it stops, before another one begins in its place",
+              node->config->state_dir);
+    node_give_up(node, EXIT_NEEDED);
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct node *node = timer->data;
@@ -237,6 +246,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
     if (node->ticks % SECOND_EVERY == 0) {
         sites_tick(node);
         eventlog_sync(&node->log);
+        check_place(node);
     }
     suppression_tick(node, node->ticks % SECOND_EVERY == 0);
     if (node->ticks % SWEEP_EVERY == 0) {
@@ -472,6 +482,11 @@ static int node_start(struct node *node, struct hk_why *why)
         rc = open_region(node, why);
     if (rc == 0)
         rc = control_open(node, why);
+    if (rc == 0 && node->config->campaign.resend_unknown)
+        log_warning(
+            "%s: campaign.unknown = resend has no effect in this version: the unknown are not sent again by "
+            "themselves; `hikyaku unknown settle --as pending` sends them again",
+            node->config->file);
     if (rc == 0)
         rc = children_start(node, why);
     if (rc == 0)

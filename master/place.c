@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -97,8 +98,20 @@ int node_enter(const struct config *config, uint64_t wait_ms, struct node_place 
     return rc;
 }
 
+bool node_place_is_gone(const struct node_place *place)
+{
+    struct stat st;
+
+    return fstat(place->lock_fd, &st) != 0 || st.st_nlink == 0;
+}
+
 void node_leave(const struct config *config, struct node_place *place)
 {
+    /* Where state_dir was removed, what answers on its socket now belongs to another node. */
+    if (place->redis_pid != 0 && place->lock_fd >= 0 && node_place_is_gone(place)) {
+        kill(place->redis_pid, SIGKILL);
+        place->redis_pid = 0;
+    }
     /* An adopted server was left by a node that died: nobody else ends it. */
     if (place->redis_pid != 0)
         redis_server_stop(config, place->redis_pid);

@@ -57,6 +57,8 @@ bool node_is_running(const struct config *config);
  * wait_ms, then HK_EBUSY. */
 int node_enter(const struct config *config, uint64_t wait_ms, struct node_place *out,
                struct hk_why *why) HK_MUST_USE;
+/* Was state_dir removed under us? Then the lock holds nobody else off any more. */
+bool node_place_is_gone(const struct node_place *place);
 void node_leave(const struct config *config, struct node_place *place);
 
 /* Be the node, in this process: settle what a dead one left, fork resolver and workers, run, drain on SIGINT
