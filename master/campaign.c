@@ -434,6 +434,14 @@ static bool is_wanted(const struct campaign *campaign, struct span *span, uint32
     return false;
 }
 
+static void note_due(struct campaign *campaign, struct span *span, uint32_t due_s)
+{
+    if (due_s != 0 && (span->due_s == 0 || due_s < span->due_s))
+        span->due_s = due_s;
+    if (span->due_s != 0 && (campaign->next_due_s == 0 || span->due_s < campaign->next_due_s))
+        campaign->next_due_s = span->due_s;
+}
+
 static void queue_span(struct campaign *campaign, uint32_t number, const uint32_t *words, const uint32_t *due,
                        const uint32_t *first)
 {
@@ -444,6 +452,8 @@ static void queue_span(struct campaign *campaign, uint32_t number, const uint32_
     for (uint32_t i = 0; i < span->count; i++) {
         uint32_t index = span->first + i, first_s = first != NULL ? first[i] : 0;
         struct ledger_word word = ledger_unpack(words[i]);
+        if (word.state == LEDGER_UNKNOWN && !bit_get(span, i))
+            note_due(campaign, span, recipient_resend(campaign, number, index, word.attempts, first_s));
         if (bit_get(span, i) || !is_wanted(campaign, span, index, word, due != NULL ? due[i] : 0, now)) {
             run_flush(campaign, &run, domain);
             continue;
@@ -482,14 +492,6 @@ static void span_rest(struct campaign *campaign, struct span *span)
         span->passed = true;
         campaign->passed++;
     }
-}
-
-static void note_due(struct campaign *campaign, struct span *span, uint32_t due_s)
-{
-    if (due_s != 0 && (span->due_s == 0 || due_s < span->due_s))
-        span->due_s = due_s;
-    if (span->due_s != 0 && (campaign->next_due_s == 0 || span->due_s < campaign->next_due_s))
-        campaign->next_due_s = span->due_s;
 }
 
 /* ---- pause, resume, cancel ---- */

@@ -338,6 +338,9 @@ void flight_lost_reply(struct flight *flight,
 /* Tell the outcome that stands in `flight` (of this or of a dead master's region): event line, then ledger op. */
 void flight_outcome(struct node *node, const struct region *region, uint32_t worker, struct flight *flight,
                     struct campaign *campaign, struct ledger_op op);
+/* Somebody of a span just taken is unknown: sent to again where that was chosen. When, 0: not. */
+uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t index, uint8_t attempts,
+                          uint32_t first_s);
 #define COOKIE_OLD_REGION UINT64_MAX       /* of an op that settles a dead master's flight */
 #define COOKIE_CALL_OFF   (UINT64_MAX - 1) /* of an op that cancels who waits in a span */
 #define COOKIE_ERRAND     (UINT64_MAX - 2) /* of an op that a command asked for */

@@ -482,11 +482,6 @@ static int node_start(struct node *node, struct hk_why *why)
         rc = open_region(node, why);
     if (rc == 0)
         rc = control_open(node, why);
-    if (rc == 0 && node->config->campaign.resend_unknown)
-        log_warning(
-            "%s: campaign.unknown = resend has no effect in this version: the unknown are not sent again by "
-            "themselves; `hikyaku unknown settle --as pending` sends them again",
-            node->config->file);
     if (rc == 0)
         rc = children_start(node, why);
     if (rc == 0)

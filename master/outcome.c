@@ -458,6 +458,48 @@ static void verdict_commit(struct worker *worker, uint32_t slot, enum ledger_ver
     worker_tell(worker, &answer);
 }
 
+/* campaign.unknown = resend: he may get it twice, and that was chosen; as a deferral, and within the same time. */
+static bool may_resend(const struct campaign *campaign, uint32_t first_s)
+{
+    return campaign->node->config->campaign.resend_unknown && campaign_runs(campaign) &&
+           campaign_now_s(campaign) < deadline_s(campaign, first_s);
+}
+
+static bool flight_resend(struct worker *worker, const struct ledger_op *outcome)
+{
+    uint32_t slot = (uint32_t)outcome->cookie;
+    struct campaign *campaign = worker->node->campaign[worker->hold[slot].run.campaign];
+    struct ledger_word word = ledger_unpack(outcome->word);
+    struct ledger_op op;
+
+    if (outcome->kind != OP_OUTCOME || word.state != LEDGER_UNKNOWN ||
+        !may_resend(campaign, outcome->first_s))
+        return false;
+    op = flight_op(worker, slot, OP_RESEND);
+    op.first_s = outcome->first_s;
+    op.due_s = next_due_s(campaign, word.attempts, op.first_s);
+    push(campaign, &op);
+    return true;
+}
+
+uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t index, uint8_t attempts,
+                          uint32_t first_s)
+{
+    struct ledger_op op = {.kind = OP_RESEND,
+                           .index = index,
+                           .span = number,
+                           .span_first = campaign->span[number].first,
+                           .count = 1,
+                           .first_s = first_s != 0 ? first_s : campaign_now_s(campaign),
+                           .cookie = COOKIE_OLD_REGION};
+
+    if (!may_resend(campaign, op.first_s))
+        return 0;
+    op.due_s = next_due_s(campaign, attempts, op.first_s);
+    push(campaign, &op);
+    return op.due_s;
+}
+
 static void verdict_flight(struct worker *worker, const struct ledger_op *op, enum ledger_verdict verdict)
 {
     uint32_t slot = (uint32_t)op->cookie;
@@ -468,6 +510,8 @@ static void verdict_flight(struct worker *worker, const struct ledger_op *op, en
         verdict_commit(worker, slot, verdict);
         return;
     }
+    if (flight_resend(worker, op))
+        return;
     if (op->kind == OP_RELEASE && verdict == VERDICT_DONE) {
         run_return(campaign, hold->dest, hold->run);
     } else if (op->kind == OP_OUTCOME && op->due_s != 0 && is_cancelled(campaign)) {
@@ -475,7 +519,8 @@ static void verdict_flight(struct worker *worker, const struct ledger_op *op, en
         run_let_go(campaign, hold->run); /* deferred: nobody will try again */
     } else {
         site_settled(hold->dest->site, 1);
-        campaign_release(campaign, hold->span, hold->run.index, 1, op->kind == OP_OUTCOME ? op->due_s : 0);
+        campaign_release(campaign, hold->span, hold->run.index, 1,
+                         op->kind == OP_OUTCOME || op->kind == OP_RESEND ? op->due_s : 0);
     }
     hold_end(worker, slot);
 }

@@ -258,7 +258,12 @@ local function resend(span, op)
     local state = state_of(word)
     if state == UNKNOWN then
         local marks = floor(word / MARK) % 8
-        put(span, op.offset, word, PENDING + marks * MARK + attempts_of(word) * ATTEMPT)
+        local waits = op.due > 0 and DEFERRED or PENDING
+        put(span, op.offset, word, waits + marks * MARK + attempts_of(word) * ATTEMPT)
+        if waits == DEFERRED then
+            set_due(span, op.offset, op.due)
+            set_first(span, op.offset, op.first)
+        end
         return DONE
     end
     return state == PENDING and DONE or SETTLED

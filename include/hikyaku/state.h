@@ -153,7 +153,8 @@ enum ledger_op_kind {
     /* `count` recipients from index, those pending or deferred -> word's state (expired, bounced, suppressed,
      * cancelled) with its class and code; attempts kept, + 1 if word.attempts is not 0. Otherwise as PUT_BACK. */
     OP_SETTLE,
-    /* unknown -> pending, attempts kept: somebody decided that he is sent to again. DONE where he is pending already. */
+    /* unknown -> pending, attempts kept: somebody decided that he is sent to again; with a due_s -> deferred until then,
+     * first_s where there is none. DONE where he is pending already. */
     OP_RESEND,
 };
 

@@ -1,4 +1,5 @@
 """Receivers that greet and then take nothing: everybody ends expired, for the reason that was given, and not by hammering.
+And one that takes and does not say so, for a sender who rather writes twice than not at all.
 
 The receiver of each case is a few lines here; what became of its recipients is read from report and event log.
 """
@@ -117,6 +118,23 @@ class Receivers(harness.Case):
     def test_a_greeting_that_refuses_is_named_in_the_report(self):
         report, _ = self.expire_behind(greet_554)
         self.assertEqual(report["by_class"], {"sender-blocked": 12})
+
+    def test_who_chose_to_send_the_unknown_again_reaches_everyone(self):
+        rows = [f"u{i}@a.test" for i in range(300)]
+        a = self.receiver("a", "--drop-dot", "0.3")
+        self.dns({"a.test": a})
+        self.configure(more="campaign { unknown = resend }", give_up="30s")
+        process = self.start_send(rows=rows)
+        self.wait_for_events(100, process)
+        process.kill()  # those in their dot are told unknown by the next node
+        self.finish(process)
+        self.send(expect=0)
+        report = self.report()
+        self.assertEqual(report["counts"]["sent"], len(rows), report["counts"])
+        self.stop_receivers()
+        taken = a.taken()
+        self.assertEqual(set(taken), set(rows))
+        self.assertGreater(max(taken.values()), 1)
 
 
 if __name__ == "__main__":

@@ -154,6 +154,7 @@ static void an_unknown_one_is_sent_to_again_when_somebody_decides_so(void **stat
     uint64_t attempts;
 
     (void)state;
+    again.due_s = wrong.due_s = 0;
     client_open(&a, &f);
     assert_int_equal(client_take(&a, "resend", 0, 100), VERDICT_DONE);
     assert_int_equal(client_do(&a, "resend", &commit), VERDICT_DONE);
@@ -169,6 +170,11 @@ static void an_unknown_one_is_sent_to_again_when_somebody_decides_so(void **stat
     assert_int_equal(client_do(&a, "resend", &commit), VERDICT_SETTLED); /* the attempt of before is spent */
     next.attempt = 2;
     assert_int_equal(client_do(&a, "resend", &next), VERDICT_DONE);
+    lost.word = word_of(LEDGER_UNKNOWN, 0, 2, 0);
+    assert_int_equal(client_do(&a, "resend", &lost), VERDICT_DONE);
+    again.due_s = 50; /* not at once */
+    assert_int_equal(client_do(&a, "resend", &again), VERDICT_DONE);
+    assert_int_equal(count_of(&m, LEDGER_DEFERRED, &attempts), 1);
     client_close(&a);
 }
 
