@@ -307,7 +307,9 @@ static int field_compile(struct compile *c, const struct entity_field *source, c
     if (field == NULL)
         return HK_ENOMEM;
     field->falls_back_to_recipient = slice_is(source->name, "To");
-    if (rule->kind == FIELD_URL && !text_is_ascii(source->value.at, source->value.length))
+    /* ESC: ISO-2022-JP, whose octets are ASCII and mean none of it. */
+    if (rule->kind == FIELD_URL && (!text_is_ascii(source->value.at, source->value.length) ||
+                                    memchr(source->value.at, '\x1B', source->value.length) != NULL))
         return compile_refuse(c, source->line, "a URL has octets that are not ASCII; write them as %%XX");
     if (rule->kind != FIELD_ADDRESS || address_needs_reading(source, clean))
         error = field_read(c, source, field, clean, &decoded);

@@ -408,6 +408,16 @@ static void a_url_too_long_for_a_line_is_left_out(void **state)
     header_is(f, "List-Help: <https://x.example/{{name}}>", value, "", "List-Help", NULL);
 }
 
+static void a_url_is_ascii_whatever_it_is_written_in(void **state)
+{
+    struct fixture *f = *state;
+
+    refused(f, FROM "List-Help: <https://x.example/\xE5\xB1\xB1> {{name}}\r\n\r\nx",
+            "m.eml:2: a URL has octets that are not ASCII; write them as %XX");
+    refused(f, FROM "List-Help: <https://x.example/\x1B$B;3\x1B(B> {{name}}\r\n\r\nx",
+            "m.eml:2: a URL has octets that are not ASCII; write them as %XX");
+}
+
 static void a_value_is_escaped_for_its_part(void **state)
 {
     struct fixture *f = *state;
@@ -562,6 +572,7 @@ int main(void)
         cmocka_unit_test(from_is_one_address_of_our_domain),
         cmocka_unit_test(unsubscribe_headers_come_in_a_pair),
         cmocka_unit_test(a_url_too_long_for_a_line_is_left_out),
+        cmocka_unit_test(a_url_is_ascii_whatever_it_is_written_in),
         cmocka_unit_test(a_value_is_escaped_for_its_part),
         cmocka_unit_test(a_value_cannot_end_the_message_or_a_part),
         cmocka_unit_test(a_text_without_tags_stays_but_for_its_dots_and_line_ends),
