@@ -47,7 +47,7 @@ static int check_ca(const struct config *config, struct hk_why *why)
 }
 
 static int check_readable(const struct config *config, const char *key, const char *path, size_t max_bytes,
-                          struct hk_why *why)
+                          bool is_password, struct hk_why *why)
 {
     struct hk_why reason;
     char *bytes;
@@ -56,11 +56,12 @@ static int check_readable(const struct config *config, const char *key, const ch
 
     if (error < 0)
         return why_set(why, HK_EINVAL, "%s: %s: %s", config->file, key, reason.text);
-    error = strcspn(bytes, "\r\n") == 0 ? HK_EINVAL : 0;
+    if (is_password && strcspn(bytes, "\r\n") == 0)
+        error =
+            why_set(why, HK_EINVAL, "%s: %s: %s has no password in its first line", config->file, key, path);
     OPENSSL_cleanse(bytes, length);
     free(bytes);
-    return error == 0 ? 0
-                      : why_set(why, error, "%s: %s: %s: its first line is empty", config->file, key, path);
+    return error;
 }
 
 int files_check(const struct config *config, bool tell, struct hk_why *why)
@@ -74,7 +75,8 @@ int files_check(const struct config *config, bool tell, struct hk_why *why)
             error = check_readable(config, "route.auth.password_file", config->route[i].password_file,
                                    PASSWORD_MAX, why);
     if (error == 0 && config->redis.password_file != NULL)
-        error = check_readable(config, "redis.password_file", config->redis.password_file, PASSWORD_MAX, why);
+        error = check_readable(config, "redis.password_file", config->redis.password_file, PASSWORD_MAX, true,
+                               why);
     if (error == 0 && config->resolver.trust_anchor_file != NULL)
         error = check_readable(config, "resolver.trust_anchor_file", config->resolver.trust_anchor_file,
                                TRUST_MAX, why);

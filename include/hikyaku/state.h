@@ -209,7 +209,7 @@ int ledger_push(struct ledger *ledger, const char *campaign, const struct ledger
 void ledger_flush(struct ledger *ledger);
 /* Ops, takes, sites and fields pushed whose answer has not come. */
 size_t ledger_pending(const struct ledger *ledger);
-size_t ledger_pending_of(const struct ledger *ledger, const char *campaign); /* those of one campaign */
+size_t ledger_pending_of(const struct ledger *ledger, const char *id); /* those of one campaign */
 
 /* Take a span for this epoch (also to read it again when its time has come): what stands in it. `sending`
  * left by another epoch has become unknown by then. words: count values; due and first: count values (0: none) or NULL
