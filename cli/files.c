@@ -73,12 +73,12 @@ int files_check(const struct config *config, bool tell, struct hk_why *why)
     for (size_t i = 0; i < config->route_count && error == 0; i++)
         if (config->route[i].password_file != NULL)
             error = check_readable(config, "route.auth.password_file", config->route[i].password_file,
-                                   PASSWORD_MAX, why);
+                                   PASSWORD_MAX, true, why);
     if (error == 0 && config->redis.password_file != NULL)
         error = check_readable(config, "redis.password_file", config->redis.password_file, PASSWORD_MAX, true,
                                why);
     if (error == 0 && config->resolver.trust_anchor_file != NULL)
         error = check_readable(config, "resolver.trust_anchor_file", config->resolver.trust_anchor_file,
-                               TRUST_MAX, why);
+                               TRUST_MAX, false, why);
     return error;
 }
