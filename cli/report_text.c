@@ -21,9 +21,9 @@ static void print_head(const struct report *report, FILE *out)
     char count[FORMAT_SIZE], more[FORMAT_SIZE], rate[FORMAT_SIZE], time[CLOCK_RFC3339_SIZE], behind[80] = "";
 
     fprintf(out, "\nCampaign %s: %s\n\n", m->campaign,
-            m->settled_us                      ? "everyone is settled"
-            : strcmp(m->state, "running") == 0 ? "not finished"
-                                               : m->state);
+            report_open_count(report->counts) == 0 ? "everyone is settled"
+            : strcmp(m->state, "running") == 0     ? "not finished"
+                                                   : m->state);
     fprintf(out, "  %-14s %s", "recipients", format_count(m->recipients, count));
     if (m->rejected > 0 || m->duplicates > 0)
         fprintf(out, "   (%s rows rejected, %s duplicates left out)", format_count(m->rejected, count),

@@ -89,8 +89,8 @@ static int print_report(struct sending *s, int status)
         error = report_read(s->reach.store, &s->manifest, &report, &s->why);
     if (error < 0)
         return cli_fail(error, &s->why);
-    if (status == EXIT_SETTLED && s->manifest.settled_us == 0)
-        status = EXIT_STOPPED; /* whatever the node thought: Redis does not say so */
+    if (status == EXIT_SETTLED && report_open_count(report.counts) > 0)
+        status = EXIT_STOPPED; /* whatever the node thought: Redis knows of some who are left */
     if (s->options->json) {
         if (report_json_print(&report, stdout) < 0) {
             fprintf(stderr, "hikyaku: the report cannot be written to standard output\n");
@@ -166,7 +166,7 @@ static int follow_once(struct sending *s, uint64_t since_ms, struct progress *pr
         ask_progress(campaign, &now);
         now.elapsed_ms = clock_now_ms() - since_ms;
         progress_show(progress, &now);
-        *settled = report_open_count(now.counts) == 0;
+        *settled = report_open_count(now.counts) == 0 && json_is_true(json_object_get(campaign, "settled"));
         s->halted = now.paused && s->first_rows > 0;
     } else {
         error = reach_campaign(&s->reach, s->options->campaign, &s->manifest, &s->why);
