@@ -367,6 +367,8 @@ void bounced_suppress(struct campaign *campaign, uint32_t index, const struct ou
 
 /* settle.c */
 int settle_region(struct node *node, struct hk_why *why) HK_MUST_USE;
+/* Until the ledger has taken all that was pushed, at start. HK_EDOWN when Redis does not. */
+int settle_wait(struct node *node, struct hk_why *why) HK_MUST_USE;
 
 /* errand.c */
 void errands_verdict(struct node *node, const char *campaign, const struct ledger_op *op,

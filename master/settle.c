@@ -1,7 +1,7 @@
 /* settle.c - what a dead master's region tells: each flight it left is settled before anything new is sent.
  *
  * The region is read once no worker of it lives (their lock is free). A region of another boot is not believed: what the
- * ledger calls sending becomes unknown when its span is taken.
+ * ledger calls sending becomes unknown when its span is taken, but for what the event log knows (journal.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "master.h"
+#include "journal.h"
 
 #define LOCK_GRACE_MS  5000u  /* beyond node.orphan, within which workers without a master end */
 #define LEDGER_WAIT_MS 60000u /* for the ledger to take what was found */
@@ -106,7 +106,7 @@ static void settle_flight(struct node *node, const struct region *old, uint32_t 
     tally->again++;
 }
 
-static int wait_for_ledger(struct node *node, struct hk_why *why)
+int settle_wait(struct node *node, struct hk_why *why)
 {
     uint64_t until = clock_now_ms() + LEDGER_WAIT_MS;
 
@@ -130,7 +130,7 @@ static int settle_flights(struct node *node, const struct region *old, struct hk
     for (uint32_t w = 0; w < old->header->sizes.workers; w++)
         for (uint32_t i = 0; i < old->header->sizes.flight_slots; i++)
             settle_flight(node, old, w, region_flight(old, w, i), opened, &tally);
-    rc = wait_for_ledger(node, why);
+    rc = settle_wait(node, why);
     if (tally.told + tally.unknown + tally.again + tally.strange > 0)
         log_info("the last run left %llu messages under way: %llu had their outcome, %llu are unknown, %llu "
                  "are sent "
@@ -163,12 +163,14 @@ int settle_region(struct node *node, struct hk_why *why)
         return 0;
     if (rc != 0) {
         log_warning("%s; what was under way counts as unknown", why->text);
-        return 0;
+        return journal_replay(node, why);
     }
-    if (same_boot)
+    if (same_boot) {
         rc = settle_flights(node, &old, why);
-    else
+    } else {
         log_warning("the machine was started anew: what was under way counts as unknown");
+        rc = journal_replay(node, why);
+    }
     region_close(&old);
     return rc;
 }

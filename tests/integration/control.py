@@ -1,0 +1,88 @@
+"""Rubbish on the control socket of a live node: each line gets one answer or the door, and the node goes on.
+
+Mutated requests, half lines, many at once, clients that do not read. HIKYAKU_FUZZ_S sets for how long (3 s); the sanitizer
+builds of the node see every byte of it.
+"""
+import json
+import os
+import random
+import socket
+import time
+
+import harness
+from harness import wait_for
+
+SECONDS = float(os.environ.get("HIKYAKU_FUZZ_S", "3"))
+SEEDS = [
+    {"command": "status"},
+    {"command": "run", "campaign": "c"},
+    {"command": "run", "campaign": "none"},
+    {"command": "pause", "campaign": "c"},
+    {"command": "resume", "campaign": "c", "first": 3},
+    {"command": "cancel", "campaign": "other"},
+    {"command": "unknown", "campaign": "c", "as": "pending", "indexes": [0, 1, 4294967295, -1]},
+    {"command": "forget", "campaign": "none"},
+    {"command": "suppress-poll"},
+]
+PIECES = [b"", b"\0", b"{", b"}", b'"', b"\\u0000", b"\xff", b"[[[[[[[[", b"9" * 40, b"null", b"true", b"1e999", b"c", b"-"]
+
+
+def mutate(dice, seed):
+    text = bytearray(json.dumps(seed).encode())
+    for _ in range(dice.randrange(4)):
+        at = dice.randrange(len(text) + 1)
+        text[at:at + dice.randrange(5)] = dice.choice(PIECES)
+    return bytes(text).replace(b"\n", b" ")
+
+
+class Control(harness.Case):
+    def test_rubbish_gets_an_answer_or_the_door(self):
+        a = self.receiver("a")
+        self.dns({"a.test": a})
+        self.configure()
+        self.send(rows=["u@a.test", "v@a.test"])
+        node = self.start("serve", "--config", self.path("hikyaku.conf"))
+        path = self.path("state", "control.sock")
+        wait_for(lambda: os.path.exists(path), 20, "the node")
+        dice = random.Random(7)
+        asked = 0
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            self.assertIsNone(node.poll(), self.finish_words())
+            asked += self.one_client(dice, path)
+        self.assertGreater(asked, 100)
+        self.assertEqual(self.status()["node"] != "", True)
+        self.interrupt(node, 15)
+        done = self.finish(node, expect=0)
+        self.assertNotIn("runtime error", done.err)
+
+    def one_client(self, dice, path):
+        lines = [mutate(dice, dice.choice(SEEDS)) for _ in range(dice.randrange(1, 6))]
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(15)
+            try:
+                s.connect(path)
+                kind = dice.random()
+                if kind < 0.05:
+                    s.sendall(b"x" * 20000)  # more than any request: closed
+                    self.assertEqual(s.recv(1000), b"")
+                    return 0
+                for line in lines:
+                    s.sendall(line[:dice.randrange(len(line))] if kind < 0.1 else line + b"\n")
+                if kind < 0.2:
+                    return 0  # leaves without reading
+                answers = b""
+                while answers.count(b"\n") < len(lines):
+                    got = s.recv(65536)
+                    if not got:
+                        return 0
+                    answers += got
+                for answer in answers.splitlines():
+                    self.assertIn(json.loads(answer)["ok"], (True, False))
+                return len(lines)
+            except (ConnectionError, BrokenPipeError):
+                return 0
+
+
+if __name__ == "__main__":
+    harness.main()
