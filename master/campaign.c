@@ -233,6 +233,7 @@ static void on_counts(void *context, const uint64_t counts[LEDGER_STATES_COUNT],
 
     memcpy(campaign->counts, counts, sizeof campaign->counts);
     campaign->attempts = attempts;
+    suppression_redis_answers(campaign->node);
 }
 
 static void milestone(struct campaign *campaign, const char *field, uint64_t *at)

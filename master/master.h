@@ -204,7 +204,8 @@ struct node {
     struct ledger *ledger;
     bool ledger_up;
     struct suppress *suppress;
-    bool suppress_more, suppress_failing; /* the last poll left something; it failed: said once */
+    bool suppress_due, suppress_more,
+        suppress_failing; /* the last poll left something; it failed: said once */
     struct eventlog log;
 
     struct worker *worker;
@@ -359,6 +360,7 @@ void event_unreachable(struct node *node, const struct dest *dest, const char *s
 int suppression_open(struct node *node, struct hk_why *why) HK_MUST_USE;
 int suppression_poll(struct node *node, struct hk_why *why) HK_MUST_USE; /* as suppress_poll */
 void suppression_tick(struct node *node, bool second);
+void suppression_redis_answers(struct node *node); /* just now: a call that waits for it will not wait long */
 bool recipient_is_suppressed(const struct campaign *campaign, uint32_t index);
 /* A run of one domain that was taken up: who is suppressed is settled, the others go on to domain_enqueue. */
 void run_admit(struct campaign *campaign, struct run run, uint32_t domain);

@@ -20,13 +20,31 @@ int suppression_poll(struct node *node, struct hk_why *why)
     return rc == HK_EDOWN ? suppress_poll(node->suppress, why) : rc;
 }
 
+static bool asks_for_counts(const struct node *node)
+{
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL)
+            return true;
+    return false;
+}
+
+/* The stream is read by a call that waits. A Redis that hangs must not make the loop hang with it, so the call is made when
+ * Redis has just answered another one (suppression_redis_answers), which campaigns ask five times a second. */
 void suppression_tick(struct node *node, bool second)
+{
+    node->suppress_due = node->suppress_due || second || node->suppress_more;
+    if (!asks_for_counts(node))
+        suppression_redis_answers(node);
+}
+
+void suppression_redis_answers(struct node *node)
 {
     struct hk_why why;
     int rc;
 
-    if (!node->ledger_up || (!second && !node->suppress_more))
+    if (!node->ledger_up || !node->suppress_due)
         return;
+    node->suppress_due = false;
     rc = suppression_poll(node, &why);
     node->suppress_more = rc > 0;
     if (rc < 0 && !node->suppress_failing)
