@@ -76,13 +76,34 @@ unsigned long long conn_serial(const struct session *s)
 
 /* Why a session failed before it was ready, or ended with no message under way. */
 
+static void mask(char *text, size_t length, const char *secret)
+{
+    size_t secret_length = secret != NULL ? strlen(secret) : 0;
+    char *at;
+
+    while (secret_length > 0 && (at = memmem(text, length, secret, secret_length)) != NULL)
+        memset(at, '*', secret_length);
+}
+
+/* A server that repeats what it was told would write our password into every log. */
+static void mask_secrets(const struct session *s, char *text, size_t length)
+{
+    mask(text, length, s->terms.auth_plain);
+    mask(text, length, s->terms.auth_user);
+    mask(text, length, s->terms.auth_password);
+}
+
 void conn_note_failure(struct session *s, enum log_phase log_phase, const struct reply *reply,
                        const char *words)
 {
     struct outcome_reply *failure = &worker_conn_info(s->worker, s)->failure;
-    const char *text = reply != NULL ? reply->text : words;
     size_t length = reply != NULL ? reply->length : strlen(words);
-    char clean[256];
+    char text[REGION_REPLY_TEXT], clean[256];
+
+    length = length < sizeof text ? length : sizeof text;
+    memcpy(text, reply != NULL ? reply->text : words, length);
+    if (log_phase == LOG_PHASE_AUTH)
+        mask_secrets(s, text, length);
     s->failed_in = log_phase;
     (void)hk_clean_text(clean, sizeof clean, text, length);
     if (reply != NULL)
@@ -92,7 +113,6 @@ void conn_note_failure(struct session *s, enum log_phase log_phase, const struct
         log_info("connection %llu to %s, %s: %s", conn_serial(s), s->host, log_phase_name(log_phase), clean);
     if (reply == NULL && failure->code != 0)
         return;
-    length = length < sizeof failure->text ? length : sizeof failure->text;
     *failure = (struct outcome_reply){.code = reply != NULL ? reply->code : 0,
                                       .log_phase = (uint8_t)log_phase,
                                       .text_length = (uint16_t)length};
