@@ -1,11 +1,15 @@
 /* eventlog.c - the event log of eventlog.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "eventlog.h"
+
+extern char **environ;
 
 /* Cut a last line without its newline off: the writer died in it, and the ledger rules. */
 static int cut_torn_line(int fd, const char *path, uint64_t *size, struct hk_why *why)
@@ -65,6 +69,28 @@ void eventlog_close(struct eventlog *log)
     memset(log, 0, sizeof *log);
 }
 
+/* By a zstd of its own, so that no loop waits; the master reaps it with its other children. Without one the file stays as
+ * it is. */
+static void compress(const char *path)
+{
+    char *argv[] = {(char *)(uintptr_t) "zstd", (char *)(uintptr_t) "-q", (char *)(uintptr_t) "--rm",
+                    (char *)(uintptr_t)path, NULL};
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    pid_t pid;
+    int error;
+
+    sigemptyset(&none);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setpgroup(&attributes, 0); /* Ctrl-C is not meant for it */
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+    error = posix_spawnp(&pid, argv[0], NULL, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    if (error != 0)
+        log_warning("%s is not compressed: zstd: %s", path, strerror(error));
+}
+
 static void rotate(struct eventlog *log)
 {
     char when[CLOCK_RFC3339_SIZE];
@@ -79,6 +105,7 @@ static void rotate(struct eventlog *log)
         int old = log->fd;
         if (open_file(log, &why) == 0) {
             close(old);
+            compress(to);
         } else {
             log_warning("%s", why.text);
             log->fd = old; /* goes on in the renamed file */

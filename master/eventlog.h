@@ -1,7 +1,8 @@
 /* eventlog.h - the event log (design 14): one JSON object a line, written by the master alone, before the ledger.
  *
  * Lines gather in memory and are written by eventlog_flush, once a turn; what is not written is kept and tried again. A
- * torn last line is cut off when the file is opened. Past `rotate_bytes` the file is renamed to NAME.TIME and begun anew.
+ * torn last line is cut off when the file is opened. Past `rotate_bytes` the file is renamed to NAME.TIME, compressed by
+ * zstd to NAME.TIME.zst, and begun anew.
  */
 #ifndef MASTER_EVENTLOG_H
 #define MASTER_EVENTLOG_H
