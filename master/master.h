@@ -250,10 +250,8 @@ struct node {
 /* node.c */
 void node_wait(struct node *node); /* one step of the loop, at start, when no timer runs yet */
 void node_freeze(struct campaign *campaign, const char *why);
-void node_drain(struct node *node);
 void node_give_up(struct node *node,
                   int exit_status); /* what a child said cannot be mended by starting it again */
-void node_tell_progress(struct node *node);
 uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms);
 
 /* machine.c */

@@ -74,7 +74,7 @@ static void on_redis_check(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- ending ---- */
 
-void node_drain(struct node *node)
+static void node_drain(struct node *node)
 {
     const struct desc drain = {.kind = DESC_DRAIN};
 
@@ -172,7 +172,7 @@ static void measure_rate(struct node *node)
     node->rate_from = node->settled_total;
 }
 
-void node_tell_progress(struct node *node)
+static void node_tell_progress(struct node *node)
 {
     struct campaign *campaign =
         node->options->campaign != NULL ? campaign_find(node, node->options->campaign) : NULL;

@@ -7,6 +7,8 @@
 #include <cmocka.h>
 #include <glob.h>
 #include <jansson.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -140,12 +142,55 @@ static void a_full_file_is_put_aside_and_begun_anew(void **state)
     config.events.rotate_bytes = 1000000;
 }
 
+/* The limit of a file's size plays the full disk: the write comes short, the next one fails, and then there is room. */
+static void what_comes_short_is_kept_and_written_whole_later(void **state)
+{
+    struct rlimit limit, small;
+    struct eventlog log;
+    struct hk_why why;
+    unsigned lines = 0;
+    char *text;
+
+    (void)state;
+    unlink(path);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = limit;
+    small.rlim_cur = 250; /* in the middle of a line */
+    assert_int_equal(eventlog_open(&log, &config, 10, &why), 0);
+    for (int i = 0; i < 5; i++) {
+        event_begin(&log, "node");
+        event_end(&log);
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(eventlog_flush(&log), HK_EIO);
+    assert_true(log.failing);
+    assert_int_equal(log.file_bytes, 250);
+    assert_int_equal(eventlog_flush(&log), HK_EIO); /* nothing more fits: nothing is lost by asking */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(eventlog_flush(&log), 0);
+    assert_false(log.failing);
+    eventlog_close(&log);
+
+    text = content();
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1, lines++) {
+        json_t *json = json_loadb(line, (size_t)(end - line), 0, NULL);
+        char want[16];
+        snprintf(want, sizeof want, "10-%u", lines + 1);
+        assert_string_equal(json_string_value(json_object_get(json, "id")), want);
+        json_decref(json);
+    }
+    assert_int_equal(lines, 5);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_text_makes_a_line_of_json),
         cmocka_unit_test(a_torn_last_line_is_cut_off),
         cmocka_unit_test(a_full_file_is_put_aside_and_begun_anew),
+        cmocka_unit_test(what_comes_short_is_kept_and_written_whole_later),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
