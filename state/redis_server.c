@@ -306,6 +306,18 @@ static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
     }
 }
 
+static bool server_is_gone(const struct server *server)
+{
+    uint64_t until_ms = clock_now_ms() + SERVER_END_MS;
+
+    while (server_listens(server, NULL) != 0) {
+        if (clock_now_ms() > until_ms)
+            return false;
+        pause_ms(SERVER_POLL_MS);
+    }
+    return true;
+}
+
 int redis_server_ensure(const struct config *config, pid_t *pid, bool *started, struct hk_why *why)
 {
     struct server server;
@@ -325,6 +337,13 @@ int redis_server_ensure(const struct config *config, pid_t *pid, bool *started, 
     }
     if (result >= 0)
         result = server_wait(&server, pid, why);
+    /* One that was dying when it was found: it hung up, and soon nobody listens. */
+    if (result < 0 && !*started && server_is_gone(&server)) {
+        result = server_start(&server, why);
+        *started = result == 0 && server.child > 0;
+        if (result == 0)
+            result = server_wait(&server, pid, why);
+    }
     if (result < 0)
         *started = false;
     redis_target_free(&server.target);
