@@ -39,8 +39,10 @@ static int open_locked(const char *path, const char *temporary, struct hk_why *w
             ours.st_dev == named.st_dev) {
             if (ftruncate(fd, 0) == 0)
                 return fd;
+            int error = errno;
+            unlink(temporary); /* ours by the lock: nobody else may find it */
             close(fd);
-            return cannot_write(path, EIO, why);
+            return cannot_write(path, error, why);
         }
         close(fd);
     }
