@@ -28,6 +28,24 @@ function(hk_unit_test folder module)
   set_tests_properties(unit.${folder}.${module} PROPERTIES TIMEOUT 120)
 endfunction()
 
+# hk_fault_test(FOLDER MODULE libraries...): a unit test in which calls fail as tests/unit/faults.h tells.
+function(hk_fault_test folder module)
+  hk_unit_test(${folder} ${module} ${ARGN})
+  set(target test_${folder}_${module})
+  target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests/unit/faults.c)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests/unit)
+  target_link_libraries(${target} PRIVATE hk_base)
+  # Where off_t was given 64 bits by name, the C library calls the same function NAME64.
+  foreach(call malloc calloc realloc reallocarray strdup strndup asprintf vasprintf
+               hk_xcalloc hk_xrealloc hk_xstrdup hk_xasprintf
+               open open64 openat openat64 fopen fopen64 fdopen opendir fstat fstat64 lseek lseek64 mmap mmap64 mremap
+               rename fsync fdatasync fchmod ftruncate ftruncate64 posix_fallocate posix_fallocate64
+               read pread pread64 write pwrite pwrite64 recv recvmsg send sendmsg
+               socket socketpair bind connect listen accept4 getsockopt eventfd pipe2 fork)
+    target_link_options(${target} PRIVATE -Wl,--wrap=${call})
+  endforeach()
+endfunction()
+
 # hk_fuzz(NAME file libraries...): a libFuzzer target with its seeds in tests/fuzz/seeds/NAME.
 function(hk_fuzz name file)
   if(HK_FUZZ)
