@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "hikyaku/base.h"
+#include "hikyaku/fault.h"
 
 extern char **environ;
 
@@ -38,11 +39,39 @@ void process_title_init(int argc, char **argv)
 
 void process_title_set(const char *title)
 {
+    fault_role_set(title);
     if (title_at == NULL || title_size < 2)
         return;
     memset(title_at, 0, title_size);
     snprintf(title_at, title_size, "%s", title);
     prctl(PR_SET_NAME, title, 0, 0, 0);
+}
+
+static volatile sig_atomic_t stop_caught;
+
+static void on_stop(int number)
+{
+    (void)number;
+    stop_caught = 1;
+}
+
+void process_stop_catch(void)
+{
+    struct sigaction action = {.sa_handler = on_stop};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool process_stop_asked(void)
+{
+    sigset_t waiting;
+
+    if (stop_caught != 0)
+        return true;
+    return sigpending(&waiting) == 0 &&
+           (sigismember(&waiting, SIGINT) == 1 || sigismember(&waiting, SIGTERM) == 1);
 }
 
 static int compare_fd(const void *a, const void *b)

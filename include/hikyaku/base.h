@@ -119,5 +119,9 @@ void process_child_setup(const char *title, int parent_pid, int signal, const in
  */
 void process_title_init(int argc, char **argv);
 void process_title_set(const char *title);
+/* SIGINT and SIGTERM from now on only set a flag, until somebody blocks them and reads them himself. */
+void process_stop_catch(void);
+/* Is this process told to end: was one of them caught, or does one wait that is blocked? What may take long looks here. */
+bool process_stop_asked(void);
 
 #endif
