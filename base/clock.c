@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "hikyaku/base.h"
+#include "hikyaku/fault.h"
 
 static uint64_t clock_read_us(clockid_t id)
 {
@@ -23,7 +24,7 @@ uint64_t clock_now_ms(void)
 
 uint64_t clock_wall_us(void)
 {
-    return clock_read_us(CLOCK_REALTIME);
+    return clock_read_us(CLOCK_REALTIME) + (uint64_t)fault_clock_us();
 }
 
 void clock_rfc3339(uint64_t wall_us, char *out)

@@ -1,3 +1,7 @@
+# Allocations of a program that is linked so pass the fault point `malloc` (base/fault_malloc.c).
+set(HK_FAULT_WRAPS
+    -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray,--wrap=strdup,--wrap=strndup)
+
 # hk_library(NAME SOURCES a.c b.c LINK other libraries): one folder, one static library.
 function(hk_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hikyaku/fault.h"
 #include "master.h"
 
 #define RESPAWN_PAUSE_S 1.0 /* for a process that lived less than this */
@@ -63,9 +64,10 @@ static int start_worker(struct worker *worker, struct hk_why *why)
                        strerror(errno));
     ring_init(region_down(&node->region, worker->number), node->region.header->sizes.ring_slots);
     ring_init(region_up(&node->region, worker->number), node->region.header->sizes.ring_slots);
-    pid = fork();
+    pid = fault_fails(FORK_WORKER_BEFORE) ? -1 : fork();
     if (pid == 0)
         run_worker(worker, lock_fd, parent);
+    fault_at(FORK_WORKER_AFTER);
     close(lock_fd);
     if (pid < 0)
         return why_set(why, HK_EIO, "cannot start a worker: %s", strerror(errno));

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "eventlog.h"
+#include "hikyaku/fault.h"
 
 extern char **environ;
 
@@ -119,12 +120,15 @@ int eventlog_flush(struct eventlog *log)
     size_t written = 0;
 
     while (written < log->used) {
-        ssize_t n = write(log->fd, log->buffer + written, log->used - written);
+        size_t length = fault_half(LOG_WRITE_MIDDLE, log->used - written);
+        ssize_t n = fault_fails(LOG_WRITE_BEFORE) ? -1 : write(log->fd, log->buffer + written, length);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             break;
+        fault_at(LOG_WRITE_MIDDLE);
         written += (size_t)n;
+        fault_at(LOG_WRITE_AFTER);
     }
     log->file_bytes += written;
     log->unsynced = log->unsynced || written > 0;
@@ -148,7 +152,7 @@ int eventlog_flush(struct eventlog *log)
 
 void eventlog_sync(struct eventlog *log)
 {
-    if (log->unsynced && fdatasync(log->fd) != 0)
+    if (log->unsynced && (fault_fails(LOG_SYNC_BEFORE) || fdatasync(log->fd) != 0))
         log_warning("%s: cannot sync the event log: %s", log->config->events.file, strerror(errno));
     log->unsynced = false;
 }

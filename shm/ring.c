@@ -1,6 +1,7 @@
 /* ring.c - the ring of ring.h. Each end keeps to its own fields; the fences of the sleep flag are said where they are. */
 #include <string.h>
 
+#include "hikyaku/fault.h"
 #include "hikyaku/ring.h"
 
 size_t ring_bytes(uint32_t slots)
@@ -30,7 +31,9 @@ bool ring_push(struct ring *ring, const struct desc *desc)
     if (put - got >= ring->slots)
         return false;
     ring->slot[put & (ring->slots - 1)] = *desc;
+    fault_at(RING_PUSH_BEFORE);
     atomic_store_explicit(&ring->put, put + 1, memory_order_release);
+    fault_at(RING_PUSH_AFTER);
     return true;
 }
 
@@ -62,7 +65,9 @@ void ring_next(struct ring *ring)
 {
     uint64_t got = atomic_load_explicit(&ring->got, memory_order_relaxed);
 
+    fault_at(RING_NEXT_BEFORE);
     atomic_store_explicit(&ring->got, got + 1, memory_order_release);
+    fault_at(RING_NEXT_AFTER);
 }
 
 bool ring_sleep(struct ring *ring)

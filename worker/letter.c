@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "hikyaku/fault.h"
 #include "worker.h"
 
 static struct flight *letter_flight(const struct worker *w, const struct letter *letter)
@@ -12,9 +13,13 @@ static struct flight *letter_flight(const struct worker *w, const struct letter 
     return region_flight(w->region, w->number, letter->slot);
 }
 
+_Static_assert(FLIGHT_DONE - FLIGHT_TAKEN == 4, "fault.h has a pair of points for each phase");
+
 static void flight_store(struct flight *flight, enum flight_phase phase)
 {
+    fault_at_nth(SLOT_TAKEN_BEFORE, 2 * (phase - FLIGHT_TAKEN));
     atomic_store_explicit(&flight->phase, (uint32_t)phase, memory_order_release);
+    fault_at_nth(SLOT_TAKEN_AFTER, 2 * (phase - FLIGHT_TAKEN));
 }
 
 /* Copies: memory goes round, a very large one is given back. */

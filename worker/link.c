@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "hikyaku/fault.h"
+
 union link_sockaddr {
     struct sockaddr any;
     struct sockaddr_in v4;
@@ -127,6 +129,8 @@ static ssize_t plain_result(ssize_t moved, char *words, size_t size)
 
 ssize_t link_read(struct link *link, void *where, size_t room, char *words, size_t size)
 {
+    if (fault_fails(SOCKET_READ_BEFORE))
+        return plain_result(-1, words, size);
     if (link->ssl != NULL)
         return tls_read(link->ssl, where, room, words, size);
     return plain_result(recv(link->fd, where, room, 0), words, size);
@@ -154,10 +158,21 @@ static ssize_t write_record(struct link *link, const struct iovec *iov, size_t c
     return tls_write(link->ssl, record, length, words, size);
 }
 
+static ssize_t write_plain(struct link *link, const struct iovec *iov, size_t count, char *words, size_t size)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+    message.msg_iovlen = fault_half_pieces(SOCKET_WRITE_MIDDLE, message.msg_iov, count);
+    ssize_t wrote = sendmsg(link->fd, &message, MSG_NOSIGNAL);
+    fault_at(SOCKET_WRITE_MIDDLE);
+    return plain_result(wrote, words, size);
+}
+
 ssize_t link_write(struct link *link, const struct iovec *iov, size_t count, char *words, size_t size)
 {
-    if (link->ssl != NULL)
-        return write_record(link, iov, count, words, size);
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
-    return plain_result(sendmsg(link->fd, &message, MSG_NOSIGNAL), words, size);
+    if (fault_fails(SOCKET_WRITE_BEFORE))
+        return plain_result(-1, words, size);
+    ssize_t wrote = link->ssl != NULL ? write_record(link, iov, count, words, size)
+                                      : write_plain(link, iov, count, words, size);
+    fault_at(SOCKET_WRITE_AFTER);
+    return wrote;
 }

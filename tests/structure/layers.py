@@ -15,6 +15,7 @@ import sys
 # Contract headers, lowest first: what each may include. A header may only include those above it.
 CONTRACTS = {
     "base": set(),
+    "fault": {"base"},
     "address": {"base"},
     "config": {"base", "address"},
     "ring": {"base"},
@@ -32,20 +33,20 @@ CONTRACTS = {
 
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
-SHARED = {"base", "address", "config", "ring", "region", "reply", "segment", "message", "classify", "state",
+SHARED = {"base", "fault", "address", "config", "ring", "region", "reply", "segment", "message", "classify", "state",
           "suppress"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
-    "base": {"base", "address", "config", "process"},
-    "shm": {"base", "address", "config", "ring", "region"},
+    "base": {"base", "fault", "address", "config", "process"},
+    "shm": {"base", "fault", "address", "config", "ring", "region"},
     "smtp": {"base", "address", "reply"},
     "list": {"base", "address", "config", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
     "bounce": {"base", "region", "classify"},
-    "state": {"base", "address", "config", "classify", "region", "segment", "state", "suppress"},
+    "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress"},
     "resolve": {"base", "address", "config", "resolve", "process"},
-    "worker": {"base", "address", "config", "ring", "region", "reply", "segment", "message", "process"},
+    "worker": {"base", "fault", "address", "config", "ring", "region", "reply", "segment", "message", "process"},
     "master": SHARED | {"resolve", "process", "node"},
     "cli": SHARED | {"resolve", "process", "node"},
     "bench": SHARED,
