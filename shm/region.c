@@ -81,14 +81,30 @@ static void layout(struct region_header *h)
     h->bytes = h->workers_at + h->worker_stride * s->workers;
 }
 
-static void read_boot_id(char out[40])
+/* False: errno says why. A region without it is never believed again, so nothing is made without. */
+static bool read_boot_id(char out[40])
 {
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, out, 36);
+    if (fault_boot_id(out))
+        return true;
+    size_t used = 0;
+    ssize_t n;
+    int error, fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 
-    if (fd >= 0)
-        close(fd);
-    out[n > 0 ? n : 0] = '\0';
+    if (fd < 0)
+        return false;
+    while (used < 36 && ((n = read(fd, out + used, 36 - used)) > 0 || (n < 0 && errno == EINTR)))
+        used += n > 0 ? (size_t)n : 0;
+    error = used < 36 && n == 0 ? ENODATA : errno;
+    close(fd);
+    out[used] = '\0';
+    errno = error;
+    return used == 36;
+}
+
+static int no_boot_id(const char *path, struct hk_why *why)
+{
+    return why_set(why, HK_EIO, "%s: cannot tell which start of the machine this is: %s", path,
+                   strerror(errno));
 }
 
 static void region_point(struct region *region)
@@ -106,6 +122,7 @@ static int region_map(struct region *region, const char *path, struct hk_why *wh
     if (at == MAP_FAILED) {
         why_set(why, HK_ENOMEM, "%s: cannot map %zu bytes: %s", path, region->bytes, strerror(errno));
         close(region->fd);
+        region->fd = -1;
         return HK_ENOMEM;
     }
     region->base = at;
@@ -129,7 +146,9 @@ static int region_file_new(const char *path, uint64_t bytes, struct hk_why *why)
     if (fd < 0)
         return why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
     /* Blocks are reserved now: a full disk is an error here, and never a SIGBUS in the middle of a message. */
-    error = posix_fallocate(fd, 0, (off_t)bytes);
+    do
+        error = posix_fallocate(fd, 0, (off_t)bytes);
+    while (error == EINTR);
     if (error != 0) {
         close(fd);
         unlink(path);
@@ -146,7 +165,8 @@ int region_create(const char *path, struct region_sizes sizes, uint64_t epoch, s
     int rc;
 
     memset(out, 0, sizeof *out);
-    read_boot_id(header.boot_id);
+    if (!read_boot_id(header.boot_id))
+        return no_boot_id(path, why);
     header.master_pid = (int32_t)getpid();
     layout(&header);
     rc = region_file_new(path, header.bytes, why);
@@ -155,8 +175,10 @@ int region_create(const char *path, struct region_sizes sizes, uint64_t epoch, s
     out->fd = rc;
     out->bytes = header.bytes;
     rc = region_map(out, path, why);
-    if (rc != 0)
+    if (rc != 0) {
+        unlink(path); /* nothing was in it yet */
         return rc;
+    }
     memcpy(out->header, &header, sizeof header);
     region_point(out);
     for (uint32_t w = 0; w < sizes.workers; w++) {
@@ -211,7 +233,12 @@ int region_attach(const char *path, struct region *out, bool *same_boot, struct 
     out->fd = open(path, O_RDWR | O_CLOEXEC);
     if (out->fd < 0)
         return why_set(why, errno == ENOENT ? HK_ENOENT : HK_EIO, "%s: %s", path, strerror(errno));
-    if (fstat(out->fd, &st) != 0 || st.st_size < (off_t)sizeof(struct region_header)) {
+    if (fstat(out->fd, &st) != 0) {
+        why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
+        close(out->fd);
+        return HK_EIO;
+    }
+    if (st.st_size < (off_t)sizeof(struct region_header)) {
         close(out->fd);
         return why_set(why, HK_ECHANGED, "%s: not a region of this version", path);
     }
@@ -223,9 +250,13 @@ int region_attach(const char *path, struct region *out, bool *same_boot, struct 
         region_close(out);
         return why_set(why, HK_ECHANGED, "%s: not a region of this version, or never finished", path);
     }
+    if (!read_boot_id(boot_id)) {
+        rc = no_boot_id(path, why);
+        region_close(out);
+        return rc;
+    }
     region_point(out);
-    read_boot_id(boot_id);
-    *same_boot = boot_id[0] != '\0' && strcmp(boot_id, out->header->boot_id) == 0;
+    *same_boot = strcmp(boot_id, out->header->boot_id) == 0;
     return 0;
 }
 

@@ -193,11 +193,13 @@ struct region {
 /* Sizes for a configuration: how many slots each part needs so that no permission ever finds its ring full.
  */
 struct region_sizes region_sizes_for(uint32_t workers, uint32_t connections);
-/* Make a new region file (an old one is renamed away first: its mappings stay valid for whoever has it). */
+/* Make a new region file (an old one is renamed away first: its mappings stay valid for whoever has it). When that
+ * fails nothing stands under `path`. */
 int region_create(const char *path, struct region_sizes sizes, uint64_t epoch, struct region *out,
                   struct hk_why *why) HK_MUST_USE;
 /* Map what an earlier master left. 0; HK_ENOENT none; HK_ECHANGED another layout, or damaged: nothing in it
- * is believed. Another boot's region is mapped, with *same_boot false. */
+ * is believed; HK_EIO, HK_ENOMEM it cannot be read now, and may be whole. Another boot's region is mapped, with
+ * *same_boot false. */
 int region_attach(const char *path, struct region *out, bool *same_boot, struct hk_why *why) HK_MUST_USE;
 void region_close(struct region *region);
 

@@ -21,7 +21,8 @@ static struct {
     unsigned calls_left; /* until the one that fails; 0: none does */
     int error;           /* 0: the usual one of the call */
     bool all_behind;
-    size_t most; /* bytes that a read or write moves; 0: as many as it would */
+    int send_buffer; /* of sockets made from now on; 0: the system's */
+    size_t most;     /* bytes that a read or write moves; 0: as many as it would */
     unsigned moves;
     unsigned exempt; /* calls deep in what aborts by design */
     bool struck;
@@ -50,6 +51,12 @@ void fault_shorten(size_t most)
 {
     memset(&plan, 0, sizeof plan);
     plan.most = most;
+}
+
+void fault_shrink_send_buffers(int bytes)
+{
+    memset(&plan, 0, sizeof plan);
+    plan.send_buffer = bytes;
 }
 
 bool fault_disarm(void)
@@ -277,23 +284,6 @@ WRAP_FALLOCATE(posix_fallocate64)
 
 /* ---- bytes in and out ---- */
 
-/* Is this call interrupted? Else *length is as much as it may move. */
-static bool comes_short(size_t *length)
-{
-    if (plan.most == 0)
-        return false;
-    if (++plan.moves % 3 == 0) {
-        plan.struck = true;
-        errno = EINTR;
-        return true;
-    }
-    if (*length > plan.most) {
-        plan.struck = true;
-        *length = plan.most;
-    }
-    return false;
-}
-
 int __real_getsockopt(int fd, int level, int name, void *value, socklen_t *length);
 
 static bool keeps_borders(int fd)
@@ -304,51 +294,71 @@ static bool keeps_borders(int fd)
     return __real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type != SOCK_STREAM;
 }
 
-static bool comes_short_on(int fd, size_t *length)
+/* An eventfd: its eight bytes go whole, and it never waits, so nothing can interrupt it. */
+static bool is_counter(int fd)
 {
-    size_t uncut = SIZE_MAX;
+    struct stat about;
 
-    return comes_short(plan.most > 0 && keeps_borders(fd) ? &uncut : length);
+    return __real_fstat(fd, &about) == 0 && (about.st_mode & S_IFMT) == 0;
+}
+
+/* Is this call interrupted? Else *length is as much as it may move. */
+static bool comes_short(int fd, size_t *length)
+{
+    if (plan.most == 0 || is_counter(fd))
+        return false;
+    if (++plan.moves % 3 == 0) {
+        plan.struck = true;
+        errno = EINTR;
+        return true;
+    }
+    if (*length > plan.most && !keeps_borders(fd)) {
+        plan.struck = true;
+        *length = plan.most;
+    }
+    return false;
 }
 
 WRAP(ssize_t, read, (int fd, void *bytes, size_t length))
 {
-    return strikes(FAULT_READ, EIO) || comes_short(&length) ? -1 : __real_read(fd, bytes, length);
+    return strikes(FAULT_READ, EIO) || comes_short(fd, &length) ? -1 : __real_read(fd, bytes, length);
 }
 
-#define WRAP_PREAD(name)                                                                                     \
-    WRAP(ssize_t, name, (int fd, void *bytes, size_t length, off_t at))                                      \
-    {                                                                                                        \
-        return strikes(FAULT_READ, EIO) || comes_short(&length) ? -1 : __real_##name(fd, bytes, length, at); \
+#define WRAP_PREAD(name)                                                                                    \
+    WRAP(ssize_t, name, (int fd, void *bytes, size_t length, off_t at))                                     \
+    {                                                                                                       \
+        return strikes(FAULT_READ, EIO) || comes_short(fd, &length) ? -1                                    \
+                                                                    : __real_##name(fd, bytes, length, at); \
     }
 WRAP_PREAD(pread)
 WRAP_PREAD(pread64)
 
 WRAP(ssize_t, write, (int fd, const void *bytes, size_t length))
 {
-    return strikes(FAULT_WRITE, ENOSPC) || comes_short(&length) ? -1 : __real_write(fd, bytes, length);
+    return strikes(FAULT_WRITE, ENOSPC) || comes_short(fd, &length) ? -1 : __real_write(fd, bytes, length);
 }
 
-#define WRAP_PWRITE(name)                                                                                   \
-    WRAP(ssize_t, name, (int fd, const void *bytes, size_t length, off_t at))                               \
-    {                                                                                                       \
-        return strikes(FAULT_WRITE, ENOSPC) || comes_short(&length) ? -1                                    \
-                                                                    : __real_##name(fd, bytes, length, at); \
+#define WRAP_PWRITE(name)                                                     \
+    WRAP(ssize_t, name, (int fd, const void *bytes, size_t length, off_t at)) \
+    {                                                                         \
+        return strikes(FAULT_WRITE, ENOSPC) || comes_short(fd, &length)       \
+                   ? -1                                                       \
+                   : __real_##name(fd, bytes, length, at);                    \
     }
 WRAP_PWRITE(pwrite)
 WRAP_PWRITE(pwrite64)
 
 WRAP(ssize_t, recv, (int fd, void *bytes, size_t length, int flags))
 {
-    return strikes(FAULT_RECEIVE, ECONNRESET) || comes_short_on(fd, &length)
+    return strikes(FAULT_RECEIVE, ECONNRESET) || comes_short(fd, &length)
                ? -1
                : __real_recv(fd, bytes, length, flags);
 }
 
 WRAP(ssize_t, send, (int fd, const void *bytes, size_t length, int flags))
 {
-    return strikes(FAULT_SEND, EPIPE) || comes_short_on(fd, &length) ? -1
-                                                                     : __real_send(fd, bytes, length, flags);
+    return strikes(FAULT_SEND, EPIPE) || comes_short(fd, &length) ? -1
+                                                                  : __real_send(fd, bytes, length, flags);
 }
 
 /* The message with no more than *most bytes; its pieces go into `piece`. */
@@ -373,7 +383,7 @@ WRAP(ssize_t, recvmsg, (int fd, struct msghdr *message, int flags))
     struct iovec piece[PIECES_MAX];
     size_t most = SIZE_MAX;
 
-    if (strikes(FAULT_RECEIVE, ECONNRESET) || comes_short_on(fd, &most))
+    if (strikes(FAULT_RECEIVE, ECONNRESET) || comes_short(fd, &most))
         return -1;
     if (most == SIZE_MAX)
         return __real_recvmsg(fd, message, flags);
@@ -390,7 +400,7 @@ WRAP(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags))
     struct iovec piece[PIECES_MAX];
     size_t most = SIZE_MAX;
 
-    if (strikes(FAULT_SEND, EPIPE) || comes_short_on(fd, &most))
+    if (strikes(FAULT_SEND, EPIPE) || comes_short(fd, &most))
         return -1;
     if (most == SIZE_MAX)
         return __real_sendmsg(fd, message, flags);
@@ -402,7 +412,11 @@ WRAP(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags))
 
 WRAP(int, socket, (int domain, int type, int protocol))
 {
-    return strikes(FAULT_SOCKET, ENOBUFS) ? -1 : __real_socket(domain, type, protocol);
+    int fd = strikes(FAULT_SOCKET, ENOBUFS) ? -1 : __real_socket(domain, type, protocol);
+
+    if (fd >= 0 && plan.send_buffer > 0)
+        HK_BUG_ON(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &plan.send_buffer, sizeof plan.send_buffer) != 0);
+    return fd;
 }
 
 WRAP(int, socketpair, (int domain, int type, int protocol, int pair[2]))

@@ -38,8 +38,11 @@ void fault_arm_error(unsigned kinds, unsigned nth, int error);
 /* The same, and all calls of these kinds behind it. */
 void fault_arm_from(unsigned kinds, unsigned nth);
 /* From now on a third of all reads and writes is interrupted (EINTR), the others move at most `most` bytes. What keeps
- * the borders of messages (SOCK_SEQPACKET, SOCK_DGRAM) is interrupted, but never cut. */
+ * the borders of messages (SOCK_SEQPACKET, SOCK_DGRAM) is interrupted, but never cut; an eventfd is neither. */
 void fault_shorten(size_t most);
+/* Sockets made from now on have this send buffer (the system takes no less than some 4 KB), so that also those whose
+ * writes are not ours to cut (OpenSSL's) come short. */
+void fault_shrink_send_buffers(int bytes);
 /* No faults any more. Did one strike (of fault_shorten: was a call cut or interrupted)? */
 bool fault_disarm(void);
 
