@@ -10,6 +10,8 @@
 #include <hiredis/adapters/libev.h>
 #include <string.h>
 
+#include "hikyaku/fault.h"
+
 /* The scripts' files, built into the library (CMakeLists.txt). */
 extern const char state_ledger_lua[];
 extern const char state_take_lua[];
@@ -89,6 +91,8 @@ static void on_reply(redisAsyncContext *redis, void *raw, void *data)
     struct redis_link *link = call->link;
     const redisReply *reply = raw;
 
+    if (reply)
+        fault_at(REDIS_ANSWER_BEFORE);
     if (redis == link->redis && reply) {
         link->waiting--;
         if (link->waiting > 0)
@@ -112,10 +116,14 @@ int redis_link_send(struct redis_link *link, struct link_call *call, int argc, c
         return HK_EDOWN;
     call->link = link;
     call->generation = link->generation;
-    if (redisAsyncCommandArgv(link->redis, on_reply, call, argc, argv, length) != REDIS_OK)
+    if (fault_fails(REDIS_SEND_BEFORE) ||
+        redisAsyncCommandArgv(link->redis, on_reply, call, argc, argv, length) != REDIS_OK)
         return HK_EDOWN;
     if (link->waiting++ == 0)
         ev_timer_again(link->loop, &link->guard);
+    if (fault_strikes(REDIS_SEND_AFTER))
+        redisAsyncHandleWrite(link->redis); /* out of our memory first */
+    fault_at(REDIS_SEND_AFTER);
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "hikyaku/fault.h"
 #include "hikyaku/segment.h"
 
 /* ---- the connection ---- */
@@ -80,14 +81,25 @@ static int store_check(const struct store *store, redisReply *reply, struct hk_w
     return error;
 }
 
+/* The way to Redis is broken by a test: as after a lost connection. */
+static bool store_breaks(struct store *store)
+{
+    if (!fault_fails(REDIS_STORE_BEFORE))
+        return false;
+    store->redis->err = REDIS_ERR_IO;
+    (void)snprintf(store->redis->errstr, sizeof store->redis->errstr, "%s", strerror(errno));
+    return true;
+}
+
 int store_next(struct store *store, redisReply **out, struct hk_why *why)
 {
     void *reply = NULL;
     int error;
 
     *out = NULL;
-    if (redisGetReply(store->redis, &reply) != REDIS_OK)
+    if (store_breaks(store) || redisGetReply(store->redis, &reply) != REDIS_OK)
         return store_redis_error(store, why);
+    fault_at(REDIS_STORE_AFTER);
     error = store_check(store, reply, why);
     if (!error)
         *out = reply;
@@ -103,8 +115,9 @@ int store_ask(struct store *store, int type, redisReply **out, struct hk_why *wh
     if (error)
         return error;
     va_start(arguments, format);
-    reply = redisvCommand(store->redis, format, arguments);
+    reply = store_breaks(store) ? NULL : redisvCommand(store->redis, format, arguments);
     va_end(arguments);
+    fault_at(REDIS_STORE_AFTER);
     error = store_check(store, reply, why);
     if (error)
         return error;
