@@ -161,6 +161,8 @@ int settle_region(struct node *node, struct hk_why *why)
     rc = region_attach(path, &old, &same_boot, why);
     if (rc == HK_ENOENT)
         return 0;
+    if (rc != 0 && rc != HK_ECHANGED)
+        return rc; /* it may be whole: whoever starts again when it can be read finds what was under way */
     if (rc != 0) {
         log_warning("%s; what was under way counts as unknown", why->text);
         return journal_replay(node, why);
