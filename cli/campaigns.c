@@ -117,7 +117,9 @@ int cmd_campaigns_list(const struct cli_options *options)
     error = read_all(config, array, &why);
     if (error == 0 && options->json) {
         document = json_pack("{s:i,s:O}", "schema", CAMPAIGNS_SCHEMA, "campaigns", array);
-        if (json_dumpf(document, stdout, JSON_INDENT(2)) < 0 || fputc('\n', stdout) == EOF)
+        if (document == NULL)
+            error = why_set(&why, HK_ENOMEM, "hikyaku: not enough memory");
+        else if (json_dumpf(document, stdout, JSON_INDENT(2)) < 0 || fputc('\n', stdout) == EOF)
             error = cli_output_failed(&why);
         json_decref(document);
     } else if (error == 0) {

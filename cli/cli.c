@@ -2,30 +2,18 @@
 #include "cli.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
 void cli_signals_catch(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    process_stop_catch();
 }
 
 bool cli_interrupted(void)
 {
-    return interrupted != 0;
+    return process_stop_asked();
 }
 
 static void set_log_level(const char *name)
@@ -48,12 +36,27 @@ struct config *cli_config_load(const char *path)
     return config;
 }
 
+static bool output_failure_told;
+
 int cli_output_failed(struct hk_why *why)
 {
+    output_failure_told = true;
     if (errno != EPIPE)
         return why_set(why, HK_EIO, "hikyaku: cannot write to standard output: %s", strerror(errno));
     why->text[0] = '\0';
     return HK_EIO;
+}
+
+int cli_output_end(int status)
+{
+    bool failed = ferror(stdout) != 0;
+    struct hk_why why;
+
+    errno = EIO; /* of a write that failed long ago and is not tried again */
+    failed = fflush(stdout) != 0 || failed;
+    if (!failed)
+        return status;
+    return output_failure_told ? EXIT_NEEDED : cli_fail(cli_output_failed(&why), &why);
 }
 
 int cli_fail(int error, const struct hk_why *why)

@@ -19,6 +19,8 @@ int cli_fail(int error, const struct hk_why *why);
 /* Standard output does not take what was written (errno says why): HK_EIO with the words, and with none where the reader
  * just left, as `| head` does: cli_fail then prints nothing. */
 int cli_output_failed(struct hk_why *why);
+/* At the end of every command: what it printed has to arrive. `status`, or EXIT_NEEDED with the words, which are said once. */
+int cli_output_end(int status) HK_MUST_USE;
 
 /* Is `text` a campaign ID? Prints what is wrong where it is not. */
 bool cli_campaign_id_check(const char *text);

@@ -7,7 +7,7 @@
 #include <getopt.h>
 #include <string.h>
 
-#include "hikyaku/node.h"
+#include "cli.h"
 
 static const struct command command_table[] = {
     {
@@ -451,11 +451,11 @@ int commands_main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return EXIT_SETTLED;
+        return cli_output_end(EXIT_SETTLED);
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("hikyaku %s\n", HK_VERSION);
-        return EXIT_SETTLED;
+        return cli_output_end(EXIT_SETTLED);
     }
     const struct command *command = commands_find(argc - 1, argv + 1, &words, &why);
     if (command == NULL) {
@@ -472,5 +472,5 @@ int commands_main(int argc, char **argv)
         status = command->run(&options);
     }
     cli_options_free(&options);
-    return status;
+    return cli_output_end(status);
 }

@@ -70,7 +70,7 @@ static int import(const struct cli_options *options, struct config *config)
     if (child.status < 0)
         return cli_fail(child.status, &child.why);
     say_imported(options, &child.result);
-    return fflush(stdout) == 0 ? EXIT_SETTLED : EXIT_NEEDED;
+    return EXIT_SETTLED;
 }
 
 int cmd_list_import(const struct cli_options *options)
@@ -149,7 +149,7 @@ int cmd_list_show(const struct cli_options *options)
         return cli_fail(error, &why);
     print_segment(segment);
     segment_close(segment);
-    return fflush(stdout) == 0 ? EXIT_SETTLED : EXIT_NEEDED;
+    return EXIT_SETTLED;
 }
 
 /* ---- export ---- */
@@ -195,7 +195,7 @@ static int print_records(const struct segment *segment, struct segment_record *r
         }
         putchar('\n');
     }
-    return 0;
+    return ferror(stdout) ? HK_EIO : 0;
 }
 
 int cmd_list_export(const struct cli_options *options)
@@ -208,13 +208,10 @@ int cmd_list_export(const struct cli_options *options)
     if (error < 0)
         return cli_fail(error, &why);
     error = print_records(segment, &record);
+    if (error == HK_EIO)
+        error = cli_output_failed(&why);
+    else if (error < 0)
+        error = why_set(&why, error, "%s: the segment is damaged; import the list again", options->list);
     segment_close(segment);
-    if (error < 0) {
-        (void)why_set(&why, error, "%s: the segment is damaged; import the list again", options->list);
-        return cli_fail(error, &why);
-    }
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return EXIT_SETTLED;
-    fprintf(stderr, "hikyaku list export: standard output cannot be written\n");
-    return EXIT_NEEDED;
+    return error < 0 ? cli_fail(error, &why) : EXIT_SETTLED;
 }

@@ -1,6 +1,7 @@
 /* records.c - read and write rows of CSV (records.h). */
 #include "records.h"
 
+#include <errno.h>
 #include <string.h>
 
 enum state { FIELD_START, PLAIN, QUOTED, QUOTE_SEEN };
@@ -8,6 +9,7 @@ enum state { FIELD_START, PLAIN, QUOTED, QUOTE_SEEN };
 void records_begin(struct records *records, FILE *in)
 {
     records->in = in;
+    records->error = 0;
     records->line = 1;
 }
 
@@ -94,8 +96,10 @@ int records_next(struct records *records)
         records->line += c == '\n' || (c == '\r' && state != QUOTED);
         ended = take(record, &state, &used, c);
     }
-    if (ferror(records->in))
+    if (ferror(records->in)) {
+        records->error = errno;
         return HK_EIO;
+    }
     if (state == QUOTED)
         return HK_EINVAL;
     record->blank = used == 0 && record->fields == 0;

@@ -24,6 +24,7 @@ struct record {
 
 struct records {
     FILE *in;
+    int error; /* errno, where records_next gave HK_EIO */
     uint64_t line;
     struct record record;
 };

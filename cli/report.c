@@ -79,8 +79,10 @@ static int print_summary(const struct reach *reach, const struct manifest *manif
         return error;
     if (as_json) {
         error = report_json_print(&report, stdout);
-        if (error < 0)
-            (void)why_set(why, error, "hikyaku: the report cannot be written to standard output");
+        if (error == HK_EIO)
+            error = cli_output_failed(why);
+        else if (error < 0)
+            error = why_set(why, error, "hikyaku: not enough memory for the report");
     } else {
         bool named = config_path(reach->config, rejected, sizeof rejected, "campaigns/%s/%s",
                                  manifest->campaign, CAMPAIGN_REJECTED_FILE) == 0;
@@ -103,8 +105,6 @@ static int report_campaign(const struct config *config, const struct cli_options
         error = options->recipients ? print_recipients(&reach, &manifest, why)
                                     : print_summary(&reach, &manifest, options->json != NULL, why);
     reach_close(&reach);
-    if (error == 0 && fflush(stdout) != 0)
-        error = cli_output_failed(why);
     return error;
 }
 

@@ -92,10 +92,13 @@ static int print_report(struct sending *s, int status)
     if (status == EXIT_SETTLED && report_open_count(report.counts) > 0)
         status = EXIT_STOPPED; /* whatever the node thought: Redis knows of some who are left */
     if (s->options->json) {
-        if (report_json_print(&report, stdout) < 0) {
-            fprintf(stderr, "hikyaku: the report cannot be written to standard output\n");
-            status = EXIT_NEEDED;
-        }
+        error = report_json_print(&report, stdout);
+        if (error == HK_EIO)
+            error = cli_output_failed(&s->why);
+        else if (error < 0)
+            error = why_set(&s->why, error, "hikyaku: not enough memory for the report");
+        if (error < 0)
+            status = cli_fail(error, &s->why);
     } else {
         bool named = config_path(s->config, rejected, sizeof rejected, "campaigns/%s/%s",
                                  s->options->campaign, CAMPAIGN_REJECTED_FILE) == 0;

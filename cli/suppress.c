@@ -122,7 +122,7 @@ static int run(const struct cli_options *options, const char *scope, address_fn 
     }
     status = error < 0 ? cli_fail(error, &why) : job.suppressed ? EXIT_STOPPED : EXIT_SETTLED;
     config_free(config);
-    return fflush(stdout) == 0 ? status : EXIT_NEEDED;
+    return status;
 }
 
 /* ---- add ---- */

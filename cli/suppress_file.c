@@ -86,13 +86,21 @@ static size_t trimmed(const char **text)
     return length;
 }
 
+static int file_error(const struct import *import, int error, struct hk_why *why)
+{
+    if (error == HK_EINVAL)
+        return why_set(why, error, "%s:%llu: a quote that opens in this row never closes", import->name,
+                       (unsigned long long)import->records.record.line);
+    return why_set(why, error, "%s: %s", import->name, strerror(import->records.error));
+}
+
 static int read_header(struct import *import, struct hk_why *why)
 {
     struct record *record = &import->records.record;
     int rc = records_next(&import->records);
 
     if (rc < 0)
-        return rc;
+        return file_error(import, rc, why);
     if (rc == 0)
         return why_set(why, HK_EINVAL, "%s: is empty; a header row with a column email is wanted",
                        import->name);
@@ -229,14 +237,6 @@ static int read_rows(struct import *import, struct hk_why *why)
     return error < 0 ? error : rc;
 }
 
-static int file_error(const struct import *import, int error, struct hk_why *why)
-{
-    if (error == HK_EINVAL)
-        return why_set(why, error, "%s:%llu: a quote that opens in this row never closes", import->name,
-                       (unsigned long long)import->records.record.line);
-    return why_set(why, error, "%s: %s", import->name, strerror(errno));
-}
-
 static int import_run(struct import *import, struct hk_why *why)
 {
     int error = reach_open(import->config, &import->reach, why);
@@ -320,14 +320,21 @@ int cmd_suppress_import(const struct cli_options *options)
     status = error < 0 ? cli_fail(error, &why) : import->rejected > 0 ? EXIT_STOPPED : EXIT_SETTLED;
     free(import);
     config_free(config);
-    return fflush(stdout) == 0 ? status : EXIT_NEEDED;
+    return status;
 }
 
 /* ---- export ---- */
 
+struct writing {
+    const char *name; /* of the file */
+    FILE *out;
+    int error; /* errno of the write that failed */
+};
+
 static int write_entry(void *context, const struct suppress_entry *entry)
 {
-    FILE *out = context;
+    struct writing *writing = context;
+    FILE *out = writing->out;
     char since[CLOCK_RFC3339_SIZE];
 
     clock_rfc3339(entry->time_us, since);
@@ -339,11 +346,24 @@ static int write_entry(void *context, const struct suppress_entry *entry)
         record_write_field(out, text[c]);
     }
     putc('\n', out);
-    return ferror(out) ? HK_EIO : 0;
+    if (!ferror(out))
+        return 0;
+    writing->error = errno;
+    return HK_EIO;
 }
 
-static int write_all(const struct config *config, FILE *out, const struct scopes *scopes, struct hk_why *why)
+static int write_failed(const struct writing *writing, struct hk_why *why)
 {
+    errno = writing->error;
+    if (writing->out == stdout)
+        return cli_output_failed(why);
+    return why_set(why, HK_EIO, "%s: %s", writing->name, strerror(errno));
+}
+
+static int write_all(const struct config *config, const char *name, FILE *out, const struct scopes *scopes,
+                     struct hk_why *why)
+{
+    struct writing writing = {.name = name, .out = out};
     struct reach reach;
     int error = reach_open(config, &reach, why);
 
@@ -351,14 +371,14 @@ static int write_all(const struct config *config, FILE *out, const struct scopes
         return error;
     for (size_t c = 0; c < COLUMNS_COUNT; c++)
         fprintf(out, "%s%c", column_name[c], c + 1 < COLUMNS_COUNT ? ',' : '\n');
-    errno = 0;
-    error = suppress_walk(reach.store, scopes->count > 0 ? scopes->name[0] : NULL, write_entry, out, why);
+    error =
+        suppress_walk(reach.store, scopes->count > 0 ? scopes->name[0] : NULL, write_entry, &writing, why);
+    if (error == 0 && (fflush(out) != 0 || ferror(out))) {
+        writing.error = errno;
+        error = HK_EIO;
+    }
     reach_close(&reach);
-    if (error == 0 || error == HK_EIO)
-        error = fflush(out) == 0 && !ferror(out)
-                    ? 0
-                    : why_set(why, HK_EIO, "cannot write the suppression list: %s", strerror(errno));
-    return error;
+    return error == HK_EIO ? write_failed(&writing, why) : error;
 }
 
 /* Beside its place, then renamed: a file that is there stays whole until the new one is. */
@@ -376,7 +396,7 @@ static int write_to_file(const struct config *config, const char *path, const st
         free(temporary);
         return error;
     }
-    error = write_all(config, out, scopes, why);
+    error = write_all(config, path, out, scopes, why);
     if (error == 0 && fsync(fileno(out)) != 0)
         error = why_set(why, HK_EIO, "%s: %s", temporary, strerror(errno));
     fclose(out);
@@ -401,7 +421,7 @@ int cmd_suppress_export(const struct cli_options *options)
     if (options->scope != NULL)
         error = suppress_scopes(config, options->scope, &scopes, &why);
     if (error == 0)
-        error = strcmp(path, "-") == 0 ? write_all(config, stdout, &scopes, &why)
+        error = strcmp(path, "-") == 0 ? write_all(config, path, stdout, &scopes, &why)
                                        : write_to_file(config, path, &scopes, &why);
     config_free(config);
     return error < 0 ? cli_fail(error, &why) : EXIT_SETTLED;

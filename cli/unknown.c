@@ -86,25 +86,27 @@ static const char *word_of(const json_t *event, const char *key)
     return json_string_value(json_object_get(event, key));
 }
 
-static int print_one(const struct unknown *u, uint32_t index, const json_t *event)
+static int print_one(struct unknown *u, uint32_t index, const json_t *event)
 {
     struct segment_record record;
     const char *when = word_of(event, "time"), *mx = word_of(event, "mx");
     json_t *line;
-    int written;
+    bool written;
 
     if (segment_record(u->segment, index, &record) != 0)
-        return HK_EPROTO;
-    if (u->options->json == NULL)
-        return printf("%-40.*s  %-27s  %s\n", (int)record.email_length, record.email, when ? when : "-",
-                      mx ? mx : "-") < 0
-                   ? HK_EIO
-                   : 0;
+        return why_set(&u->why, HK_EPROTO, "hikyaku: recipient %u: the list is damaged", index);
+    if (u->options->json == NULL) {
+        written = printf("%-40.*s  %-27s  %s\n", (int)record.email_length, record.email, when ? when : "-",
+                         mx ? mx : "-") >= 0;
+        return written ? 0 : cli_output_failed(&u->why);
+    }
     line = json_pack("{s:s%,s:I,s:I,s:s?,s:s?}", "recipient", record.email, (size_t)record.email_length,
                      "index", (json_int_t)index, "row", (json_int_t)record.row, "time", when, "mx", mx);
-    written = line != NULL && json_dumpf(line, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
+    if (line == NULL)
+        return why_set(&u->why, HK_ENOMEM, "hikyaku: not enough memory");
+    written = json_dumpf(line, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
     json_decref(line);
-    return written ? 0 : HK_EIO;
+    return written ? 0 : cli_output_failed(&u->why);
 }
 
 static int list_unknown(struct unknown *u)
@@ -118,8 +120,8 @@ static int list_unknown(struct unknown *u)
     if (u->count > 0)
         events_scan(u->config, LOG_BYTES, u->manifest.campaign, "\"unknown\"", note_event, &lines);
     for (size_t i = 0; i < u->count; i++) {
-        if (error == 0 && print_one(u, u->index[i], lines.event[i]) != 0)
-            error = cli_output_failed(&u->why);
+        if (error == 0)
+            error = print_one(u, u->index[i], lines.event[i]);
         json_decref(lines.event[i]);
     }
     free((void *)lines.event);

@@ -208,9 +208,10 @@ static int show(struct asked *asked, bool as_json)
     if (as_json) {
         json_t *document = json_pack("{s:i,s:s,s:O}", "schema", WHY_SCHEMA, "address", asked->address.text,
                                      "campaigns", asked->found);
-        bool written = document != NULL && json_dumpf(document, stdout, JSON_INDENT(2)) == 0;
+        if (document == NULL)
+            return why_set(&asked->why, HK_ENOMEM, "hikyaku: not enough memory");
+        bool written = json_dumpf(document, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
         json_decref(document);
-        putchar('\n');
         return written ? 0 : cli_output_failed(&asked->why);
     }
     if (json_array_size(asked->found) == 0)
