@@ -1,0 +1,280 @@
+"""One campaign of a torture run: its world, its lives, its end. What kills it is in deaths.py.
+
+A user is played: `send` is started again until its exit status is 0. Everything hikyaku starts has the world's directory
+(or one below) as its working directory, so every process of it is found in /proc by that, orphans too, and nothing else is.
+"""
+import os
+import resource
+import signal
+import subprocess
+import time
+
+import facts as witness
+import harness
+from nsd import die_with_parent
+from proxy import Proxy
+
+CAMPAIGN = "c"
+SITES = 3
+SMALL_DOMAINS = 60
+DOMAINS = ["big1.test", "big2.test"] + [f"small{n}.test" for n in range(SMALL_DOMAINS)]
+LEASE_S = 3
+STUCK_S = 60        # nothing was written for so long: somebody has no next event
+PATIENCE_S = 300    # for the whole campaign
+STARTS_MOST = 60
+
+DISK_MB = 96
+
+SETTINGS = """
+provider "big" {{ domains = {{ "big1.test", "big2.test" }} max_connections = {connections} }}
+campaign {{ unknown = {unknown} }}
+events   {{ file = "{events}" {rotate} }}
+{redis}
+"""
+
+
+class Stuck(Exception):
+    """The campaign does not come to its end."""
+
+
+class World(harness.Case):
+    def build(self, plan):
+        self.setUp()
+        self.plan, self.process, self.starts, self.notes, self.env = plan, None, 0, [], {}
+        self.standing, self.crashes, self.looks_at_exits = [], [], True
+        self.external = self.proxy = None
+        self.mounted = []
+        self.addCleanup(self.end_all)
+        self.begun = self.moved = time.monotonic()
+        self.lines, self._part_sizes = 0, {}
+        os.makedirs(self.path("faults"))
+        self.people = self._people(plan.recipients)
+        misbehave = ["--latency-dot", str(plan.latency_ms), "--defer", f"{plan.defer}", "--unknown", f"{plan.unknown}",
+                     "--drop", f"{plan.drop}", "--drop-dot", f"{plan.drop_dot}", "--seed", str(plan.seed)]
+        misbehave += ["--tls", "auto"] * plan.tls + ["--no-pipelining"] * (not plan.pipelining)
+        mx = {}
+        for name, domains in (("a", DOMAINS[:1]), ("b", DOMAINS[1:2]), ("c", DOMAINS[2:])):
+            receiver = self.receiver(name, *misbehave)
+            mx.update({domain: receiver for domain in domains})
+        self.dns(mx)
+        redis = ""
+        if plan.external:
+            os.makedirs(self.path("redis"))
+            self.redis_port = self._free_port()
+            self.redis_ensure()
+            self.proxy = Proxy(self.redis_port)
+            self.addCleanup(self.proxy.stop)
+            redis = f'redis {{ mode = external host = "127.0.0.1" port = {self.proxy.port} }}'
+        self.events_path = self.path("events", "events.jsonl")
+        for name in ("events", "state"):
+            os.makedirs(self.path(name), 0o700)
+            if plan.small_disks:
+                self.mount(name)
+        self.write_config(redis)
+        self.list(self.people)
+        self.write("message.eml", harness.MESSAGE)
+        self.write("clock", "0\n")
+
+    def write_config(self, redis):
+        plan = self.plan
+        more = SETTINGS.format(connections=plan.connections, unknown="resend" if plan.resend else "skip",
+                               events=self.events_path, rotate=f"rotate = {plan.rotate_kb}kb" if plan.rotate_kb else "",
+                               redis=redis)
+        self.configure(more=more, connections=plan.connections, schedule="1s, 2s", give_up="2min")
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            text = f.read()
+        text = text.replace("workers   = 2", f"workers   = {plan.workers}")
+        text = text.replace("orphan = 2s", f'name = "torture" lease = {LEASE_S}s orphan = 2s')
+        text = text.replace("smtp     {", "smtp     { connections = 200")
+        self.write("hikyaku.conf", text)
+
+    def mount(self, name):
+        """A disk of its own, small enough to be filled in a moment."""
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "tmpfs", self.path(name)], check=True)
+        self.mounted.append(name)
+
+    def unmount(self):
+        """What lay on the small disks lies in the directory afterwards."""
+        for name in self.mounted:
+            subprocess.run(["cp", "-a", self.path(name), self.path(name + ".kept")], check=True)
+            subprocess.run(["umount", "-l", self.path(name)], check=True)
+            os.rmdir(self.path(name))
+            os.rename(self.path(name + ".kept"), self.path(name))
+        self.mounted = []
+
+    @staticmethod
+    def _people(count):
+        big = count * 8 // 10
+        return [f"u{n}@{DOMAINS[n % 2]}" for n in range(big)] + \
+            [f"u{n}@{DOMAINS[2 + n % SMALL_DOMAINS]}" for n in range(big, count)]
+
+    # ---- processes ----
+
+    def spawn(self, *words, env=None, config="hikyaku.conf", nofile=None):
+        """A command in this world, its words appended to the one file."""
+        def prepare():
+            die_with_parent()
+            if nofile:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+        if words == ("send",):
+            words = ("send", "--config", self.path(config), "--campaign", CAMPAIGN, "--list", self.path("list.csv"),
+                     "--message", self.path("message.eml"))
+        with open(self.path("stderr"), "ab") as errors:
+            errors.write(f"--- {time.time():.3f} {' '.join(words[:1])}\n".encode())
+            errors.flush()
+            process = subprocess.Popen([os.path.join(harness.BUILD, "hikyaku"), *words], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True, cwd=self.dir,
+                                       env={**os.environ, "HIKYAKU_CLOCK": self.path("clock"), **self.env, **(env or {})},
+                                       preexec_fn=prepare)
+        self.running.append(process)
+        return process
+
+    def start_life(self, env=None, nofile=None):
+        self.starts += 1
+        if self.starts > STARTS_MOST:
+            raise Stuck(f"send was started {STARTS_MOST} times and does not come to its end")
+        self.redis_ensure()
+        self.process = self.spawn("send", env=env, nofile=nofile)
+        self.started = time.monotonic()
+
+    def processes(self):
+        """pid -> command line of everything that works in this world."""
+        found = {}
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            try:
+                where = os.readlink(f"/proc/{name}/cwd")
+                if where == self.dir or where.startswith(self.dir + "/"):
+                    with open(f"/proc/{name}/cmdline", "rb") as f:
+                        found[int(name)] = f.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+            except OSError:
+                continue
+        return {pid: words for pid, words in found.items() if words}  # a zombie has no command line
+
+    def pids(self, role):
+        """worker, resolver, master (a short-lived one too), redis-server, or everything."""
+        return sorted(pid for pid, words in self.processes().items()
+                      if role == "everything" or words.startswith((f"hikyaku: {role}", role)))
+
+    @staticmethod
+    def kill(pid, number=signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+            return True
+        except ProcessLookupError:
+            return False
+
+    def kill_everything(self):
+        """All at once, and until nothing is left: one may have been in the middle of a fork."""
+        deadline = time.monotonic() + 20
+        while pids := self.pids("everything"):
+            for pid in pids:
+                self.kill(pid)
+            for process in self.running:
+                process.poll()
+            if time.monotonic() > deadline:
+                raise Stuck(f"processes that SIGKILL does not end: {self.processes()}")
+            time.sleep(0.005)
+        if self.process:
+            self.process.wait()
+
+    # ---- Redis ----
+
+    def redis_where(self):
+        return ("127.0.0.1", self.redis_port) if self.plan.external else self.path("state", "redis.sock")
+
+    def redis_directory(self):
+        return self.path("redis") if self.plan.external else self.path("state", "redis")
+
+    def redis_ensure(self):
+        """The user's own server runs; the embedded one is hikyaku's business."""
+        if not self.plan.external or (self.external and self.external.poll() is None):
+            return
+        self.external = subprocess.Popen(
+            ["redis-server", "--bind", "127.0.0.1", "--port", str(self.redis_port), "--dir", self.path("redis"),
+             "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", self.path("redis.log")],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            cwd=self.dir, preexec_fn=die_with_parent)
+        self.running.append(self.external)
+        harness.wait_for(self._redis_loaded, 30, "redis-server")
+
+    def _redis_loaded(self):
+        try:
+            with witness.Redis(self.redis_where()) as redis:
+                return redis.call("PING")
+        except (OSError, RuntimeError):
+            return False
+
+    def redis_kill(self):
+        for pid in self.pids("redis-server"):
+            self.kill(pid)
+        if self.external:
+            self.external.wait()
+        harness.wait_for(lambda: not self.pids("redis-server") or not self.plan.external, 10, "redis-server to end")
+
+    # ---- time ----
+
+    def progress(self):
+        """Lines of the event log so far, by the bytes that came since the last look; a rotated part counts on."""
+        try:
+            with open(self.events_path, "rb") as f:
+                inode = os.fstat(f.fileno()).st_ino
+                f.seek(self._part_sizes.get(inode, 0))
+                for block in iter(lambda: f.read(1 << 20), b""):
+                    self._part_sizes[inode] = self._part_sizes.get(inode, 0) + len(block)
+                    self.lines += block.count(b"\n")
+                    self.moved = time.monotonic()
+        except FileNotFoundError:
+            pass
+        return self.lines
+
+    def check_patience(self):
+        now = time.monotonic()
+        if now - self.moved > STUCK_S:
+            raise Stuck(f"nothing was written to the event log for {STUCK_S} s")
+        if now - self.begun > PATIENCE_S:
+            raise Stuck(f"the campaign is not settled after {PATIENCE_S} s")
+
+    def note_exit(self):
+        status = self.process.returncode
+        if status < 0 and self.looks_at_exits and -status != signal.SIGKILL:
+            self.crashes.append(f"the node died by itself of signal {-status}")
+        elif status not in (0, -signal.SIGKILL):
+            self.notes.append(f"send ended with {status} and was started again")
+
+    def go_on(self, until=lambda: False):
+        """Let it send until until(), or until send gave 0 (then False). What ended otherwise is started again."""
+        while not until():
+            self.progress()
+            self.check_patience()
+            if self.process.poll() is not None:
+                self.note_exit()
+                if self.process.returncode == 0:
+                    return False
+                time.sleep(0.2)
+                self.start_life()
+            time.sleep(0.01)
+        return True
+
+    def reach(self, death):
+        if death.share is not None:
+            return self.go_on(lambda: self.progress() >= death.share * len(self.people))
+        return self.go_on(lambda: time.monotonic() >= self.started + death.after_s)
+
+    # ---- looking ----
+
+    def hikyaku_says(self, *words):
+        """The lines a command prints; it has to give 0."""
+        done = self.hikyaku(*words[:1], "--config", self.path("hikyaku.conf"), "--campaign", CAMPAIGN, *words[1:], expect=0)
+        return done.out
+
+    def end_all(self):
+        """Every process of this world, by its pid, and the small disks."""
+        self.kill_everything()
+        self.stop_receivers()
+        self.unmount()
+
+    def words(self):
+        with open(self.path("stderr"), encoding="utf-8", errors="replace") as f:
+            return f.read()

@@ -1,0 +1,269 @@
+"""What is known of a campaign after (or in the middle of) a run, gathered from three independent witnesses.
+
+    receivers  what bench/sink accepted, refused and dropped: its log lines and its own counters
+    Redis      the keys of the campaign (include/hikyaku/state.h), read without the help of hikyaku
+    event log  every line of every part, in order
+
+and what hikyaku itself says: `report --json` and `report --recipients`. Nothing here judges; judge.py does. Facts can be
+kept as one JSON file and judged again (save, load).
+"""
+import collections
+import dataclasses
+import glob
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+from nsd import die_with_parent
+
+STATES = ("pending", "sending", "sent", "deferred", "bounced", "expired", "suppressed", "unknown", "cancelled")
+FINAL = frozenset(STATES) - {"pending", "sending", "deferred"}
+
+# A recipient's four bytes, taken apart (struct ledger_word).
+Word = collections.namedtuple("Word", "state marks reply_class attempts code uncounted")
+
+
+def unpack_word(packed):
+    state = packed & 15
+    return Word(STATES[state] if state < len(STATES) else f"state {state}", packed >> 4 & 7, packed >> 7 & 31,
+                packed >> 12 & 255, packed >> 20 & 1023, packed >> 30 & 1)
+
+
+@dataclasses.dataclass
+class Ledger:
+    """What Redis holds of one campaign. words, due, first: by index; `lacking`: spans that were taken and have no key."""
+    manifest: dict
+    counters: dict
+    words: dict
+    due: dict
+    first: dict
+    span_due: dict
+    span_of: dict
+    lacking: list
+    now_s: float
+
+
+@dataclasses.dataclass
+class Facts:
+    people: list
+    rows: list = dataclasses.field(default_factory=list)
+    report: dict = dataclasses.field(default_factory=dict)
+    ledger: Ledger = None
+    accepted: dict = dataclasses.field(default_factory=dict)
+    ambiguous: dict = dataclasses.field(default_factory=dict)
+    refused: list = dataclasses.field(default_factory=list)
+    receiver_duplicates: int = 0
+    dropped_dot: int = 0
+    events: list = dataclasses.field(default_factory=list)
+    torn_lines: int = 0
+    in_flight: int = 0
+    resend: bool = False
+    log_was_cut: bool = False
+    restored: dict = None
+
+
+def save(facts, path):
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(dataclasses.asdict(facts), f)
+
+
+def _by_number(mapping):
+    return {int(key): value for key, value in mapping.items()}
+
+
+def load(path):
+    with open(path, encoding="utf-8") as f:
+        raw = json.load(f)
+    ledger = raw.pop("ledger")
+    facts = Facts(**raw)
+    if ledger:
+        for name in ("due", "first", "span_of"):
+            ledger[name] = _by_number(ledger[name])
+        ledger["span_due"] = _by_number(ledger["span_due"])
+        ledger["words"] = {int(i): Word(*word) for i, word in ledger["words"].items()}
+        facts.ledger = Ledger(**ledger)
+    if facts.restored is not None:
+        facts.restored = _by_number(facts.restored)
+    return facts
+
+
+class Redis:
+    """A connection that speaks just enough RESP: call("GET", key) gives bytes, a number, a list or None."""
+
+    def __init__(self, where, timeout=20):
+        family = socket.AF_UNIX if isinstance(where, str) else socket.AF_INET
+        self.socket = socket.socket(family)
+        self.socket.settimeout(timeout)
+        try:
+            self.socket.connect(where)
+        except OSError:
+            self.socket.close()
+            raise
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        self.socket.close()
+
+    def call(self, *words):
+        parts = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+        self.socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+        return self._reply()
+
+    def _reply(self):
+        line = self.file.readline()
+        if not line.endswith(b"\r\n"):
+            raise ConnectionError("Redis closed the connection")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"+":
+            return rest
+        if kind == b"-":
+            raise RuntimeError(rest.decode("utf-8", "replace"))
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            if int(rest) < 0:
+                return None
+            data = self.file.read(int(rest) + 2)
+            if len(data) != int(rest) + 2:
+                raise ConnectionError("Redis closed the connection")
+            return data[:-2]
+        if kind == b"*":
+            return [self._reply() for _ in range(int(rest))] if int(rest) >= 0 else None
+        raise ConnectionError(f"not a reply: {line[:80]!r}")
+
+    def hash(self, key):
+        flat = self.call("HGETALL", key)
+        return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+
+
+class Copy:
+    """A redis-server on a copy of a directory, so that looking changes nothing for whoever owns it."""
+
+    def __init__(self, directory):
+        self.dir = tempfile.mkdtemp(prefix="hikyaku-look-")
+        self.process = None
+        try:
+            shutil.copytree(directory, os.path.join(self.dir, "redis"))
+            self.socket = os.path.join(self.dir, "s")
+            self.process = subprocess.Popen(
+                ["redis-server", "--port", "0", "--unixsocket", self.socket, "--dir", os.path.join(self.dir, "redis"),
+                 "--appendonly", "yes", "--save", "", "--logfile", os.path.join(self.dir, "log")],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                start_new_session=True, preexec_fn=die_with_parent)
+            self._wait_until_loaded()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _wait_until_loaded(self):
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with Redis(self.socket) as redis:
+                    redis.call("PING")
+                return
+            except (OSError, RuntimeError):
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    with open(os.path.join(self.dir, "log"), encoding="utf-8", errors="replace") as log:
+                        words = log.read()[-500:]
+                    raise RuntimeError(f"no redis-server on a copy of the ledger: {words}") from None
+                time.sleep(0.02)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def _numbers(text):
+    return struct.unpack(f"<{len(text) // 4}I", text[:len(text) // 4 * 4]) if text else ()
+
+
+def read_ledger(redis, campaign, now_s=None):
+    """The campaign's keys as a Ledger; None where there is no such campaign. now_s: of the moment that is looked at."""
+    tag = "{" + campaign + "}"
+    manifest = redis.hash(f"{tag}:m")
+    if not manifest:
+        return None
+    first_of = list(_numbers(redis.call("GET", f"{tag}:span:0"))) + [int(manifest["recipients"])]
+    taken = redis.hash(f"{tag}:own")
+    due = redis.call("ZRANGE", f"{tag}:due", 0, -1, "WITHSCORES")
+    ledger = Ledger(manifest=manifest, counters={k: int(v) for k, v in redis.hash(f"{tag}:n").items()}, words={}, due={},
+                    first={}, span_due={}, span_of={}, lacking=[],
+                    now_s=now_s if now_s is not None else time.time() - int(manifest["created_us"]) / 1e6)
+    for i in range(0, len(due), 2):
+        ledger.span_due[int(due[i].split(b".")[1])] = float(due[i + 1])
+    for span, (begin, end) in enumerate(zip(first_of, first_of[1:])):
+        words = _numbers(redis.call("GET", f"{tag}:s:0.{span}"))
+        if len(words) != end - begin and f"0.{span}" in taken:
+            ledger.lacking.append(span)
+        for name, into in (("d", ledger.due), ("f", ledger.first)):
+            into.update((begin + i, v) for i, v in enumerate(_numbers(redis.call("GET", f"{tag}:{name}:0.{span}"))) if v)
+        for index in range(begin, end):
+            ledger.span_of[index] = span
+            ledger.words[index] = unpack_word(words[index - begin] if index - begin < len(words) else 0)
+    return ledger
+
+
+def read_ledger_of_directory(directory, campaign, now_s=None):
+    with Copy(directory) as copy, Redis(copy.socket) as redis:
+        return read_ledger(redis, campaign, now_s)
+
+
+def read_events(path):
+    """All lines of the log and of its older parts, oldest first; and how many were no JSON (a torn one in the middle)."""
+    events, torn = [], 0
+    for part in sorted(glob.glob(glob.escape(path) + ".*")) + [path]:
+        if not os.path.exists(part):
+            continue
+        if part.endswith(".zst"):
+            data = subprocess.run(["zstd", "-dcq", part], check=True, stdout=subprocess.PIPE).stdout
+        else:
+            with open(part, "rb") as f:
+                data = f.read()
+        for line in data.split(b"\n"):
+            if not line:
+                continue
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                torn += 1
+    return events, torn
+
+
+REGION_HEADER = struct.Struct("<8sI5I40sQQiIQQQQQQQQQ")
+REGION_LAYOUT = 2
+FLIGHT_BYTES, FLIGHT_DOT = 1096, 4
+
+
+def bodies_in_flight(region_path):
+    """How many messages are between their last byte and the outcome, as the region's flight slots say; None: no region."""
+    try:
+        with open(region_path, "rb") as f:
+            head = REGION_HEADER.unpack(f.read(REGION_HEADER.size))
+            workers, slots, layout, magic = head[2], head[4], head[1], head[0]
+            workers_at, stride, flights_at = head[14], head[15], head[18]
+            if magic != b"HKREGION" or layout != REGION_LAYOUT:
+                return None
+            found = 0
+            for worker in range(workers):
+                f.seek(workers_at + worker * stride + flights_at)
+                flights = f.read(slots * FLIGHT_BYTES)
+                found += sum(struct.unpack_from("<I", flights, at)[0] == FLIGHT_DOT
+                             for at in range(0, len(flights) - FLIGHT_BYTES + 1, FLIGHT_BYTES))
+            return found
+    except (OSError, struct.error):
+        return None

@@ -1,0 +1,258 @@
+#!/usr/bin/python3
+"""Campaigns that are killed by a plan drawn from a seed, and judged (docs/invariants.md).
+
+    torture.py BUILD_DIR [--seed N | --seeds N..M] [--kinds a,b,...] [--recipients N] [--jobs N] [--minutes M] [--keep]
+
+Each seed is a campaign of 20,000 against bench/sink with deferrals, refusals and dropped connections. `send` is started
+again, as a user would, until its exit status is 0; then the invariants I1 to I7 are held against what the receivers, Redis
+and the event log say (judge.py). A violation keeps the directory and prints the command that plays it again; the status
+is 1. Without --kinds all kinds of death that this build and this user can play take part. --minutes: new seeds from the
+first one on until the time is over. HIKYAKU_TORTURE_DIR: where kept directories go.
+"""
+import argparse
+import collections
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
+
+import harness
+import facts as witness
+import judge
+import plan as plans
+from campaign import CAMPAIGN, SITES, Stuck, World
+from deaths import KINDS
+
+DEFAULT_SEED = 1
+LOST_BY_US = ("our worker died", "our node died")  # how an event line says that a death made it unknown
+
+
+def fault_points():
+    """What `HIKYAKU_FAULTS=list hikyaku` names; [] where the build has none."""
+    done = subprocess.run([os.path.join(harness.BUILD, "hikyaku"), "--version"], env={**os.environ, "HIKYAKU_FAULTS": "list"},
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return [line for line in done.stdout.splitlines() if "." in line and " " not in line]
+
+
+def playable_kinds(points):
+    root = os.geteuid() == 0
+    return [name for name, kind in KINDS.items() if (points or not kind.faults) and (root or not kind.root)]
+
+
+def strike(world, death, say):
+    """One death, and what it was in the middle of."""
+    if not world.reach(death):
+        return None
+    bodies = witness.bodies_in_flight(world.path("state", "region")) or 0
+    kind, line = KINDS[death.kind], world.progress()
+    done = kind.strike(world, death.dice)
+    say(f"  {death} at line {line}: {done} ({bodies} bodies in flight)")
+    allowed = SITES * world.plan.connections if kind.bodies else 0
+    return {"kind": death.kind, "line": line, "bodies": bodies, "allowed": allowed, "unknown": 0, "done": done}
+
+
+def gather(world, deaths):
+    """All that is known once send gave 0 and nothing runs any more."""
+    facts = witness.Facts(people=world.people, resend=world.plan.resend)
+    facts.report = json.loads(world.hikyaku_says("report", "--json"))
+    facts.rows = [json.loads(line) for line in world.hikyaku_says("report", "--recipients").splitlines()]
+    world.stop_receivers()  # what they have not written yet they write now
+    log = collections.defaultdict(list)
+    for receiver in world.receivers:
+        for seen in receiver.log("accepted", "ambiguous", "refused"):
+            log[seen.event].append(seen.address)
+        counted = receiver.ledger()
+        facts.receiver_duplicates += counted["duplicates"]
+        facts.dropped_dot += counted["dropped_dot"]
+    facts.accepted, facts.ambiguous = collections.Counter(log["accepted"]), collections.Counter(log["ambiguous"])
+    facts.refused = sorted(set(log["refused"]))
+    if world.plan.external:
+        with witness.Redis(world.redis_where()) as redis:
+            facts.ledger = witness.read_ledger(redis, CAMPAIGN)
+    else:
+        facts.ledger = witness.read_ledger_of_directory(world.redis_directory(), CAMPAIGN)
+    facts.events, facts.torn_lines = witness.read_events(world.events_path)
+    facts.in_flight = sum(death["allowed"] for death in deaths)
+    return facts
+
+
+def blame(facts, deaths):
+    """Each unknown that a death made, to the last death before its line."""
+    for number, event in enumerate(facts.events):
+        if event.get("outcome") != "unknown" or not event["reply"]["text"].startswith(LOST_BY_US):
+            continue
+        before = [death for death in deaths if death["line"] <= number]
+        if before:
+            before[-1]["unknown"] += 1
+
+
+def keep(world, facts):
+    """The directory of a run that went wrong, out of the way of the clean-up; its processes are ended first."""
+    world.end_all()
+    place = os.environ.get("HIKYAKU_TORTURE_DIR", tempfile.gettempdir())
+    os.makedirs(place, exist_ok=True)
+    kept = tempfile.mkdtemp(prefix=f"hikyaku-torture-{world.plan.seed}-", dir=place)
+    os.rmdir(kept)
+    shutil.move(world.dir, kept)
+    if facts:
+        witness.save(facts, os.path.join(kept, "facts.json"))
+    return kept
+
+
+def play(seed, kinds, points, recipients, keep_always, say):
+    """One seed; what became of it."""
+    plan = plans.draw(seed, {name: KINDS[name] for name in kinds}, recipients)
+    say(f"seed {seed}: plan: {plan}")
+    world, deaths, facts, found = World(), [], None, []
+    world.fault_points = points
+    begun = time.monotonic()
+    try:
+        world.build(plan)
+        world.start_life()
+        for death in plan.deaths:
+            struck = strike(world, death, say)
+            if struck is None:
+                say(f"  {death}: the campaign was settled before")
+                break
+            deaths.append(struck)
+        world.go_on()
+        facts = gather(world, deaths)
+        blame(facts, deaths)
+        found += world.standing + judge.judge(facts)
+    except (Stuck, AssertionError, RuntimeError, OSError) as error:
+        invariant = "I5" if isinstance(error, Stuck) else "run"
+        found.append(judge.Violation(invariant, str(error)[-2000:], ()))
+    found += [judge.Violation("run", crash, ()) for crash in world.crashes]
+    for note, times in collections.Counter(world.notes).items():
+        say(f"  {note}, {times} times")
+    seconds = time.monotonic() - begun
+    unknown = sum(row["state"] == "unknown" for row in facts.rows) if facts else 0
+    if found:
+        for violation in found:
+            say(f"seed {seed}: VIOLATED {judge.show(violation)}")
+    else:
+        say(f"seed {seed}: ok, {len(deaths)} deaths, unknown {unknown} of at most {facts.in_flight + facts.dropped_dot} "
+            f"in flight, {seconds:.1f} s")
+    if found or keep_always:
+        say(f"seed {seed}: kept in {keep(world, facts)}")
+    if found:
+        words = [os.path.relpath(os.path.abspath(__file__)), sys.argv[1], "--seed", str(seed), "--kinds", ",".join(kinds),
+                 "--recipients", str(recipients)]
+        say(f"seed {seed}: again: /usr/bin/python3 {shlex.join(words)}")
+    world.doCleanups()
+    return {"seed": seed, "ok": not found, "deaths": deaths, "seconds": seconds}
+
+
+def table(results):
+    by_kind = collections.defaultdict(list)
+    for result in results:
+        for death in result["deaths"]:
+            by_kind[death["kind"]].append(death)
+    print(f"\n{'death':15} {'times':>6} {'unknown each':>20} {'bodies in flight':>20}")
+    print(f"{'':15} {'':>6} {'median':>10} {'most':>9} {'median':>10} {'most':>9}")
+    for name, deaths in sorted(by_kind.items()):
+        unknown, bodies = [d["unknown"] for d in deaths], [d["bodies"] for d in deaths]
+        print(f"{name:15} {len(deaths):6} {statistics.median(unknown):10.0f} {max(unknown):9} "
+              f"{statistics.median(bodies):10.0f} {max(bodies):9}")
+    failed = [result["seed"] for result in results if not result["ok"]]
+    print(f"{len(results)} seeds, {sum(len(d) for d in by_kind.values())} deaths, "
+          f"{len(failed)} violated{': ' + ', '.join(map(str, failed)) if failed else ''}")
+
+
+class Runner:
+    """Seeds as processes of their own, a few at a time; what one says is printed when it is done."""
+
+    def __init__(self, options):
+        self.options, self.working, self.results = options, {}, []
+        self.dir = tempfile.mkdtemp(prefix="hikyaku-torture-run-")
+
+    def start(self, seed):
+        output = open(os.path.join(self.dir, f"{seed}.log"), "w+", encoding="utf-8")
+        process = subprocess.Popen([sys.executable, os.path.abspath(__file__), sys.argv[1], "--seed", str(seed), "--kinds",
+                                    ",".join(self.options.kinds), "--recipients", str(self.options.recipients), "--result",
+                                    os.path.join(self.dir, f"{seed}.json")], stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=output)
+        self.working[seed] = (process, output)
+
+    def reap(self):
+        for seed, (process, output) in list(self.working.items()):
+            if process.poll() is None:
+                continue
+            del self.working[seed]
+            output.seek(0)
+            print(output.read(), end="", flush=True)
+            output.close()
+            try:
+                with open(os.path.join(self.dir, f"{seed}.json"), encoding="utf-8") as f:
+                    self.results.append(json.load(f))
+            except FileNotFoundError:
+                print(f"seed {seed}: the torture itself failed", flush=True)
+                self.results.append({"seed": seed, "ok": False, "deaths": [], "seconds": 0})
+        time.sleep(0.05)
+
+    def run(self, seeds):
+        try:
+            for seed in seeds:
+                while len(self.working) >= self.options.jobs:
+                    self.reap()
+                self.start(seed)
+            while self.working:
+                self.reap()
+        finally:
+            for process, _ in self.working.values():
+                process.terminate()
+            shutil.rmtree(self.dir, ignore_errors=True)
+        table(self.results)
+        return bool(self.results) and all(result["ok"] for result in self.results)
+
+
+def until(deadline, first):
+    seed = first
+    while time.monotonic() < deadline:
+        yield seed
+        seed += 1
+
+
+def read_options(kinds):
+    parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1].strip())
+    parser.add_argument("build")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seeds")
+    parser.add_argument("--kinds", default=",".join(kinds))
+    parser.add_argument("--recipients", type=int, default=20000)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--result", help=argparse.SUPPRESS)  # a file that Runner reads
+    options = parser.parse_args()
+    options.kinds = options.kinds.split(",")
+    unknown = [name for name in options.kinds if name not in kinds]
+    if unknown:
+        parser.error(f"--kinds: {', '.join(unknown)}: this build and user can play {', '.join(kinds)}")
+    return options
+
+
+def main():
+    points = fault_points()
+    options = read_options(playable_kinds(points))
+    first, last = [int(n) for n in options.seeds.split("..")] if options.seeds else [options.seed or DEFAULT_SEED] * 2
+    if options.minutes:
+        return 0 if Runner(options).run(until(time.monotonic() + options.minutes * 60, first)) else 1
+    if options.seeds:
+        return 0 if Runner(options).run(range(first, last + 1)) else 1
+    result = play(first, options.kinds, points, options.recipients, options.keep, lambda words: print(words, flush=True))
+    if options.result:
+        with open(options.result, "w", encoding="utf-8") as f:
+            json.dump(result, f)
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
