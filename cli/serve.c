@@ -1,4 +1,6 @@
 /* serve.c - hikyaku serve: be the node until told to stop. */
+#include <signal.h>
+
 #include "cli.h"
 #include "commands.h"
 #include "files.h"
@@ -15,10 +17,14 @@ int cmd_serve(const struct cli_options *options)
 
     if (config == NULL)
         return EXIT_USAGE;
+    cli_signals_catch();
+    (void)signal(SIGHUP, SIG_IGN); /* of the terminal it was started from: nothing is read anew */
     int error = files_check(config, true, &why);
     if (error == 0)
         error = node_enter(config, CLI_PLACE_WAIT_MS, &place, &why);
-    if (error < 0) {
+    if (error == HK_EBUSY && cli_interrupted()) {
+        status = EXIT_SETTLED; /* told to stop before it was there */
+    } else if (error < 0) {
         status = cli_fail(error, &why);
     } else {
         status = node_run(config, &place, &node);

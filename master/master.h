@@ -250,6 +250,7 @@ struct node {
 /* node.c */
 void node_wait(struct node *node); /* one step of the loop, at start, when no timer runs yet */
 void node_freeze(struct campaign *campaign, const char *why);
+bool node_is_told_to_stop(const struct node *node); /* at start: signals are not read yet */
 void node_give_up(struct node *node,
                   int exit_status); /* what a child said cannot be mended by starting it again */
 uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms);

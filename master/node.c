@@ -16,9 +16,10 @@
 #define REDIS_CHECK_S     1.0
 #define REDIS_AGAIN_MS    10000u /* between two starts of an embedded server that does not stay */
 #define LEDGER_UP_WAIT_MS 10000u
-#define SWEEP_EVERY       50u /* ticks */
-#define SECOND_EVERY      5u  /* ticks */
-#define RATE_WEIGHT       0.3 /* of the newest half second in the rate that is shown */
+#define SWEEP_EVERY       50u   /* ticks */
+#define SECOND_EVERY      5u    /* ticks */
+#define RATE_WEIGHT       0.3   /* of the newest half second in the rate that is shown */
+#define LAST_WORDS_MS     2000u /* for the ledger to take what is left, once the time to drain is over */
 
 static void on_ledger_up(void *context)
 {
@@ -79,7 +80,7 @@ static void node_drain(struct node *node)
     const struct desc drain = {.kind = DESC_DRAIN};
 
     if (node->draining) {
-        node->drain_until_ms = 0;
+        node->drain_until_ms = clock_now_ms();
         return;
     }
     node->draining = true;
@@ -127,9 +128,10 @@ static void check_drain(struct node *node)
     }
     if (now < node->drain_until_ms)
         return;
-    /* Time is up: what has no dot yet is sent again next time, a dot without a reply is unknown. The region tells. */
+    /* Time is up: what has no dot yet is sent again next time, a dot without a reply is unknown. The region tells the
+     * next node what Redis does not take now. */
     children_kill_workers(node);
-    if (now > node->drain_until_ms + node->config->node.drain_ms)
+    if (now > node->drain_until_ms + LAST_WORDS_MS)
         ev_break(node->loop, EVBREAK_ALL);
 }
 
@@ -305,6 +307,14 @@ static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
         ev_idle_start(loop, &node->busy);
 }
 
+/* Told to stop: for `serve` that is how it ends, whoever else ends so has not done what he was to do. */
+static int exit_status_told(const struct node *node)
+{
+    bool serves = node->options->campaign == NULL && node->options->request == NULL;
+
+    return serves ? EXIT_SETTLED : EXIT_STOPPED;
+}
+
 static void on_signal(struct ev_loop *loop, ev_io *io, int events)
 {
     struct node *node = io->data;
@@ -320,7 +330,7 @@ static void on_signal(struct ev_loop *loop, ev_io *io, int events)
         if (info.ssi_signo == SIGHUP)
             continue;
         if (!node->draining)
-            node->exit_status = node->options->campaign != NULL ? EXIT_STOPPED : EXIT_SETTLED;
+            node->exit_status = exit_status_told(node);
         log_info("%s: %s", strsignal((int)info.ssi_signo),
                  node->draining ? "stopping at once"
                                 : "finishing what is under way; once more stops at once");
@@ -374,6 +384,11 @@ static void open_timers(struct node *node)
     ev_idle_init(&node->busy, on_idle);
 }
 
+static int check_redis(struct node *node, struct hk_why *why)
+{
+    return redis_check(node->config, true, why);
+}
+
 static int open_ledger(struct node *node, struct hk_why *why)
 {
     const struct ledger_callbacks callbacks = {.context = node,
@@ -390,7 +405,7 @@ static int open_ledger(struct node *node, struct hk_why *why)
         rc = eventlog_open(&node->log, node->config, node->epoch, why);
     if (rc == 0)
         rc = ledger_open(node->config, node->loop, node->epoch, &callbacks, &node->ledger, why);
-    while (rc == 0 && !node->ledger_up) {
+    while (rc == 0 && !node->ledger_up && !node_is_told_to_stop(node)) {
         node_wait(node);
         if (!node->ledger_up && clock_now_ms() > until)
             rc = why_set(why, HK_EDOWN, "Redis does not answer");
@@ -404,14 +419,16 @@ static int open_campaigns(struct node *node, struct hk_why *why)
     size_t count = 0;
     int rc;
 
+    if (node->options->request != NULL)
+        return 0; /* it opens the one that it is about */
     if (node->options->campaign != NULL)
         return campaign_open(node, node->options->campaign, why);
     rc = store_campaign_list(node->store, &id, &count, why);
     for (size_t i = 0; i < count; i++) {
         struct manifest manifest;
         struct hk_why skipped;
-        if (store_campaign_get(node->store, id[i], &manifest, &skipped) == 0 && manifest.settled_us == 0 &&
-            campaign_open(node, id[i], &skipped) != 0)
+        if (!node_is_told_to_stop(node) && store_campaign_get(node->store, id[i], &manifest, &skipped) == 0 &&
+            manifest.settled_us == 0 && campaign_open(node, id[i], &skipped) != 0)
             log_error("campaign %s is not run: %s", id[i], skipped.text);
         free(id[i]);
     }
@@ -458,24 +475,33 @@ static int begin_request(struct node *node, struct hk_why *why)
     return 0;
 }
 
-static int node_start(struct node *node, struct hk_why *why)
+bool node_is_told_to_stop(const struct node *node)
 {
+    return node->draining || process_stop_asked();
+}
+
+/* Everything that may take long before the first worker is there: between its parts a node can still be stopped. */
+static int prepare(struct node *node, struct hk_why *why)
+{
+    static int (*const part[])(struct node *, struct hk_why *) = {
+        open_signals, check_redis, open_ledger, suppression_open, open_campaigns, settle_region,
+    };
     int rc = machine_connections(node->config, &node->connections_max, why);
 
     if (rc == 0)
         rc = machine_sources(node->config, why);
-    if (rc == 0)
-        rc = open_signals(node, why);
-    if (rc == 0)
-        rc = redis_check(node->config, true, why);
-    if (rc == 0)
-        rc = open_ledger(node, why);
-    if (rc == 0)
-        rc = suppression_open(node, why);
-    if (rc == 0 && node->options->request == NULL)
-        rc = open_campaigns(node, why);
-    if (rc == 0)
-        rc = settle_region(node, why);
+    for (size_t i = 0; rc == 0 && i < sizeof part / sizeof part[0]; i++) {
+        rc = part[i](node, why);
+        if (rc == 0 && node_is_told_to_stop(node))
+            rc = why_set(why, HK_EBUSY, "told to stop before anything was sent");
+    }
+    return rc;
+}
+
+static int node_start(struct node *node, struct hk_why *why)
+{
+    int rc = prepare(node, why);
+
     if (rc == 0 && node->options->request != NULL)
         return begin_request(node, why);
     if (rc == 0)
@@ -491,11 +517,14 @@ static int node_start(struct node *node, struct hk_why *why)
 
 /* ---- stopping ---- */
 
+/* For who is shown them; where Redis has not even taken the outcomes, nobody waits for it once more. */
 static void read_last_counts(struct node *node)
 {
-    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+    bool answers = node->options->progress != NULL && ledger_pending(node->ledger) == 0;
+
+    for (uint32_t i = 0; answers && i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
-            campaign_read_counts(node->campaign[i]);
+            answers = campaign_read_counts(node->campaign[i]);
 }
 
 /* A region with nothing under way has nothing to tell the next node. */
@@ -573,6 +602,9 @@ int node_run(const struct config *config, struct node_place *place, const struct
         ev_run(node->loop, 0);
         read_last_counts(node);
         node_tell_progress(node);
+    } else if (node_is_told_to_stop(node)) {
+        log_info("%s", why.text);
+        node->exit_status = exit_status_told(node);
     } else {
         log_error("%s", why.text);
         node->exit_status =

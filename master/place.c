@@ -67,7 +67,7 @@ static int take_lock(const struct config *config, uint64_t wait_ms, int *out, st
             close(fd);
             return why_set(why, HK_EIO, "%s: cannot lock: %s", path, strerror(errno));
         }
-        if (clock_now_ms() >= until) {
+        if (clock_now_ms() >= until || process_stop_asked()) {
             close(fd);
             return why_set(why, HK_EBUSY, "%s is in use by another hikyaku", config->state_dir);
         }

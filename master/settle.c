@@ -33,7 +33,7 @@ static int wait_for_workers(const struct node *node, struct hk_why *why)
     if (fd < 0)
         return why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
     while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (clock_now_ms() > until) {
+        if (clock_now_ms() > until || node_is_told_to_stop(node)) {
             close(fd);
             return why_set(why, HK_EBUSY, "%s: workers of an earlier node still hold it; end them first",
                            path);

@@ -272,6 +272,16 @@ static int server_explain(struct server *server, int error, struct hk_why *why)
     return error;
 }
 
+/* Told to stop meanwhile: one that we started ends, also while it loads its data. */
+static int server_not_wanted(struct server *server, struct hk_why *why)
+{
+    if (server->child != 0 && kill(server->child, SIGTERM) == 0) {
+        (void)waitpid(server->child, NULL, 0);
+        server->child = 0;
+    }
+    return why_set(why, HK_EBUSY, "told to stop while redis-server was starting");
+}
+
 static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
 {
     uint64_t give_up_ms = clock_now_ms() + SERVER_START_MS;
@@ -281,6 +291,8 @@ static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
         int state = server_child_alive(server, why);
         if (state)
             return state;
+        if (process_stop_asked())
+            return server_not_wanted(server, why);
         state = server_listens(server, why);
         if (state > 0) {
             state = server_ask_pid(server, pid, why);
@@ -338,7 +350,7 @@ int redis_server_ensure(const struct config *config, pid_t *pid, bool *started, 
     if (result >= 0)
         result = server_wait(&server, pid, why);
     /* One that was dying when it was found: it hung up, and soon nobody listens. */
-    if (result < 0 && !*started && server_is_gone(&server)) {
+    if (result < 0 && !*started && !process_stop_asked() && server_is_gone(&server)) {
         result = server_start(&server, why);
         *started = result == 0 && server.child > 0;
         if (result == 0)
