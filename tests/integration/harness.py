@@ -219,11 +219,11 @@ class Case(unittest.TestCase):
         process = self.start(*words)
         return self.finish(process, expect, timeout)
 
-    def start(self, *words):
+    def start(self, *words, stdin=subprocess.DEVNULL):
         """Start a command. All of them write their errors behind each other into one file."""
         with open(self.path("stderr"), "ab") as errors:
             at = errors.tell()
-            process = subprocess.Popen([os.path.join(BUILD, "hikyaku"), *words], stdin=subprocess.DEVNULL, text=True,
+            process = subprocess.Popen([os.path.join(BUILD, "hikyaku"), *words], stdin=stdin, text=True,
                                        stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
                                        preexec_fn=die_with_parent)
         process.errors_at = at
