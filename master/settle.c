@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hikyaku/fault.h"
 #include "journal.h"
 
 #define LOCK_GRACE_MS  5000u  /* beyond node.orphan, within which workers without a master end */
@@ -167,6 +168,7 @@ int settle_region(struct node *node, struct hk_why *why)
         log_warning("%s; what was under way counts as unknown", why->text);
         return journal_replay(node, why);
     }
+    fault_at(SETTLE_BEFORE);
     if (same_boot) {
         rc = settle_flights(node, &old, why);
     } else {
@@ -174,5 +176,6 @@ int settle_region(struct node *node, struct hk_why *why)
         rc = journal_replay(node, why);
     }
     region_close(&old);
+    fault_at(SETTLE_AFTER);
     return rc;
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hikyaku/fault.h"
 #include "hikyaku/region.h"
 
 #define REGION_MAGIC "HKREGION"
@@ -84,12 +85,13 @@ static void layout(struct region_header *h)
 /* False: errno says why. A region without it is never believed again, so nothing is made without. */
 static bool read_boot_id(char out[40])
 {
-    if (fault_boot_id(out))
-        return true;
     size_t used = 0;
     ssize_t n;
-    int error, fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    int error, fd;
 
+    if (fault_boot_id(out))
+        return true;
+    fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     while (used < 36 && ((n = read(fd, out + used, 36 - used)) > 0 || (n < 0 && errno == EINTR)))

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "batch.h"
+#include "hikyaku/fault.h"
 #include "hikyaku/segment.h"
 #include "link.h"
 #include "queue.h"
@@ -198,6 +199,7 @@ static void on_take(struct link_call *link_call, const redisReply *reply)
     free(call);
     if (!reply)
         return;
+    fault_at(TAKE_ANSWER);
     take = ((struct item *)queue_at(&campaign->items, campaign->items.head))->take;
     if (!take_is_valid(reply, take.count)) {
         redis_link_reject(&ledger->link, "the ledger's script gives something else than a span");
