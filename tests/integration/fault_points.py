@@ -1,0 +1,102 @@
+"""A process dies at each named point (include/hikyaku/fault.h), `send` runs again until it gives 0: exact, each time.
+
+One campaign for each point and role, judged at the receiver: nobody has the message twice; whoever is `sent` has it;
+whoever has it is `sent` or `unknown`; and no more are unknown than bodies can have been under way. Then each call that
+can fail, fails once, and each write that can come short. BUILD is a build with HK_FAULTS.
+"""
+import collections
+import json
+import os
+import subprocess
+import unittest.mock
+
+import harness
+
+PEOPLE = [f"u{n}@a.test" for n in range(300)]
+CONNECTIONS = 6
+RUNS_MAX = 5
+
+ROLES = {
+    "master": ("ring.", "log.", "redis.", "fork.", "settle.", "take.", "malloc"),
+    "worker": ("ring.", "slot.", "socket.", "malloc"),
+}
+# Passes are counted in one process. What is passed once or twice in its life, and what is passed at every start.
+PASS = {"fork.": 2, "settle.": 1, "take.": 1, "log.sync.": 1, "redis.store.": 3, "malloc": 60}
+PASS_ELSE = 12
+# What the campaign needs besides, so that the point is passed at all: the log is synced each second.
+LIMITS = {"log.sync.": 'rate = "250/s" burst = 50'}
+# There is nothing to settle before a master has died.
+BEFORE = {"settle.": "master/log.write.after:5:kill,"}
+# With which errno a call fails where it does; the rest with EIO.
+ERRNO = {"log.": "ENOSPC", "malloc": "ENOMEM", "fork.": "EAGAIN", "socket.": "ECONNRESET"}
+
+
+def by_prefix(table, point, otherwise):
+    return next((value for prefix, value in table.items() if point.startswith(prefix)), otherwise)
+
+
+def plans():
+    """(name of a test, its plan) for every point that the program names, in each role that passes it."""
+    for action in ("kill", "error", "short"):
+        for point in listed(f"list:{action}"):
+            roles = [role for role, own in ROLES.items() if point.startswith(own)]
+            if not roles:
+                raise AssertionError(f"the point {point} is new: say in ROLES who passes it")
+            argument = ":" + by_prefix(ERRNO, point, "EIO") if action == "error" else ""
+            for role in roles:
+                entry = f"{role}/{point}:{by_prefix(PASS, point, PASS_ELSE)}:{action}{argument}"
+                yield f"{action}_{role}_{point.replace('.', '_')}", by_prefix(BEFORE, point, "") + entry
+
+
+def listed(question):
+    done = subprocess.run([os.path.join(harness.BUILD, "hikyaku")], env={**os.environ, "HIKYAKU_FAULTS": question},
+                          stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.split()
+
+
+class FaultPoints(harness.Case):
+    def setUp(self):
+        super().setUp()
+        self.dns({"a.test": self.receiver("a", "--latency-dot", "3")})
+        self.list(PEOPLE)
+        os.mkdir(self.path("struck"))
+
+    def strike(self, plan):
+        """Send, with that plan, until it is done; then judge."""
+        point = plan.rsplit("/", 1)[1]
+        limits = f"max_connections = {CONNECTIONS} {by_prefix(LIMITS, point, '')}"
+        self.configure(more=f'provider "a" {{ domains = {{ "a.test" }} {limits} }}')
+        faults = {"HIKYAKU_FAULTS": plan, "HIKYAKU_FAULTS_ONCE": self.path("struck")}
+        for runs in range(1, RUNS_MAX + 1):
+            with unittest.mock.patch.dict(os.environ, faults):
+                done = self.send(more=("--json",), expect=None, timeout=30)
+            if done.status == 0:
+                break
+        self.assertEqual(done.status, 0, f"{plan}: run {runs} ended so\n{done.err[-3000:]}")
+        deaths = plan.count(":kill")
+        self.assertEqual(len(os.listdir(self.path("struck"))), plan.count(",") + 1, f"{plan} has not struck")
+        self.judge(json.loads(done.out)["counts"], deaths)
+
+    def judge(self, counts, deaths):
+        state = {line["recipient"]: line["state"] for line in self.recipients()}
+        self.stop_receivers()
+        taken = self.receivers[0].taken()
+        sent = {r for r, s in state.items() if s == "sent"}
+        unknown = {r for r, s in state.items() if s == "unknown"}
+        self.assertEqual([r for r, n in taken.items() if n > 1], [], "somebody has it twice")
+        self.assertEqual(set(PEOPLE) - sent - unknown, set(), "somebody was left out")
+        self.assertEqual(sent - set(taken), set(), "sent, and the receiver has nothing")
+        self.assertEqual(set(taken) - sent - unknown, set(), "the receiver has it, and it is not sent")
+        self.assertLessEqual(len(unknown), deaths * CONNECTIONS)
+        self.assertEqual({s: n for s, n in counts.items() if n}, dict(collections.Counter(state.values())))
+
+
+def add(name, plan):
+    setattr(FaultPoints, "test_" + name, lambda self: self.strike(plan))
+
+
+for case in plans():
+    add(*case)
+
+if __name__ == "__main__":
+    harness.main()
