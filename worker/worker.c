@@ -18,7 +18,7 @@
 
 #define WORKER_PARENT_CHECK_S 0.5
 
-enum { WORKER_ENDED = 0, WORKER_BAD_CONFIG = 2 };
+enum { WORKER_ENDED = 0, WORKER_NO_MEMORY = 1, WORKER_BAD_CONFIG = 2 };
 
 void worker_push(struct worker *w, const struct desc *desc)
 {
@@ -390,7 +390,7 @@ int worker_main(const struct worker_args *args)
     if (error != 0) {
         log_error("%s", why.text[0] != '\0' ? why.text : hk_strerror(error));
         worker_free(w);
-        return WORKER_BAD_CONFIG;
+        return error == HK_ENOMEM ? WORKER_NO_MEMORY : WORKER_BAD_CONFIG; /* the first is tried again */
     }
     w->shelf = shelf_new(w->config, w->region, w->signer);
     w->loop = ev_loop_new(EVFLAG_AUTO);

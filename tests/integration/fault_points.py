@@ -46,6 +46,7 @@ def plans():
             for role in roles:
                 entry = f"{role}/{point}:{by_prefix(PASS, point, PASS_ELSE)}:{action}{argument}"
                 yield f"{action}_{role}_{point.replace('.', '_')}", by_prefix(BEFORE, point, "") + entry
+    yield "error_worker_malloc_at_its_start", "worker/malloc:10:error:ENOMEM"
 
 
 def listed(question):
@@ -70,6 +71,7 @@ class FaultPoints(harness.Case):
         for runs in range(1, RUNS_MAX + 1):
             with unittest.mock.patch.dict(os.environ, faults):
                 done = self.send(more=("--json",), expect=None, timeout=30)
+            self.assertNotEqual(done.status, 2, f"{plan}: nothing is wrong with what was typed\n{done.err[-3000:]}")
             if done.status == 0:
                 break
         self.assertEqual(done.status, 0, f"{plan}: run {runs} ended so\n{done.err[-3000:]}")
