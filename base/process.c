@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "hikyaku/base.h"
+#include "hikyaku/fault.h"
 
 extern char **environ;
 
@@ -38,6 +39,7 @@ void process_title_init(int argc, char **argv)
 
 void process_title_set(const char *title)
 {
+    fault_role_set(title);
     if (title_at == NULL || title_size < 2)
         return;
     memset(title_at, 0, title_size);
