@@ -98,9 +98,10 @@ static int static_flush(struct compile *c)
     } else {
         run_canon(m, run, text, length, true);
     }
-    if (plain.failed || m->canon.failed)
-        return HK_ENOMEM;
+    bool failed = plain.failed || m->canon.failed;
     buf_free(&plain);
+    if (failed)
+        return HK_ENOMEM;
     c->static_from = m->wire.length;
     return op_add(m, &op);
 }
