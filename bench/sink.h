@@ -71,7 +71,7 @@ struct sink_options {
     char **listen;
     size_t listen_count;
     const char *tls_certificate, *tls_key; /* both NULL with tls: made in memory */
-    bool tls, implicit_tls, no_pipelining, log_mail, quiet;
+    bool tls, implicit_tls, no_pipelining, log_mail, log_dot, quiet;
     uint32_t latency_ms, latency_dot_ms;
     double defer, unknown, drop, drop_dot; /* shares, 0 to 1 */
     const char *unknown_file, *store_dir, *ledger_file, *log_file;
@@ -140,6 +140,7 @@ struct sink_conn {
     int fd;
     SSL *ssl;
     uint64_t number, active_us;
+    uint64_t arrived_us; /* --log-dot: when the octets that were read last came, by the kernel's wall clock */
 
     /* state of the socket */
     bool handshaking; /* TLS is being set up */
@@ -210,6 +211,9 @@ void sink_session_delivered(struct sink_conn *conn, size_t n, bool ambiguous);
 int sink_record_open(struct sink *sink, struct hk_why *why) HK_MUST_USE;
 void sink_record_close(struct sink *sink);
 void sink_log_event(struct sink_conn *conn, const char *event, const char *text, size_t length);
+/* The same of something that was at another time than now. */
+void sink_log_event_at(struct sink_conn *conn, uint64_t wall_us, const char *event, const char *text,
+                       size_t length);
 void sink_log_flush(struct sink *sink);
 void sink_ledger_write(struct sink *sink);
 void sink_summary_print(const struct sink *sink);

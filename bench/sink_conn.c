@@ -197,6 +197,26 @@ static void conn_write(struct sink_conn *conn)
 
 /* ---- input ---- */
 
+/* As recv(), and conn->arrived_us becomes the time at which the kernel got the last of them. It is the sink's clock, not
+ * the sink's leisure: however late it reads, this does not move. */
+static ssize_t bytes_read_timed(struct sink_conn *conn, char *to, size_t size)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct timespec))];
+    struct iovec piece = {.iov_base = to, .iov_len = size};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(conn->fd, &message, 0);
+    struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    struct timespec at;
+
+    conn->arrived_us = clock_wall_us();
+    if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
+        return n;
+    memcpy(&at, CMSG_DATA(c), sizeof at);
+    conn->arrived_us = (uint64_t)at.tv_sec * 1000000u + (uint64_t)at.tv_nsec / 1000u;
+    return n;
+}
+
 /* Octets read, 0 when there are none now, -1 at the end. */
 static ssize_t bytes_read(struct sink_conn *conn, char *to, size_t size)
 {
@@ -210,7 +230,7 @@ static ssize_t bytes_read(struct sink_conn *conn, char *to, size_t size)
         result = SSL_read_ex(conn->ssl, to, size, &got);
         return result == 1 ? (ssize_t)got : tls_result(conn, result);
     }
-    n = recv(conn->fd, to, size, 0);
+    n = conn->sink->options.log_dot ? bytes_read_timed(conn, to, size) : recv(conn->fd, to, size, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     return n > 0 ? n : -1;
@@ -481,6 +501,8 @@ void sink_conn_open(struct sink_listener *listener, int fd, const char *peer)
         return;
     }
     sink_count(conn, connections, 1);
+    if (o->log_dot && setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &(int){1}, sizeof(int)) != 0)
+        fprintf(stderr, "sink: --log-dot: %s; the times are those of the reading\n", strerror(errno));
     if (o->log_mail)
         sink_log_event(conn, "connect", peer, strlen(peer));
     if (o->implicit_tls)

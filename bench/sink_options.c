@@ -52,6 +52,8 @@ static const struct option_row {
      "a line for each recipient: time_us event connection tls port address"},
     {"log-mail", KIND_FLAG, AT(log_mail), 0, 0, NULL,
      "lines for MAIL, connect and disconnect too (wants --log)"},
+    {"log-dot", KIND_FLAG, AT(log_dot), 0, 0, NULL,
+     "a line for when each message's last octet came, by the kernel's clock (wants --log, not with --tls)"},
     {"quiet", KIND_FLAG, AT(quiet), 0, 0, NULL, "no summary at the end"},
     {"help", KIND_OTHER, 0, 0, 0, NULL, "this text"},
 };
@@ -84,7 +86,8 @@ static _Noreturn void help(void)
         "\nPrints \"ready ADDRESS:PORT\" for each listener, then runs until SIGTERM or SIGINT. A SHARE lies\n"
         "between 0 and 1. Exit status: 0, 2 bad usage, 3 an address or file is not to be had.\n"
         "Events in the log: accepted, ambiguous (taken, no reply sent), refused, deferred, message-refused;\n"
-        "with --log-mail also mail, connect, disconnect.");
+        "with --log-mail also mail, connect, disconnect; with --log-dot also dot, or dot-by where more had\n"
+        "come behind the message before it was read: then the time is that of the last of it.");
     exit(0);
 }
 
@@ -196,6 +199,8 @@ static void options_check(const struct sink_options *out)
         usage("--implicit-tls needs --tls auto or --tls CERT KEY");
     if (out->log_mail && out->log_file == NULL)
         usage("--log-mail needs --log FILE");
+    if (out->log_dot && (out->log_file == NULL || out->tls))
+        usage("--log-dot needs --log FILE, and goes without --tls: TLS hides what came when");
 }
 
 void sink_options_parse(int argc, char **argv, struct sink_options *out)

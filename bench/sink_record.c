@@ -52,16 +52,22 @@ void sink_record_close(struct sink *sink)
     sink->log = NULL;
 }
 
-void sink_log_event(struct sink_conn *conn, const char *event, const char *text, size_t length)
+void sink_log_event_at(struct sink_conn *conn, uint64_t wall_us, const char *event, const char *text,
+                       size_t length)
 {
     FILE *log = conn->sink->log;
 
     if (log == NULL)
         return;
-    fprintf(log, "%" PRIu64 " %s %" PRIu64 " %d %u ", clock_wall_us(), event, conn->number,
+    fprintf(log, "%" PRIu64 " %s %" PRIu64 " %d %u ", wall_us, event, conn->number,
             conn->ssl != NULL && !conn->handshaking, conn->listener->port);
     fwrite(text, 1, length, log);
     putc('\n', log);
+}
+
+void sink_log_event(struct sink_conn *conn, const char *event, const char *text, size_t length)
+{
+    sink_log_event_at(conn, clock_wall_us(), event, text, length);
 }
 
 static json_t *counters_json(const struct sink_counters *counters)

@@ -418,10 +418,22 @@ static void message_take(struct sink_conn *conn)
         conn->hold = conn->queued;
 }
 
-static void message_end(struct sink_conn *conn)
+/* When the message was whole; `more` had come behind it, and the kernel only tells when the last of all came. */
+static void message_log_dot(struct sink_conn *conn, bool more)
+{
+    for (size_t i = conn->recipients_pending; i < conn->recipients_count; i++) {
+        const struct sink_entry *e = sink_table_at(conn->sink->table, conn->recipient[i]);
+
+        sink_log_event_at(conn, conn->arrived_us, more ? "dot-by" : "dot", e->text, e->length);
+    }
+}
+
+static void message_end(struct sink_conn *conn, bool more)
 {
     const struct sink_options *o = &conn->sink->options;
 
+    if (o->log_dot)
+        message_log_dot(conn, more);
     sink_count(conn, bare_lf, conn->body.bare_lf);
     sink_count(conn, long_lines, conn->body.long_lines);
     if (conn->body.bytes > SINK_MESSAGE_MAX) {
@@ -474,7 +486,7 @@ static size_t body_input(struct sink_conn *conn, const char *bytes, size_t lengt
     taken = body_reader_take(&conn->body, bytes, length, &ended);
     body_keep(conn, bytes, taken);
     if (ended)
-        message_end(conn);
+        message_end(conn, taken < length);
     return taken;
 }
 

@@ -5,6 +5,7 @@ Usage: sink.py BUILD_DIR
 """
 import json
 import os
+import signal
 import smtplib
 import socket
 import ssl
@@ -358,6 +359,33 @@ class SinkTest(unittest.TestCase):
         self.assertTrue(all(before - 1000 <= l.time_us <= time.time() * 1e6 for l in sink.log()))
         self.assertEqual({l.port for l in sink.log()}, {sink.ports[0]})
 
+    def test_the_log_has_the_moment_at_which_a_message_was_there(self):
+        sink = self.sink("--log-dot")
+        raw = connect(sink.ports[0])
+        for behind in (b"", b"NOOP\r\n"):
+            self.assertEqual([raw.ask(line) for line in (b"MAIL FROM:<s@x.test>\r\n", b"RCPT TO:<a@y.test>\r\n",
+                                                         b"DATA\r\n")], [250, 250, 354])
+            raw.send(MESSAGE)
+            time.sleep(0.1)
+            sink.process.send_signal(signal.SIGSTOP)  # it will read late, and that does not count
+            before = time.time() * 1e6
+            raw.send(b".\r\n")
+            after = time.time() * 1e6
+            if behind:
+                time.sleep(0.2)
+                raw.send(behind)
+            time.sleep(0.4)
+            sink.process.send_signal(signal.SIGCONT)
+            self.assertEqual(raw.reply()[0], 250)
+            dot, accepted = [l for l in sink.log() if l.event != "mail"][-2:]
+            self.assertEqual((dot.event, dot.text), ("dot-by" if behind else "dot", "a@y.test"))
+            self.assertGreaterEqual(dot.time_us, before + (200000 if behind else -1000))
+            self.assertLess(dot.time_us, after + (300000 if behind else 10000))
+            self.assertGreater(accepted.time_us, after + 350000)
+            if behind:
+                self.assertEqual(raw.reply()[0], 250)
+        raw.close()
+
     def test_each_listener_has_its_figures(self):
         sink = self.sink(listen=("127.0.0.1:0", "127.0.0.1:0"))
         for port, count in zip(sink.ports, (1, 2)):
@@ -433,7 +461,9 @@ class SinkTest(unittest.TestCase):
                                  (["--defer", "2"], "share"), (["--what"], "no such option"),
                                  (["--listen", "127.0.0.1:0", "--implicit-tls"], "--tls auto"),
                                  (["--latency"], "missing"), (["--reply-dot", "no"], "code"),
-                                 (["--listen", "127.0.0.1:0", "--log-mail"], "--log FILE")):
+                                 (["--listen", "127.0.0.1:0", "--log-mail"], "--log FILE"),
+                                 (["--listen", "127.0.0.1:0", "--log-dot", "--log", "x", "--tls", "auto"],
+                                  "without --tls")):
             done = subprocess.run([os.path.join(BUILD, "bench", "sink")] + arguments, capture_output=True, text=True,
                                   timeout=20)
             self.assertEqual(done.returncode, 2, arguments)
