@@ -283,6 +283,13 @@ static json_t *forget_begin(struct subject *s)
 
 /* ---- waiting ---- */
 
+/* The phase says dot before the write that holds it, so that a death is read rightly: here that would be too early. */
+static bool dot_is_out(const struct flight *flight)
+{
+    return atomic_load_explicit(&flight->phase, memory_order_acquire) == FLIGHT_DONE ||
+           atomic_load_explicit(&flight->dot_out, memory_order_acquire) != 0;
+}
+
 /* Bodies of this campaign that were granted, or may have been, and have no dot yet. */
 static uint32_t without_dot(struct node *node, const struct campaign *campaign, json_t *names)
 {
@@ -295,9 +302,7 @@ static uint32_t without_dot(struct node *node, const struct campaign *campaign, 
             struct segment_record record;
             if (!hold->used || hold->done || hold->run.campaign != campaign->slot)
                 continue;
-            if (hold->commit != COMMIT_ASKED &&
-                (hold->commit != COMMIT_GRANTED ||
-                 atomic_load_explicit(&flight->phase, memory_order_acquire) >= FLIGHT_DOT))
+            if (hold->commit != COMMIT_ASKED && (hold->commit != COMMIT_GRANTED || dot_is_out(flight)))
                 continue;
             count++;
             if (json_array_size(names) < ERRAND_NAMED &&

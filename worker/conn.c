@@ -404,6 +404,8 @@ static bool conn_flush(struct session *s)
         dialogue_dot_leaves(&s->talk);
     ssize_t wrote = link_write(&s->link, iov, count, words, sizeof words);
     dialogue_wrote(&s->talk, wrote > 0 ? (size_t)wrote : 0, has_dot);
+    if (has_dot && s->talk.in->dot_out)
+        letter_dot_out(s->worker, s->talk.in);
     if (wrote > 0) {
         counter_add(s->worker->counters, bytes_out, (uint64_t)wrote);
         return true;

@@ -118,6 +118,11 @@ static void letter_settle(struct worker *w, struct letter *letter, const struct 
     worker_push(w, &done);
 }
 
+void letter_dot_out(struct worker *w, const struct letter *letter)
+{
+    atomic_store_explicit(&letter_flight(w, letter)->dot_out, 1, memory_order_release);
+}
+
 /* What the dialogue asks for. */
 
 static void op_prepare(void *context, struct letter *letter)
@@ -187,7 +192,7 @@ static struct letter *letter_new(struct worker *w, const struct desc *desc)
     flight->send = *desc;
     flight->conn = desc->conn;
     flight->result = RESULT_NONE;
-    flight->granted = 0;
+    atomic_store_explicit(&flight->dot_out, 0, memory_order_relaxed); /* the phase below publishes it */
     flight->nth = 0;
     flight->bytes = flight->queue_ms = flight->smtp_ms = 0;
     flight->reply.code = 0;

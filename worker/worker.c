@@ -105,7 +105,6 @@ static void worker_answer(struct worker *w, const struct desc *desc)
         conn_deny(s, letter);
         return;
     }
-    region_flight(w->region, w->number, desc->slot)->granted = 1;
     conn_grant(s, letter);
 }
 

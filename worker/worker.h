@@ -116,6 +116,8 @@ void letter_render(struct session *s);
 /* Give back what it holds; its flight slot stays as it is. */
 void letter_drop(struct worker *w, struct letter *letter);
 void letter_copies_free(struct worker *w);
+/* Its last byte is out of this process: `cancel` waits for nothing more. */
+void letter_dot_out(struct worker *w, const struct letter *letter);
 
 /* conn.c: descriptors. */
 /* An address failed before the session was ready (worker_ops.fail): kept in conn_info. */

@@ -79,14 +79,14 @@ struct outcome_reply {
 struct flight {
     _Atomic uint32_t phase; /* enum flight_phase */
     uint32_t conn;
-    struct desc send;  /* the descriptor that brought it */
-    uint8_t result;    /* enum flight_result, valid with FLIGHT_DONE */
-    uint8_t granted;   /* worker: DESC_GRANT was seen */
-    uint16_t nth;      /* message number on its connection, from 1 */
-    uint32_t bytes;    /* of the copy on the wire */
-    uint32_t queue_ms; /* from the descriptor's arrival to MAIL */
-    uint32_t smtp_ms;  /* from MAIL to the outcome */
-    uint64_t event;    /* master: number of the event line that told this outcome; 0 none yet */
+    struct desc send;        /* the descriptor that brought it */
+    uint8_t result;          /* enum flight_result, valid with FLIGHT_DONE */
+    _Atomic uint8_t dot_out; /* the write that held the last byte has returned: the kernel has it */
+    uint16_t nth;            /* message number on its connection, from 1 */
+    uint32_t bytes;          /* of the copy on the wire */
+    uint32_t queue_ms;       /* from the descriptor's arrival to MAIL */
+    uint32_t smtp_ms;        /* from MAIL to the outcome */
+    uint64_t event;          /* master: number of the event line that told this outcome; 0 none yet */
     struct outcome_reply reply;
 };
 
