@@ -19,6 +19,7 @@ SITES = 3
 SMALL_DOMAINS = 60
 DOMAINS = ["big1.test", "big2.test"] + [f"small{n}.test" for n in range(SMALL_DOMAINS)]
 LEASE_S = 3
+STILL_S = 5         # where it says that it stands still: so long its user waits before he does something
 STUCK_S = 60        # nothing was written for so long: somebody has no next event
 PATIENCE_S = 300    # for the whole campaign
 STARTS_MOST = 60
@@ -26,7 +27,8 @@ STARTS_MOST = 60
 DISK_MB = 96
 
 SETTINGS = """
-provider "big" {{ domains = {{ "big1.test", "big2.test" }} max_connections = {connections} }}
+provider "big1" {{ domains = {{ "big1.test" }} max_connections = {connections} }}
+provider "big2" {{ domains = {{ "big2.test" }} max_connections = {connections} }}
 campaign {{ unknown = {unknown} }}
 events   {{ file = "{events}" {rotate} }}
 {redis}
@@ -134,6 +136,7 @@ class World(harness.Case):
         if self.starts > STARTS_MOST:
             raise Stuck(f"send was started {STARTS_MOST} times and does not come to its end")
         self.redis_ensure()
+        self.words_before = len(self.words()) if self.starts > 1 else 0
         self.process = self.spawn("send", env=env, nofile=nofile)
         self.started = time.monotonic()
 
@@ -252,10 +255,31 @@ class World(harness.Case):
                 self.note_exit()
                 if self.process.returncode == 0:
                     return False
+                if self.stands_still():
+                    self.restore()
                 time.sleep(0.2)
                 self.start_life()
+            elif time.monotonic() - self.moved > STILL_S and self.stands_still():
+                self.restore()
             time.sleep(0.01)
         return True
+
+    def stands_still(self):
+        """Does the campaign, by the words since its last start or restore, wait for its user?"""
+        return "stands still" in self.words()[self.words_before:]
+
+    def restore(self):
+        """What those words ask for, typed by the user: with the node, or where that does not help, without it."""
+        words = ("campaigns", "restore", "--config", self.path("hikyaku.conf"), "--campaign", CAMPAIGN)
+        status = self.spawn(*words).wait(90)
+        if status != 0 and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(40)
+            status = self.spawn(*words).wait(90)
+        self.words_before = len(self.words())
+        self.moved = time.monotonic()
+        self.notes.append(f"restore gave {status}")
+        return status
 
     def reach(self, death):
         if death.share is not None:

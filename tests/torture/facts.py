@@ -58,7 +58,7 @@ class Facts:
     ambiguous: dict = dataclasses.field(default_factory=dict)
     refused: list = dataclasses.field(default_factory=list)
     receiver_duplicates: int = 0
-    dropped_dot: int = 0
+    dropped_bodies: int = 0
     events: list = dataclasses.field(default_factory=list)
     torn_lines: int = 0
     in_flight: int = 0

@@ -83,10 +83,10 @@ def _i4_accepted_is_sent_or_unknown(j):
     unknown = [r for r, s in j.state.items() if s == "unknown"]
     j.nobody("I4", "have the message and are neither sent nor unknown",
              [r for r in j.taken if j.state.get(r) not in ("sent", "unknown")])
-    bound = j.facts.in_flight + j.facts.dropped_dot
+    bound = j.facts.in_flight + j.facts.dropped_bodies
     if len(unknown) > bound:
         j.complain("I4", f"{len(unknown)} are unknown, and at most {j.facts.in_flight} bodies were in flight at deaths "
-                   f"and {j.facts.dropped_dot} replies were never sent", unknown)
+                   f"and the receivers dropped {j.facts.dropped_bodies} connections in or after a body", unknown)
 
 
 def _i5_everyone_can_go_on(j):

@@ -77,7 +77,7 @@ def draw(seed, kinds, recipients):
         deaths.append(Death(name, None if at_once else share, dice.uniform(0, EARLY_S) if at_once else None,
                             random.Random(f"death {seed} {number}")))
     return Plan(seed=seed, recipients=recipients, workers=dice.randint(1, 3), connections=dice.randint(12, 20),
-                latency_ms=dice.randint(4, 10), defer=dice.uniform(0.01, 0.06), unknown=dice.uniform(0.005, 0.03),
+                latency_ms=dice.randint(3, 9), defer=dice.uniform(0.01, 0.06), unknown=dice.uniform(0.005, 0.03),
                 drop=dice.uniform(0, 0.008), drop_dot=dice.choice((0, dice.uniform(0, 0.002))),
                 tls=dice.random() < 0.3, pipelining=dice.random() < 0.8, resend=dice.random() < 0.15,
                 external=any(kinds[name].external for name in names) or dice.random() < 0.15,

@@ -148,7 +148,7 @@ class Judge(unittest.TestCase):
     def test_i4_more_unknown_than_bodies_in_flight(self):
         self.facts.in_flight = 0
         self.violated("I4")
-        self.facts.dropped_dot = 1
+        self.facts.dropped_bodies = 1
         self.violated()
 
     def test_i5_the_ledger_is_gone(self):
