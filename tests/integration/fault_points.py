@@ -5,6 +5,7 @@ whoever has it is `sent` or `unknown`; and no more are unknown than bodies can h
 can fail, fails once, and each write that can come short. BUILD is a build with HK_FAULTS.
 """
 import collections
+import datetime
 import json
 import os
 import subprocess
@@ -45,8 +46,8 @@ def plans():
             argument = ":" + by_prefix(ERRNO, point, "EIO") if action == "error" else ""
             for role in roles:
                 entry = f"{role}/{point}:{by_prefix(PASS, point, PASS_ELSE)}:{action}{argument}"
-                yield f"{action}_{role}_{point.replace('.', '_')}", by_prefix(BEFORE, point, "") + entry
-    yield "error_worker_malloc_at_its_start", "worker/malloc:10:error:ENOMEM"
+                yield f"{role}_{action}_{point.replace('.', '_')}", by_prefix(BEFORE, point, "") + entry
+    yield "worker_error_malloc_at_its_start", "worker/malloc:10:error:ENOMEM"
 
 
 def listed(question):
@@ -62,11 +63,12 @@ class FaultPoints(harness.Case):
         self.list(PEOPLE)
         os.mkdir(self.path("struck"))
 
+    def limits(self, more=""):
+        self.configure(more=f'provider "a" {{ domains = {{ "a.test" }} max_connections = {CONNECTIONS} {more} }}')
+
     def strike(self, plan):
         """Send, with that plan, until it is done; then judge."""
-        point = plan.rsplit("/", 1)[1]
-        limits = f"max_connections = {CONNECTIONS} {by_prefix(LIMITS, point, '')}"
-        self.configure(more=f'provider "a" {{ domains = {{ "a.test" }} {limits} }}')
+        self.limits(by_prefix(LIMITS, plan.rsplit("/", 1)[1], ""))
         faults = {"HIKYAKU_FAULTS": plan, "HIKYAKU_FAULTS_ONCE": self.path("struck")}
         for runs in range(1, RUNS_MAX + 1):
             with unittest.mock.patch.dict(os.environ, faults):
@@ -75,7 +77,7 @@ class FaultPoints(harness.Case):
             if done.status == 0:
                 break
         self.assertEqual(done.status, 0, f"{plan}: run {runs} ended so\n{done.err[-3000:]}")
-        deaths = plan.count(":kill")
+        deaths = sum(":kill" in entry or "/socket." in entry for entry in plan.split(","))  # of a process, a connection
         self.assertEqual(len(os.listdir(self.path("struck"))), plan.count(",") + 1, f"{plan} has not struck")
         self.judge(json.loads(done.out)["counts"], deaths)
 
@@ -91,6 +93,33 @@ class FaultPoints(harness.Case):
         self.assertEqual(set(taken) - sent - unknown, set(), "the receiver has it, and it is not sent")
         self.assertLessEqual(len(unknown), deaths * CONNECTIONS)
         self.assertEqual({s: n for s, n in counts.items() if n}, dict(collections.Counter(state.values())))
+
+    # What the build with HK_FAULTS has besides points.
+
+    def send_with(self, expect, **variables):
+        with unittest.mock.patch.dict(os.environ, variables):
+            return self.send(more=("--json",), expect=expect, timeout=30)
+
+    def test_the_machine_was_started_anew(self):
+        self.limits()
+        self.send_with(-9, HIKYAKU_FAULTS="master/log.write.after:12:kill")
+        self.assertIn("started anew", self.send_with(-9, HIKYAKU_BOOT_ID="of-today",
+                                                     HIKYAKU_FAULTS="master/log.write.after:12:kill").err)
+        done = self.send_with(0, HIKYAKU_BOOT_ID="of-today")
+        self.assertNotIn("started anew", done.err)
+        self.judge(json.loads(done.out)["counts"], deaths=2)
+
+    def test_the_clock_is_set_back_while_a_node_runs(self):
+        self.limits('rate = "100/s"')
+        with unittest.mock.patch.dict(os.environ, HIKYAKU_CLOCK=self.write("clock", "0\n")):
+            process = self.start_send()
+        self.wait_for_events(20, process)
+        self.write("clock", "-3600\n")
+        self.finish(process, expect=0, timeout=30)
+        with open(self.path("state", "events.jsonl"), encoding="utf-8") as f:
+            times = [datetime.datetime.fromisoformat(json.loads(line)["time"]) for line in f]
+        self.assertGreater((max(times) - min(times)).total_seconds(), 3500, "no event an hour before another")
+        self.judge(collections.Counter(line["state"] for line in self.recipients()), deaths=0)
 
 
 def add(name, plan):
