@@ -65,7 +65,8 @@ struct stage {
     /* What came of the last run. */
     bool struck; /* a fault did */
     int status;  /* of the worker's process, as waitpid() gives it */
-    unsigned opened, closed, sent, commits, done[STAGE_LETTERS];
+    unsigned opened, closed, sent, done[STAGE_LETTERS];
+    bool granted[STAGE_LETTERS];
     unsigned accepted[STAGE_LETTERS], in_tls[STAGE_LETTERS];
     size_t wire_bytes[STAGE_LETTERS];
     bool reset; /* the receiver did */
@@ -404,6 +405,14 @@ static inline void stage_tell(const struct stage *st, const struct desc *desc)
     assert_int_equal(write(st->worker_wake, &one, sizeof one), sizeof one);
 }
 
+static inline void stage_grant(struct stage *st, uint32_t slot)
+{
+    assert_true(slot < st->sent);
+    assert_false(st->granted[slot]);
+    st->granted[slot] = true;
+    stage_tell(st, &(struct desc){.kind = DESC_GRANT, .slot = slot});
+}
+
 static inline void stage_heard(struct stage *st, const struct desc *desc)
 {
     if (desc->kind == DESC_OPENED) {
@@ -412,11 +421,10 @@ static inline void stage_heard(struct stage *st, const struct desc *desc)
             stage_tell(st,
                        &(struct desc){.kind = DESC_SEND, .attempt = 1, .slot = st->sent, .index = st->sent});
     } else if (desc->kind == DESC_COMMIT) {
-        st->commits++;
         st->held = st->hold_at > 0;
         st->held_slot = desc->slot;
         if (!st->held)
-            stage_tell(st, &(struct desc){.kind = DESC_GRANT, .slot = desc->slot});
+            stage_grant(st, desc->slot);
     } else if (desc->kind == DESC_DONE) {
         assert_true(desc->slot < st->sent);
         st->done[desc->slot]++;
@@ -451,7 +459,7 @@ static inline void stage_direct(struct stage *st)
 {
     stage_hear(st);
     if (st->held && st->stopped_ms != 0 && clock_now_ms() > st->stopped_ms + STAGE_HOLD_MS) {
-        stage_tell(st, &(struct desc){.kind = DESC_GRANT, .slot = st->held_slot});
+        stage_grant(st, st->held_slot);
         st->held = false;
         st->stopped_ms = 0;
     }
@@ -538,7 +546,8 @@ static inline void stage_clear(struct stage *st)
 {
     st->struck = st->reset = st->close_told = st->exit_told = st->held = false;
     st->stopped_ms = 0;
-    st->opened = st->closed = st->sent = st->commits = st->talks = 0;
+    st->opened = st->closed = st->sent = st->talks = 0;
+    memset(st->granted, 0, sizeof st->granted);
     memset(st->done, 0, sizeof st->done);
     memset(st->accepted, 0, sizeof st->accepted);
     memset(st->in_tls, 0, sizeof st->in_tls);

@@ -51,11 +51,11 @@ static void assert_flight(unsigned i, unsigned nth)
         fail_msg("fault %u, letter %u: told %u times, phase %u", nth, i, stage->done[i], f->phase);
     switch ((enum flight_result)f->result) {
     case RESULT_SENT:
-        sound =
-            stage->accepted[i] == 1 && f->granted && f->reply.code == 250 && f->bytes == stage->wire_bytes[i];
+        sound = stage->accepted[i] == 1 && stage->granted[i] && f->reply.code == 250 &&
+                f->bytes == stage->wire_bytes[i];
         break;
     case RESULT_UNKNOWN: /* its dot has left, so the receiver has it, if he did not throw it away himself */
-        sound = ((stage->struck && stage->accepted[i] == 1) || stage->reset) && f->granted &&
+        sound = ((stage->struck && stage->accepted[i] == 1) || stage->reset) && stage->granted[i] &&
                 f->reply.text_length > 0;
         break;
     case RESULT_DEFERRED:
