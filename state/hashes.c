@@ -373,24 +373,28 @@ enum hash_change hash_set_get(const struct hash_set *set, uint64_t hash)
     return set->room == 0 ? HASH_SAME : (enum hash_change)set->change[set_slot(set, hash)];
 }
 
-static int set_grow(struct hash_set *set)
+int hash_set_fit(struct hash_set *set)
 {
-    struct hash_set larger = {.room = set->room ? set->room * 2 : SET_FIRST, .count = set->count};
+    struct hash_set fit = {.room = SET_FIRST};
 
-    larger.hash = calloc(larger.room, sizeof *larger.hash);
-    larger.change = calloc(larger.room, sizeof *larger.change);
-    if (!larger.hash || !larger.change) {
-        hash_set_free(&larger);
+    for (size_t i = 0; i < set->room; i++)
+        fit.count += set->change[i] != HASH_SAME;
+    while (fit.count * 2 >= fit.room)
+        fit.room *= 2;
+    fit.hash = calloc(fit.room, sizeof *fit.hash);
+    fit.change = calloc(fit.room, sizeof *fit.change);
+    if (!fit.hash || !fit.change) {
+        hash_set_free(&fit);
         return HK_ENOMEM;
     }
     for (size_t i = 0; i < set->room; i++)
-        if (set->hash[i] != 0) {
-            size_t at = set_slot(&larger, set->hash[i]);
-            larger.hash[at] = set->hash[i];
-            larger.change[at] = set->change[i];
+        if (set->change[i] != HASH_SAME) {
+            size_t at = set_slot(&fit, set->hash[i]);
+            fit.hash[at] = set->hash[i];
+            fit.change[at] = set->change[i];
         }
     hash_set_free(set);
-    *set = larger;
+    *set = fit;
     return 0;
 }
 
@@ -399,7 +403,7 @@ int hash_set_put(struct hash_set *set, uint64_t hash, enum hash_change change)
     size_t at;
 
     if (set->count * 2 >= set->room) {
-        int error = set_grow(set);
+        int error = hash_set_fit(set);
         if (error)
             return error;
     }

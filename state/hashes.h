@@ -61,10 +61,13 @@ enum hash_change {
 struct hash_set {
     uint64_t *hash;
     uint8_t *change; /* enum hash_change */
-    size_t count, room;
+    size_t count;    /* slots in use, those that say HASH_SAME by now too */
+    size_t room;
 };
 enum hash_change hash_set_get(const struct hash_set *set, uint64_t hash);
 int hash_set_put(struct hash_set *set, uint64_t hash, enum hash_change change) HK_MUST_USE;
+/* As small as it can be, without what says HASH_SAME. HK_ENOMEM: it stays as it is. */
+int hash_set_fit(struct hash_set *set) HK_MUST_USE;
 void hash_set_free(struct hash_set *set);
 
 #endif

@@ -190,19 +190,16 @@ int store_ledger_walk(struct store *store, const struct manifest *manifest,
 static int number_at(struct store *store, const char *campaign, const char *part, uint32_t segment,
                      uint32_t span, uint32_t offset, uint32_t *out, struct hk_why *why)
 {
+    const uint8_t *at;
     redisReply *reply;
-    uint32_t *number;
     int error = store_ask(store, REDIS_REPLY_STRING, &reply, why,
                           "GETRANGE {%s}:%s:%" PRIu32 ".%" PRIu32 " %" PRIu32 " %" PRIu32, campaign, part,
                           segment, span, offset * 4, offset * 4 + 3);
 
     if (error)
         return error;
-    *out = 0;
-    number = reply->len == 4 ? store_numbers_in(reply->str, 1) : NULL;
-    if (number)
-        *out = number[0];
-    free(number);
+    at = (const uint8_t *)reply->str;
+    *out = reply->len == 4 ? at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24 : 0;
     freeReplyObject(reply);
     return 0;
 }

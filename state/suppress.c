@@ -165,6 +165,13 @@ int suppress_remove(struct store *store, const char *scope, const char *address,
     return error ? error : (int)removed;
 }
 
+/* An entry that cannot be read. */
+static int entry_error(const struct store *store, int error, struct hk_why *why)
+{
+    return error == HK_ENOMEM ? why_set(why, error, "no memory to read a suppression")
+                              : store_strange(store, why);
+}
+
 int suppress_find(struct store *store, const char *scope, const char *address, struct suppress_entry *out,
                   struct hk_why *why)
 {
@@ -177,12 +184,12 @@ int suppress_find(struct store *store, const char *scope, const char *address, s
             store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "HMGET " SUPPRESS_KEY("%s") " %s", scope, key);
     if (error)
         return error;
-    if (reply->elements != 1)
+    if (reply->elements != 1) {
         error = store_strange(store, why);
-    else if (reply->element[0]->type == REDIS_REPLY_STRING)
-        error = suppress_value_parse(scope, key, reply->element[0]->str, out) == 0
-                    ? 1
-                    : store_strange(store, why);
+    } else if (reply->element[0]->type == REDIS_REPLY_STRING) {
+        error = suppress_value_parse(scope, key, reply->element[0]->str, out);
+        error = error ? entry_error(store, error, why) : 1;
+    }
     freeReplyObject(reply);
     return error;
 }
@@ -197,7 +204,7 @@ static int walk_page(const struct store *store, const char *scope, const redisRe
     for (size_t i = 0; i + 1 < page->elements; i += 2) {
         int result = suppress_value_parse(scope, page->element[i]->str, page->element[i + 1]->str, &entry);
         if (result != 0)
-            return store_strange(store, why);
+            return entry_error(store, result, why);
         result = fn(context, &entry);
         if (result != 0)
             return result;

@@ -1,6 +1,7 @@
 /* suppress_entry.c - keys, values and calls of suppression (suppress_entry.h). */
 #include "suppress_entry.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -106,9 +107,16 @@ static void copy_word(char *out, size_t size, const json_t *json, const char *na
 
 int suppress_value_parse(const char *scope, const char *key, const char *value, struct suppress_entry *out)
 {
-    json_t *json = json_loads(value, 0, NULL);
+    json_t *json;
 
     memset(out, 0, sizeof *out);
+    errno = 0;
+    json = json_loads(value, 0, NULL);
+    /* jansson calls that a syntax error, or leaves out the byte for which it had no room and goes on. */
+    if (errno == ENOMEM) {
+        json_decref(json);
+        return HK_ENOMEM;
+    }
     if (!json_is_object(json) || strlen(scope) >= sizeof out->scope || strlen(key) >= sizeof out->address) {
         json_decref(json);
         return HK_ECHANGED;

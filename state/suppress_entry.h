@@ -26,7 +26,7 @@ int suppress_entry_key(const struct suppress_entry *entry, char out[ADDRESS_MAX 
 int suppress_scope_check(const char *scope, struct hk_why *why) HK_MUST_USE;
 /* What stands behind the key: JSON, malloc'd. NULL: no memory. */
 char *suppress_value(const struct suppress_entry *entry);
-/* The entry again. HK_ECHANGED: this is none of ours. */
+/* The entry again. HK_ECHANGED: this is none of ours. HK_ENOMEM. */
 int suppress_value_parse(const char *scope, const char *key, const char *value,
                          struct suppress_entry *out) HK_MUST_USE;
 

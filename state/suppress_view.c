@@ -84,20 +84,21 @@ int suppress_ours(struct suppress *view, const char *scope, const char *key)
 
 /* ---- the file ---- */
 
-/* Start over with what the file has; our own additions that the stream has not told stay. */
-static int changes_restart(struct suppress *view)
+/* Start over with what the file has; our own additions that the stream has not told stay, whatever memory there is. */
+static void changes_restart(struct suppress *view)
 {
-    struct hash_set old = view->changes;
-    int error = 0;
+    struct hash_set *set = &view->changes;
 
-    memset(&view->changes, 0, sizeof view->changes);
     view->told = 0;
     view->count = view->file.count;
-    for (size_t i = 0; i < old.room && !error; i++)
-        if (old.hash[i] != 0 && old.change[i] == HASH_OURS)
-            error = view_change(view, old.hash[i], HASH_OURS);
-    hash_set_free(&old);
-    return error;
+    for (size_t i = 0; i < set->room; i++) {
+        if (set->change[i] == HASH_OURS && !hash_file_has(&view->file, set->hash[i]))
+            view->count++;
+        else
+            set->change[i] = HASH_SAME;
+    }
+    if (hash_set_fit(set) != 0)
+        log_debug("suppression: no memory for a smaller set of changes; the large one stays");
 }
 
 static int take_file(struct suppress *view, struct hk_why *why)
@@ -119,7 +120,7 @@ static uint64_t *told_sorted(const struct suppress *view, size_t *count)
 
     *count = 0;
     for (size_t i = 0; hash && i < view->changes.room; i++)
-        if (view->changes.hash[i] != 0 && view->changes.change[i] != HASH_OURS)
+        if (view->changes.change[i] == HASH_ADDED || view->changes.change[i] == HASH_REMOVED)
             hash[(*count)++] = view->changes.hash[i];
     if (hash && hashes_sort(hash, count) != 0) {
         free(hash);
@@ -167,8 +168,8 @@ static void view_merge(struct suppress *view)
     free(told);
     if (!error)
         error = take_file(view, &why);
-    if (!error && changes_restart(view) != 0)
-        error = why_set(&why, HK_ENOMEM, "no memory for suppression");
+    if (!error)
+        changes_restart(view);
     view->merge_at = error ? view->told * 2 : MERGE_CHANGES;
     if (error)
         log_warning("%s; it is read from Redis again at the next start", why.text);
@@ -241,7 +242,7 @@ static int rebuild_finish(struct suppress *view, struct hk_why *why)
     if (!error) {
         view->position = rebuild->position;
         view->mark = rebuild->mark;
-        error = changes_restart(view);
+        changes_restart(view);
     }
     if (rebuild->count > 0)
         log_info("suppression: %zu entries read from Redis", rebuild->count);

@@ -253,38 +253,4 @@ static inline bool proxy_disarm(struct proxy *proxy)
     return atomic_load(&proxy->plan->struck);
 }
 
-/* ---- what Redis holds ---- */
-
-/* All keys but those of a random or a drawn number, as text in one order (of a stream too, whose entries come as they were
- * tried again). The caller frees it. */
-static inline char *proxy_dump(const struct fixture *f)
-{
-    static const char script[] =
-        "local out, keys = {}, redis.call('KEYS', '*') table.sort(keys) "
-        "for _, k in ipairs(keys) do "
-        "  local t, v = redis.call('TYPE', k).ok, {} "
-        "  if k == 'hikyaku:epoch' or k == 'hikyaku:suppress:id' then t = 'none' end "
-        "  if t == 'string' then v = {(redis.call('GET', k):gsub('.', function(c) "
-        "    return string.format('%02x', c:byte()) end))} end "
-        "  if t == 'set' then v = redis.call('SMEMBERS', k) table.sort(v) end "
-        "  if t == 'zset' then v = redis.call('ZRANGE', k, 0, -1, 'WITHSCORES') end "
-        "  if t == 'hash' then local h = redis.call('HGETALL', k) "
-        "    for i = 1, #h, 2 do v[#v + 1] = h[i] .. '=' .. h[i + 1] end table.sort(v) end "
-        "  if t == 'stream' then for _, e in ipairs(redis.call('XRANGE', k, '-', '+')) do "
-        "    v[#v + 1] = table.concat(e[2], ' ') end table.sort(v) end "
-        "  out[#out + 1] = k .. ': ' .. table.concat(v, ', ') "
-        "end return table.concat(out, '\\n')";
-    redisContext *redis = fixture_redis(f);
-    redisReply *reply = redisCommand(redis, "EVAL %s 0", script);
-    char *text;
-
-    assert_non_null(reply);
-    if (reply->type != REDIS_REPLY_STRING)
-        fail_msg("dump: %s", reply->str);
-    text = hk_xstrdup(reply->str);
-    freeReplyObject(reply);
-    redisFree(redis);
-    return text;
-}
-
 #endif
