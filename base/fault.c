@@ -169,6 +169,7 @@ int fault_plan(const char *text, const char *once, struct hk_why *why)
     char one[FAULT_ENTRY_BYTES];
     struct hk_why inner;
 
+    memset(plan.passes, 0, sizeof plan.passes);
     plan.count = 0;
     plan.once = once;
     while (text != NULL && *text != '\0') {

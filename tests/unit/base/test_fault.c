@@ -302,6 +302,9 @@ static void only_the_role_counts_and_each_process_for_itself(void **state)
     fault_role_set("hikyaku: worker 3");
     assert_false(fault_fails(MALLOC));
     assert_true(fault_fails(MALLOC));
+    fault_at(RING_PUSH_AFTER);
+    assert_int_equal(fault_plan("any/ring.push.after:1:sleep:0", NULL, NULL), 0);
+    assert_true(fault_strikes(RING_PUSH_AFTER)); /* what was passed before there was a plan does not count */
     plan_is("command/malloc:1:error:ENOMEM,resolver/malloc:1:error:EIO", NULL);
     fault_role_set("hikyaku: import");
     assert_true(fault_fails(MALLOC));
