@@ -16,6 +16,7 @@ from campaign import CAMPAIGN, LEASE_S
 
 Kind = collections.namedtuple("Kind", "strike bodies external root faults")
 KINDS = {}
+ERRORS = ("ENOSPC", "EIO", "EPIPE", "ECONNRESET", "ENOMEM")  # what a call may fail with
 
 
 def kind(name, bodies=False, external=False, root=False, faults=False):
@@ -352,8 +353,16 @@ def _with_fault(world, fault):
 
 @kind("fault-point", bodies=True, faults=True)
 def _fault_point(world, dice):
-    point = dice.choice(world.fault_points)
+    point = dice.choice(world.fault_points["kill"])
     return _with_fault(world, f"any/{point}:{int(2 ** dice.uniform(0, 10))}:kill")
+
+
+@kind("fault-error", bodies=True, faults=True)
+def _fault_error(world, dice):
+    """One call fails, or writes half of what it was given, and nobody dies of it by plan."""
+    action, points = dice.choice([(f"error:{name}", world.fault_points["error"]) for name in ERRORS] +
+                                 [("short", world.fault_points["short"])])
+    return _with_fault(world, f"any/{dice.choice(points)}:{int(2 ** dice.uniform(0, 10))}:{action}")
 
 
 @kind("malloc", bodies=True, faults=True)

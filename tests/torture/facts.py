@@ -227,8 +227,8 @@ def read_events(path):
     """All lines of the log and of its older parts, oldest first; and how many were no JSON (a torn one in the middle)."""
     events, torn = [], 0
     for part in sorted(glob.glob(glob.escape(path) + ".*")) + [path]:
-        if not os.path.exists(part):
-            continue
+        if not os.path.exists(part) or os.path.exists(part.removesuffix(".zst")) and part.endswith(".zst"):
+            continue  # a zstd that died has left both; what it compressed is still whole
         if part.endswith(".zst"):
             data = subprocess.run(["zstd", "-dcq", part], check=True, stdout=subprocess.PIPE).stdout
         else:

@@ -20,6 +20,7 @@ Violation = collections.namedtuple("Violation", "invariant words recipients")
 # What wins where two stories of one recipient meet (design 4).
 RANK = {"pending": 1, "deferred": 2, "sending": 3, "unknown": 4, "expired": 4, "suppressed": 4, "cancelled": 4,
         "bounced": 5, "sent": 6}
+LOST_BY_US = ("our worker died", "our node died")  # how an event line says that a death made it unknown
 SHOWN = 10  # recipients that a violation names; the rest are counted
 
 
@@ -83,10 +84,15 @@ def _i4_accepted_is_sent_or_unknown(j):
     unknown = [r for r, s in j.state.items() if s == "unknown"]
     j.nobody("I4", "have the message and are neither sent nor unknown",
              [r for r in j.taken if j.state.get(r) not in ("sent", "unknown")])
-    bound = j.facts.in_flight + j.facts.dropped_bodies
-    if len(unknown) > bound:
-        j.complain("I4", f"{len(unknown)} are unknown, and at most {j.facts.in_flight} bodies were in flight at deaths "
-                   f"and the receivers dropped {j.facts.dropped_bodies} connections in or after a body", unknown)
+    by_us = j.facts.in_flight
+    by_them = j.facts.dropped_bodies
+    if len(unknown) > by_us + by_them:
+        j.complain("I4", f"{len(unknown)} are unknown, and at most {by_us} bodies were in flight at deaths and the receivers "
+                   f"dropped {by_them} connections in or after a body", unknown)
+    said = {e["recipient"]: e.get("reply", {}).get("text", "") for e in j.facts.events if e.get("outcome") == "unknown"}
+    died = [r for r in unknown if said.get(r, "").startswith(LOST_BY_US)]
+    if len(died) > by_us:
+        j.complain("I4", f"{len(died)} are unknown by a death of ours, and at most {by_us} bodies were in flight then", died)
 
 
 def _i5_everyone_can_go_on(j):

@@ -149,6 +149,11 @@ class Judge(unittest.TestCase):
         self.facts.in_flight = 0
         self.violated("I4")
         self.facts.dropped_bodies = 1
+        self.violated("I4")  # its line says that a death of ours did it
+
+    def test_i4_a_reply_that_the_receiver_never_sent(self):
+        self.facts.in_flight, self.facts.dropped_bodies = 0, 1
+        self.facts.events[3]["reply"]["text"] = "connection closed by the receiver"
         self.violated()
 
     def test_i5_the_ledger_is_gone(self):

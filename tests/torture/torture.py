@@ -31,14 +31,16 @@ from campaign import CAMPAIGN, SITES, Stuck, World
 from deaths import KINDS
 
 DEFAULT_SEED = 1
-LOST_BY_US = ("our worker died", "our node died")  # how an event line says that a death made it unknown
 
 
 def fault_points():
-    """What `HIKYAKU_FAULTS=list hikyaku` names; [] where the build has none."""
-    done = subprocess.run([os.path.join(harness.BUILD, "hikyaku"), "--version"], env={**os.environ, "HIKYAKU_FAULTS": "list"},
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return [line for line in done.stdout.splitlines() if "." in line and " " not in line]
+    """Action -> the points where it can be, as this build names them; {} where it has none."""
+    found = {}
+    for action in ("kill", "error", "short"):
+        done = subprocess.run([os.path.join(harness.BUILD, "hikyaku"), "--version"], stdin=subprocess.DEVNULL,
+                              env={**os.environ, "HIKYAKU_FAULTS": f"list:{action}"}, capture_output=True, text=True)
+        found[action] = [line for line in done.stdout.splitlines() if "." in line and " " not in line]
+    return found if all(found.values()) else {}
 
 
 def playable_kinds(points):
@@ -103,11 +105,11 @@ def restored(world):
 
 
 def blame(facts, deaths):
-    """Each unknown that a death made, to the last death before its line."""
+    """Each unknown that a death made, to the last death before its line that can have made it."""
     for number, event in enumerate(facts.events):
-        if event.get("outcome") != "unknown" or not event["reply"]["text"].startswith(LOST_BY_US):
+        if event.get("outcome") != "unknown" or not event["reply"]["text"].startswith(judge.LOST_BY_US):
             continue
-        before = [death for death in deaths if death["line"] <= number]
+        before = [death for death in deaths if death["line"] <= number and death["allowed"]]
         if before:
             before[-1]["unknown"] += 1
 
