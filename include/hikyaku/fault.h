@@ -78,7 +78,8 @@ enum fault_point {
 
 /* First in main(): read the variables, or answer a list. Ends the process for either a list or a bad value. */
 void fault_setup(void);
-/* The same for values from elsewhere; entries and passes before are forgotten. `once` NULL: an entry strikes in every process. */
+/* The same for values from elsewhere; entries and passes before are forgotten. `once` NULL: an entry strikes in every
+ * process. */
 int fault_plan(const char *text, const char *once, struct hk_why *why) HK_MUST_USE;
 /* This process is now what ps will call it. Passes are counted anew. */
 void fault_role_set(const char *title);
