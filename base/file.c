@@ -24,6 +24,23 @@ int hk_write_all(int fd, const void *bytes, size_t length)
     return 0;
 }
 
+ssize_t hk_pread_all(int fd, void *bytes, size_t length, off_t at)
+{
+    size_t got = 0;
+
+    while (got < length) {
+        ssize_t n = pread(fd, (char *)bytes + got, length - got, at + (off_t)got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        got += (size_t)n;
+    }
+    return (ssize_t)got;
+}
+
 /* A rename is durable once its directory is. */
 static int sync_directory_of(const char *path)
 {

@@ -77,6 +77,9 @@ void clock_rfc3339(uint64_t wall_us, char *out);
 
 /* Write all of `length` bytes to fd, through short writes and EINTR. 0 or HK_EIO (errno says why). */
 int hk_write_all(int fd, const void *bytes, size_t length) HK_MUST_USE;
+/* Read `length` bytes that stand at `at`, through short reads and EINTR: how many there are (fewer: the file ends), or -1
+ * (errno says why). */
+ssize_t hk_pread_all(int fd, void *bytes, size_t length, off_t at) HK_MUST_USE;
 /* Write `length` bytes to `path` through a temporary file beside it and rename, with mode and fsync. 0 or
  * HK_EIO. */
 int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t length,
