@@ -23,10 +23,11 @@ static int cut_torn_line(int fd, const char *path, uint64_t *size, struct hk_why
         return why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
     for (end = st.st_size; end > 0;) {
         off_t from = end > (off_t)sizeof block ? end - (off_t)sizeof block : 0;
-        ssize_t n = pread(fd, block, (size_t)(end - from), from);
+        ssize_t n = hk_pread_all(fd, block, (size_t)(end - from), from);
         char *newline;
         if (n != end - from)
-            return why_set(why, HK_EIO, "%s: cannot read: %s", path, strerror(errno));
+            return why_set(why, HK_EIO, "%s: cannot read: %s", path,
+                           n < 0 ? strerror(errno) : "somebody else cuts it");
         newline = memrchr(block, '\n', (size_t)n);
         if (newline != NULL) {
             end = from + (newline - block) + 1;
@@ -43,14 +44,24 @@ static int cut_torn_line(int fd, const char *path, uint64_t *size, struct hk_why
     return 0;
 }
 
+/* On an error the log goes on with the file it had. */
 static int open_file(struct eventlog *log, struct hk_why *why)
 {
     const char *path = log->config->events.file;
+    int rc, fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
-    log->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (log->fd < 0)
+    if (fd < 0)
         return why_set(why, HK_EIO, "%s: cannot open the event log: %s", path, strerror(errno));
-    return cut_torn_line(log->fd, path, &log->file_bytes, why);
+    rc = cut_torn_line(fd, path, &log->file_bytes, why);
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    if (log->fd > 0)
+        close(log->fd);
+    log->fd = fd;
+    log->rotate_at = log->config->events.rotate_bytes;
+    return 0;
 }
 
 int eventlog_open(struct eventlog *log, const struct config *config, uint64_t epoch, struct hk_why *why)
@@ -92,25 +103,24 @@ static void compress(const char *path)
         log_warning("%s is not compressed: zstd: %s", path, strerror(error));
 }
 
+/* Where that fails, lines go on into the file as it is, and it is tried again when that has grown by an eighth more. */
 static void rotate(struct eventlog *log)
 {
+    const char *path = log->config->events.file;
     char when[CLOCK_RFC3339_SIZE];
     char *to;
     struct hk_why why;
 
     clock_rfc3339(clock_wall_us(), when);
-    to = hk_xasprintf("%s.%s", log->config->events.file, when);
-    if (fsync(log->fd) != 0 || rename(log->config->events.file, to) != 0) {
-        log_warning("%s: cannot rotate: %s", log->config->events.file, strerror(errno));
+    to = hk_xasprintf("%s.%s", path, when);
+    log->rotate_at = log->file_bytes + log->config->events.rotate_bytes / 8;
+    if (fsync(log->fd) != 0 || rename(path, to) != 0) {
+        log_warning("%s: cannot rotate: %s", path, strerror(errno));
+    } else if (open_file(log, &why) == 0) {
+        compress(to);
     } else {
-        int old = log->fd;
-        if (open_file(log, &why) == 0) {
-            close(old);
-            compress(to);
-        } else {
-            log_warning("%s", why.text);
-            log->fd = old; /* goes on in the renamed file */
-        }
+        bool back = rename(to, path) == 0;
+        log_warning("%s; the event log goes on in %s", why.text, back ? path : to);
     }
     free(to);
 }
@@ -145,7 +155,7 @@ int eventlog_flush(struct eventlog *log)
         log_info("%s: the event log can be written again", log->config->events.file);
     log->failing = false;
     log->used = 0;
-    if (log->file_bytes > log->config->events.rotate_bytes)
+    if (log->file_bytes > log->rotate_at)
         rotate(log);
     return 0;
 }

@@ -12,8 +12,8 @@
 struct eventlog {
     const struct config *config;
     int fd;
-    uint64_t epoch, number; /* the next line's id is epoch-number */
-    uint64_t file_bytes;
+    uint64_t epoch, number;         /* the next line's id is epoch-number */
+    uint64_t file_bytes, rotate_at; /* past this size it is put aside */
     char *buffer;
     size_t used, room;
     bool failing;  /* the last flush could not write: said once */

@@ -76,45 +76,52 @@ static int tell(struct node *node, const struct journal_entry *entry)
     return ledger_push(node->ledger, entry->campaign, &op);
 }
 
-/* The newest part of the log, from the beginning of a line; NULL with a word where there is none to read. */
-static char *read_newest(const char *path, size_t *length)
+/* The newest part of the log, from the beginning of a line. */
+static int read_newest(const char *path, char **out, size_t *length, struct hk_why *why)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
     size_t want = end > (off_t)JOURNAL_BYTES ? JOURNAL_BYTES : end > 0 ? (size_t)end : 0;
     char *bytes = malloc(want + 1), *newline;
-    ssize_t got = bytes == NULL || end < 0 ? -1 : pread(fd, bytes, want, end - (off_t)want);
+    ssize_t got = bytes == NULL || end < 0 ? -1 : hk_pread_all(fd, bytes, want, end - (off_t)want);
 
+    if (got < 0)
+        (void)why_set(why, HK_EIO, "%s: the event log cannot be read again: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);
     if (got < 0) {
-        log_warning("%s: the event log cannot be read again: %s", path, strerror(errno));
         free(bytes);
-        return NULL;
+        return HK_EIO;
     }
     *length = (size_t)got;
     if (want == JOURNAL_BYTES && (newline = memchr(bytes, '\n', *length)) != NULL) {
         *length -= (size_t)(newline + 1 - bytes);
         memmove(bytes, newline + 1, *length);
     }
-    return bytes;
+    *out = bytes;
+    return 0;
 }
 
 int journal_replay(struct node *node, struct hk_why *why)
 {
     size_t length = 0;
-    char *bytes = read_newest(node->config->events.file, &length);
+    char *bytes = NULL;
     struct journal_entry entry;
     uint64_t told = 0;
-    int rc = 0;
+    int rc = read_newest(node->config->events.file, &bytes, &length, why);
 
-    for (char *at = bytes, *newline; rc == 0 && at != NULL && length > 0; at = newline + 1) {
+    if (rc != 0)
+        return rc;
+    for (char *at = bytes, *newline; rc == 0 && length > 0; at = newline + 1) {
         newline = memchr(at, '\n', length);
         if (newline == NULL)
             break;
+        errno = 0;
         if (journal_line(at, (size_t)(newline - at), &entry)) {
             rc = tell(node, &entry);
             told++;
+        } else if (errno == ENOMEM) {
+            rc = HK_ENOMEM; /* not a damaged line */
         }
         length -= (size_t)(newline + 1 - at);
     }

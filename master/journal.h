@@ -20,7 +20,8 @@ struct journal_entry {
  * damaged lines among it, is false. Pure. */
 bool journal_line(const char *text, size_t length, struct journal_entry *out) HK_MUST_USE;
 /* Tell the ledger what the newest part of the log says about the campaigns that are open here, and wait until it has heard.
- * HK_EDOWN when Redis does not take it; a log that cannot be read is a word in the diagnostic log. */
+ * HK_EDOWN when Redis does not take it, HK_EIO when the log cannot be read now: who has the message after all would be
+ * unknown, and with campaign.unknown = resend get it twice. */
 int journal_replay(struct node *node, struct hk_why *why) HK_MUST_USE;
 
 #endif

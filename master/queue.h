@@ -1,4 +1,8 @@
-/* queue.h - recipients that wait, as runs of neighbours: 16 bytes a run, however many recipients it holds. */
+/* queue.h - recipients that wait, as runs of neighbours: 16 bytes a run, however many recipients it holds.
+ *
+ * Without memory for them the process ends (hk_xcalloc): a master that forgot a recipient would be worse, and the next one
+ * finds all in Redis.
+ */
 #ifndef MASTER_QUEUE_H
 #define MASTER_QUEUE_H
 

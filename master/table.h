@@ -1,6 +1,7 @@
 /* table.h - a hash table by name whose entries carry their own link: no allocation for each entry, any number of them.
  *
- * The entry embeds a struct table_link as its first member and owns the name; the table owns the buckets alone.
+ * The entry embeds a struct table_link as its first member and owns the name; the table owns the buckets alone. Without
+ * memory for these the process ends (hk_xcalloc).
  */
 #ifndef MASTER_TABLE_H
 #define MASTER_TABLE_H
