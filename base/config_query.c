@@ -1,6 +1,7 @@
-/* config_query.c - questions about a configuration that is read: names of words, routes, paths, campaign IDs. */
+/* config_query.c - questions about a configuration that is read: names of words, routes, who sends, paths, campaign IDs. */
 #include <ctype.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -24,6 +25,33 @@ const struct cfg_route *config_route(const struct config *config, const char *do
             any = &config->route[i];
     }
     return any;
+}
+
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void config_sender_sha256(const struct config *config, char out[HK_SHA256_HEX])
+{
+    const char *field[] = {config->sender.from_domain, config->sender.return_path,
+                           config->sender.unsubscribe_url, config->sender.list_id};
+    char **domain = hk_xcalloc(config->dkim_count + 1, sizeof *domain);
+    char *text = hk_xstrdup("");
+    size_t fields = sizeof field / sizeof field[0];
+
+    for (size_t i = 0; i < config->dkim_count; i++)
+        domain[i] = config->dkim[i].domain;
+    qsort(domain, config->dkim_count, sizeof *domain, compare_text);
+    for (size_t i = 0; i < fields + config->dkim_count; i++) {
+        const char *piece = i < fields ? field[i] : domain[i - fields];
+        char *longer = hk_xasprintf("%s%s\n", text, piece ? piece : "");
+        free(text);
+        text = longer;
+    }
+    hk_sha256_hex(text, strlen(text), out);
+    free(text);
+    free(domain);
 }
 
 int config_path(const struct config *config, char *out, size_t size, const char *format, ...)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -45,6 +46,29 @@ void process_title_set(const char *title)
     memset(title_at, 0, title_size);
     snprintf(title_at, title_size, "%s", title);
     prctl(PR_SET_NAME, title, 0, 0, 0);
+}
+
+/* Whatever is not written yet is lost, as in any death; Redis and the region know what was under way. */
+static void on_bus(int number, siginfo_t *info, void *context)
+{
+    static const char words[] =
+        "hikyaku: a file in state_dir was cut while it was in use: a list (campaigns/ID/segment-N.seg), "
+        "suppress.hashes or the region; put it back as it was and start again\n";
+
+    (void)number;
+    (void)context;
+    if (info->si_code != BUS_ADRERR)
+        abort();
+    (void)!write(STDERR_FILENO, words, sizeof words - 1);
+    _exit(2);
+}
+
+void process_bus_tell(void)
+{
+    struct sigaction action = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGBUS, &action, NULL);
 }
 
 static volatile sig_atomic_t stop_caught;

@@ -61,33 +61,6 @@ static int lock_directory(struct campaign_source *source, struct hk_why *why)
     return 0;
 }
 
-static int compare_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-void campaign_sender_sha256(const struct config *config, char out[HK_SHA256_HEX])
-{
-    const char *field[] = {config->sender.from_domain, config->sender.return_path,
-                           config->sender.unsubscribe_url, config->sender.list_id};
-    char **domain = hk_xcalloc(config->dkim_count + 1, sizeof *domain);
-    char *text = hk_xstrdup("");
-    size_t fields = sizeof field / sizeof field[0];
-
-    for (size_t i = 0; i < config->dkim_count; i++)
-        domain[i] = config->dkim[i].domain;
-    qsort(domain, config->dkim_count, sizeof *domain, compare_text);
-    for (size_t i = 0; i < fields + config->dkim_count; i++) {
-        const char *piece = i < fields ? field[i] : domain[i - fields];
-        char *longer = hk_xasprintf("%s%s\n", text, piece ? piece : "");
-        free(text);
-        text = longer;
-    }
-    hk_sha256_hex(text, strlen(text), out);
-    free(text);
-    free(domain);
-}
-
 static void say_signer_notes(const struct signer *signer)
 {
     size_t count;
@@ -117,7 +90,7 @@ int campaign_source_open(const struct config *config, const char *id, const char
     if (error < 0)
         return error;
     hk_sha256_hex(out->message, out->message_length, out->message_sha256);
-    campaign_sender_sha256(config, out->sender_sha256);
+    config_sender_sha256(config, out->sender_sha256);
     return 0;
 }
 

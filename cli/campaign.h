@@ -52,9 +52,6 @@ int campaign_compare(const struct campaign_source *source, const struct manifest
 int campaign_extend(struct campaign_source *source, struct store *store, struct manifest *manifest,
                     struct hk_why *why) HK_MUST_USE;
 
-/* The hash that fixes who sends: the sender section and the domains that sign. */
-void campaign_sender_sha256(const struct config *config, char out[HK_SHA256_HEX]);
-
 /* How two lists differ in addresses; a local part counts without case, as the import counts duplicates. */
 struct campaign_difference {
     uint64_t added, gone;

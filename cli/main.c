@@ -8,5 +8,6 @@ int main(int argc, char **argv)
     process_title_init(argc, argv);
     log_setup(LOG_LEVEL_INFO, "hikyaku");
     fault_setup();
+    process_bus_tell();
     return commands_main(argc, argv);
 }

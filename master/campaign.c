@@ -135,6 +135,8 @@ void campaign_publish(struct campaign *campaign)
     entry = &campaign->node->region.campaign[campaign->slot];
     snprintf(entry->id, sizeof entry->id, "%s", campaign->manifest.campaign);
     entry->segments = campaign->manifest.segments;
+    memcpy(entry->list_sha256, campaign->manifest.list_sha256, sizeof entry->list_sha256);
+    memcpy(entry->message_sha256, campaign->manifest.message_sha256, sizeof entry->message_sha256);
     atomic_fetch_add_explicit(&entry->generation, 1, memory_order_release);
 }
 
@@ -199,6 +201,30 @@ int campaign_open(struct node *node, const char *id, struct hk_why *why)
              (unsigned long long)(campaign->manifest.recipients - campaign->counts[LEDGER_PENDING] -
                                   campaign->counts[LEDGER_SENDING] - campaign->counts[LEDGER_DEFERRED]));
     return 0;
+}
+
+int campaign_check_sender(const struct node *node, const struct manifest *manifest, struct hk_why *why)
+{
+    char sha256[HK_SHA256_HEX];
+
+    config_sender_sha256(node->config, sha256);
+    if (strcmp(sha256, manifest->sender_sha256) == 0)
+        return 0;
+    return why_set(
+        why, HK_ECHANGED,
+        "%s: the sender section or the DKIM domains are not those that campaign %s was begun with; put "
+        "them back and start the node again, or cancel it",
+        node->config->file, manifest->campaign);
+}
+
+int campaign_run(struct node *node, const char *id, struct hk_why *why)
+{
+    struct manifest manifest;
+    int rc = store_campaign_get(node->store, id, &manifest, why);
+
+    if (rc == 0)
+        rc = campaign_check_sender(node, &manifest, why);
+    return rc == 0 ? campaign_open(node, id, why) : rc;
 }
 
 void campaign_close(struct campaign *campaign)

@@ -66,7 +66,7 @@ static json_t *run_reply(struct node *node, const char *id)
         return errand_error("\"campaign\" is missing or no campaign ID", EXIT_USAGE);
     if (node->draining)
         return errand_error("the node is being stopped", EXIT_STOPPED);
-    rc = campaign_open(node, id, &why);
+    rc = campaign_run(node, id, &why);
     if (rc != 0)
         return errand_error(why.text, rc == HK_EDOWN || rc == HK_EFULL ? EXIT_NEEDED : EXIT_USAGE);
     campaign_find(node, id)->parked = false;

@@ -272,6 +272,10 @@ void worker_read(struct worker *worker); /* everything in its ring up */
 
 /* campaign.c */
 int campaign_open(struct node *node, const char *id, struct hk_why *why) HK_MUST_USE;
+/* Open it to be sent: HK_ECHANGED where this configuration has another sender. To be settled or cancelled it needs none. */
+int campaign_run(struct node *node, const char *id, struct hk_why *why) HK_MUST_USE;
+int campaign_check_sender(const struct node *node, const struct manifest *manifest,
+                          struct hk_why *why) HK_MUST_USE;
 void campaign_close(struct campaign *campaign);
 void campaign_publish(struct campaign *campaign); /* tell its id to the workers */
 struct campaign *campaign_find(const struct node *node, const char *id);

@@ -422,13 +422,13 @@ static int open_campaigns(struct node *node, struct hk_why *why)
     if (node->options->request != NULL)
         return 0; /* it opens the one that it is about */
     if (node->options->campaign != NULL)
-        return campaign_open(node, node->options->campaign, why);
+        return campaign_run(node, node->options->campaign, why);
     rc = store_campaign_list(node->store, &id, &count, why);
     for (size_t i = 0; i < count; i++) {
         struct manifest manifest;
         struct hk_why skipped;
         if (!node_is_told_to_stop(node) && store_campaign_get(node->store, id[i], &manifest, &skipped) == 0 &&
-            manifest.settled_us == 0 && campaign_open(node, id[i], &skipped) != 0)
+            manifest.settled_us == 0 && campaign_run(node, id[i], &skipped) != 0)
             log_error("campaign %s is not run: %s", id[i], skipped.text);
         free(id[i]);
     }

@@ -66,13 +66,25 @@ static int compile(const struct shelf *shelf, const char *id, const char *path, 
                            &edition->message, why);
 }
 
-static int edition_fill(const struct shelf *shelf, const char *id, uint32_t segments, struct edition *edition,
+/* Files are read anew by a worker that was started anew: they may have been exchanged meanwhile. */
+static int check_pinned(const char *id, const char *what, const char *sha256, const char *pinned,
                         struct hk_why *why)
 {
-    char path[PATH_MAX];
+    if (strcmp(sha256, pinned) == 0)
+        return 0;
+    return why_set(why, HK_ECHANGED, "not the %s that campaign %s was begun with", what, id);
+}
+
+static int edition_fill(const struct shelf *shelf, const struct region_campaign *slot,
+                        struct edition *edition, struct hk_why *why)
+{
+    char path[PATH_MAX], sha256[HK_SHA256_HEX];
     char *bytes = NULL;
     size_t length = 0;
-    int error = segment_open_campaign(shelf->config, id, segments, false, &edition->segment, why);
+    const char *id = slot->id;
+    int error = segment_open_campaign(shelf->config, id, slot->segments, false, &edition->segment, why);
+    if (error == 0)
+        error = check_pinned(id, "list", segment_sha256(edition->segment), slot->list_sha256, why);
     if (error != 0)
         return error;
     error = config_path(shelf->config, path, sizeof path, "campaigns/%s/%s", id, EDITION_MESSAGE_FILE);
@@ -81,7 +93,10 @@ static int edition_fill(const struct shelf *shelf, const char *id, uint32_t segm
     error = hk_read_file(path, MESSAGE_TEMPLATE_MAX, &bytes, &length, why);
     if (error != 0)
         return error;
-    error = compile(shelf, id, path, bytes, length, edition, why);
+    hk_sha256_hex(bytes, length, sha256);
+    error = check_pinned(id, "message", sha256, slot->message_sha256, why);
+    if (error == 0)
+        error = compile(shelf, id, path, bytes, length, edition, why);
     free(bytes);
     return error;
 }
@@ -95,7 +110,7 @@ static void row_load(const struct shelf *shelf, const struct region_campaign *sl
         (void)why_set(&why, error, "%s", hk_strerror(error));
     } else {
         edition->refs = 1;
-        error = edition_fill(shelf, slot->id, slot->segments, edition, &why);
+        error = edition_fill(shelf, slot, edition, &why);
     }
     if (error == 0) {
         row->edition = edition;

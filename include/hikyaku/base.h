@@ -122,6 +122,8 @@ void process_child_setup(const char *title, int parent_pid, int signal, const in
  */
 void process_title_init(int argc, char **argv);
 void process_title_set(const char *title);
+/* Say it and end with status 2 when a mapped file is cut under us (SIGBUS): whoever cut it has to put it back. */
+void process_bus_tell(void);
 /* SIGINT and SIGTERM from now on only set a flag, until somebody blocks them and reads them himself. */
 void process_stop_catch(void);
 /* Is this process told to end: was one of them caught, or does one wait that is blocked? What may take long looks here. */

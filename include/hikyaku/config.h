@@ -170,6 +170,10 @@ const struct cfg_route *config_route(const struct config *config, const char *do
 const struct cfg_provider *config_provider(const struct config *config, const char *domain,
                                            const char *const *mx, size_t mx_count);
 
+/* The hash that fixes who sends a campaign: the sender section and the domains that sign, in any order. Keys and selectors
+ * are not in it: they are rotated. */
+void config_sender_sha256(const struct config *config, char out[HK_SHA256_HEX]);
+
 /* A path below state_dir, printed into out: config_path(c, out, size, "campaigns/%s", id). HK_ETOOBIG if it
  * is cut. */
 int config_path(const struct config *config, char *out, size_t size, const char *format, ...)

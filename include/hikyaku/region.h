@@ -140,6 +140,7 @@ struct destination {
 struct region_campaign {
     _Atomic uint32_t generation; /* 0: never used; release after the rest is in place */
     uint32_t segments;           /* files of its list */
+    char list_sha256[HK_SHA256_HEX], message_sha256[HK_SHA256_HEX]; /* of what its manifest names */
     char id[CAMPAIGN_ID_MAX + 1];
 };
 
@@ -179,7 +180,7 @@ struct region_header {
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */
 };
-#define REGION_LAYOUT 2u
+#define REGION_LAYOUT 3u
 
 struct region {
     struct region_header *header;

@@ -141,6 +141,24 @@ static void drive_destination(struct drive *d)
     }
 }
 
+/* The campaign's slot in the region, with what a manifest would name: its files as they are. */
+static void drive_pinned(struct drive *d)
+{
+    struct region_campaign *campaign = &d->region.campaign[0];
+    struct segment *segment;
+    struct hk_why why = {""};
+    char path[4096];
+    (void)snprintf(campaign->id, sizeof campaign->id, "%s", DRIVE_CAMPAIGN);
+    campaign->segments = 1;
+    if (segment_open_campaign(d->config, DRIVE_CAMPAIGN, 1, true, &segment, &why) != 0 ||
+        config_path(d->config, path, sizeof path, "campaigns/%s/message.eml", DRIVE_CAMPAIGN) != 0 ||
+        hk_sha256_file(path, campaign->message_sha256, &why) != 0)
+        drive_die(why.text);
+    (void)snprintf(campaign->list_sha256, sizeof campaign->list_sha256, "%s", segment_sha256(segment));
+    segment_close(segment);
+    atomic_store_explicit(&campaign->generation, 1, memory_order_release);
+}
+
 static void drive_region(struct drive *d)
 {
     struct hk_why why = {""};
@@ -162,9 +180,7 @@ static void drive_region(struct drive *d)
     if (region_create(d->region_path, sizes, 1, &d->region, &why) != 0)
         drive_die(why.text);
     d->region.header->master_pid = (int32_t)getpid();
-    (void)snprintf(d->region.campaign[0].id, sizeof d->region.campaign[0].id, "%s", DRIVE_CAMPAIGN);
-    d->region.campaign[0].segments = 1;
-    atomic_store_explicit(&d->region.campaign[0].generation, 1, memory_order_release);
+    drive_pinned(d);
     drive_destination(d);
 }
 
@@ -370,7 +386,7 @@ static json_t *outcome_json(struct drive *d, const struct segment *segment, uint
     return json_pack("{s:s%, s:s, s:s, s:i, s:i, s:i, s:o}", "recipient", record.email,
                      (size_t)record.email_length, "flight", phase[at], "result",
                      at == FLIGHT_DONE ? result[flight->result] : "none", "nth", (int)flight->nth, "bytes",
-                     (int)flight->bytes, "granted", (int)flight->granted, "reply",
+                     (int)flight->bytes, "dot_out", (int)atomic_load(&flight->dot_out), "reply",
                      reply_json(&flight->reply));
 }
 

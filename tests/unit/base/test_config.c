@@ -652,9 +652,31 @@ static void campaign_ids_are_plain_words(void **state)
     assert_false(campaign_id_is_valid("\xe3\x81\x82"));
 }
 
+static void the_sender_is_its_section_and_its_domains_in_any_order(void **state)
+{
+    struct cfg_dkim one[] = {{.selector = "s1", .domain = "a.test"}, {.selector = "s2", .domain = "b.test"}};
+    struct cfg_dkim two[] = {{.selector = "s3", .domain = "b.test"}, {.selector = "s4", .domain = "a.test"}};
+    struct config config = {
+        .sender = {.from_domain = "a.test", .return_path = "b.a.test"}, .dkim = one, .dkim_count = 2};
+    char first[HK_SHA256_HEX], second[HK_SHA256_HEX];
+    (void)state;
+    config_sender_sha256(&config, first);
+    config.dkim = two;
+    config_sender_sha256(&config, second);
+    assert_string_equal(first, second);
+    config.sender.list_id = "news.a.test";
+    config_sender_sha256(&config, second);
+    assert_string_not_equal(first, second);
+    config.sender.list_id = NULL;
+    config.sender.unsubscribe_url = "news.a.test";
+    config_sender_sha256(&config, first);
+    assert_string_not_equal(first, second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_sender_is_its_section_and_its_domains_in_any_order),
         cmocka_unit_test(a_minimal_file_gives_the_defaults),
         cmocka_unit_test(every_section_is_read),
         cmocka_unit_test(a_route_is_found_by_name_before_the_star),

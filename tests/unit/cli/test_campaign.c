@@ -72,33 +72,11 @@ static void order_and_case_are_no_difference_in_addresses(void **state)
     assert_int_equal(d.gone, 0);
 }
 
-static void the_sender_is_its_section_and_its_domains_in_any_order(void **state)
-{
-    struct cfg_dkim one[] = {{.selector = "s1", .domain = "a.test"}, {.selector = "s2", .domain = "b.test"}};
-    struct cfg_dkim two[] = {{.selector = "s3", .domain = "b.test"}, {.selector = "s4", .domain = "a.test"}};
-    struct config config = {
-        .sender = {.from_domain = "a.test", .return_path = "b.a.test"}, .dkim = one, .dkim_count = 2};
-    char first[HK_SHA256_HEX], second[HK_SHA256_HEX];
-    (void)state;
-    campaign_sender_sha256(&config, first);
-    config.dkim = two;
-    campaign_sender_sha256(&config, second);
-    assert_string_equal(first, second);
-    config.sender.list_id = "news.a.test";
-    campaign_sender_sha256(&config, second);
-    assert_string_not_equal(first, second);
-    config.sender.list_id = NULL;
-    config.sender.unsubscribe_url = "news.a.test";
-    campaign_sender_sha256(&config, first);
-    assert_string_not_equal(first, second);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_that_came_and_went_are_counted),
         cmocka_unit_test(order_and_case_are_no_difference_in_addresses),
-        cmocka_unit_test(the_sender_is_its_section_and_its_domains_in_any_order),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -495,6 +495,26 @@ static inline void stage_serve(struct stage *st, int wait_ms)
 
 /* ---- a run ---- */
 
+/* The campaign's slot, with what a manifest would name: its files as they are. */
+static inline void stage_pinned(struct stage *st)
+{
+    struct region_campaign *campaign = &st->region.campaign[0];
+    struct segment *segment;
+    struct hk_why why;
+    char path[4096];
+
+    (void)snprintf(campaign->id, sizeof campaign->id, "one");
+    campaign->segments = 1;
+    if (segment_open_campaign(st->config, campaign->id, 1, true, &segment, &why) != 0)
+        fail_msg("%s", why.text);
+    (void)snprintf(campaign->list_sha256, sizeof campaign->list_sha256, "%s", segment_sha256(segment));
+    segment_close(segment);
+    assert_int_equal(config_path(st->config, path, sizeof path, "campaigns/one/message.eml"), 0);
+    if (hk_sha256_file(path, campaign->message_sha256, &why) != 0)
+        fail_msg("%s", why.text);
+    atomic_store(&campaign->generation, 1);
+}
+
 static inline void stage_region(struct stage *st, uint16_t port)
 {
     const struct region_sizes sizes = {
@@ -506,10 +526,7 @@ static inline void stage_region(struct stage *st, uint16_t port)
     unlink(path);
     if (region_create(path, sizes, 1, &st->region, &why) != 0)
         fail_msg("%s", why.text);
-    struct region_campaign *campaign = &st->region.campaign[0];
-    (void)snprintf(campaign->id, sizeof campaign->id, "one");
-    campaign->segments = 1;
-    atomic_store(&campaign->generation, 1);
+    stage_pinned(st);
     struct destination *dest = &st->region.destination[0];
     dest->generation = dest->refs = 1;
     dest->port = port;

@@ -42,11 +42,26 @@ static void add_campaign(struct rig *rig, const char *id, const char *list, cons
     put(path, message);
 }
 
+/* What the manifest would name: the files as they are now. */
+static void pin(const struct rig *rig, struct region_campaign *campaign)
+{
+    struct segment *segment;
+    struct hk_why why;
+    char path[256];
+    if (segment_open_campaign(rig->config, campaign->id, 1, true, &segment, &why) != 0)
+        return;
+    (void)snprintf(campaign->list_sha256, sizeof campaign->list_sha256, "%s", segment_sha256(segment));
+    segment_close(segment);
+    (void)snprintf(path, sizeof path, "%s/campaigns/%s/message.eml", rig->folder, campaign->id);
+    assert_int_equal(hk_sha256_file(path, campaign->message_sha256, &why), 0);
+}
+
 static void use_slot(struct rig *rig, uint32_t slot, const char *id)
 {
     struct region_campaign *campaign = &rig->campaigns[slot];
     (void)snprintf(campaign->id, sizeof campaign->id, "%s", id);
     campaign->segments = 1;
+    pin(rig, campaign);
     atomic_fetch_add_explicit(&campaign->generation, 1, memory_order_release);
 }
 
@@ -136,6 +151,7 @@ static void what_cannot_be_loaded_says_why_and_is_tried_again_after_a_pause(void
     assert_non_null(strstr(fault, "nobody"));
     (void)snprintf(path, sizeof path, "%s/campaigns/broken/message.eml", rig->folder);
     put(path, MESSAGE);
+    pin(rig, &rig->campaigns[0]);
     assert_null(edition_get(rig->shelf, 0, 1000 + EDITION_AGAIN_MS - 1, &fault));
     struct edition *mended = edition_get(rig->shelf, 0, 1000 + EDITION_AGAIN_MS, &fault);
     assert_non_null(mended);
@@ -145,6 +161,26 @@ static void what_cannot_be_loaded_says_why_and_is_tried_again_after_a_pause(void
     assert_null(edition_get(rig->shelf, 0, 1000, &fault));
     assert_non_null(strstr(fault, "segment-1.seg"));
     rig_free(rig);
+}
+
+static void files_that_were_exchanged_are_not_taken(void **state)
+{
+    static const char *const what[] = {"message", "list"};
+    (void)state;
+    for (size_t i = 0; i < sizeof what / sizeof what[0]; i++) {
+        struct rig *rig = rig_new();
+        const char *fault = NULL;
+        char from[256], to[256], words[64];
+        const char *file = i == 0 ? "message.eml" : "segment-0.seg";
+        use_slot(rig, 0, "one");
+        (void)snprintf(from, sizeof from, "%s/campaigns/%s/%s", rig->folder, i == 0 ? "broken" : "two", file);
+        (void)snprintf(to, sizeof to, "%s/campaigns/one/%s", rig->folder, file);
+        assert_int_equal(rename(from, to), 0);
+        assert_null(edition_get(rig->shelf, 0, 1, &fault));
+        (void)snprintf(words, sizeof words, "not the %s that campaign one was begun with", what[i]);
+        assert_string_equal(fault, words);
+        rig_free(rig);
+    }
 }
 
 static void a_name_that_leads_elsewhere_is_not_followed(void **state)
@@ -164,6 +200,7 @@ int main(void)
         cmocka_unit_test(an_edition_is_loaded_once),
         cmocka_unit_test(a_slot_used_anew_is_another_campaign_and_letters_keep_the_old_one),
         cmocka_unit_test(what_cannot_be_loaded_says_why_and_is_tried_again_after_a_pause),
+        cmocka_unit_test(files_that_were_exchanged_are_not_taken),
         cmocka_unit_test(a_name_that_leads_elsewhere_is_not_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
