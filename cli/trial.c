@@ -252,17 +252,20 @@ static const char *member(const json_t *event, const char *name)
     return text != NULL ? text : "";
 }
 
-/* The event log of the place, as an array. */
+/* The event log of the place, as an array; NULL with errno where it cannot be read. */
 static json_t *events_read(const char *log)
 {
-    json_t *events = json_array();
-    char *line = hk_xcalloc(EVENT_LINE_MAX, 1);
-    FILE *in = fopen(log, "r");
+    FILE *in = fopen(log, "re");
+    json_t *events;
+    char *line;
 
-    while (in != NULL && fgets(line, EVENT_LINE_MAX, in) != NULL)
+    if (in == NULL)
+        return NULL;
+    events = json_array();
+    line = hk_xcalloc(EVENT_LINE_MAX, 1);
+    while (fgets(line, EVENT_LINE_MAX, in) != NULL)
         (void)json_array_append_new(events, json_loads(line, 0, NULL));
-    if (in != NULL)
-        (void)fclose(in);
+    (void)fclose(in);
     free(line);
     return events;
 }
@@ -327,6 +330,11 @@ static int trial_send(struct trial *t)
     if (status != EXIT_SETTLED && status != EXIT_STOPPED)
         return status;
     events = events_read(t->log);
+    if (events == NULL) {
+        fprintf(stderr, "%s: cannot be read, so what became of the test is not known: %s\n", t->log,
+                strerror(errno));
+        return EXIT_NEEDED;
+    }
     for (size_t i = 0; i < t->count; i++)
         all = verdict_print(events, t->address[i]) && all;
     json_decref(events);

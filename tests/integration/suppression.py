@@ -64,6 +64,16 @@ class Suppression(harness.Case):
         seen = {s.address for s in log if s.time_us >= since_us}
         self.assertEqual(seen, second["sent"])
 
+    def test_a_table_that_breaks_off_is_told_where(self):
+        self.world()
+        for text, words in (('email,"reason\na@a.test,x\n', ":1: a quote that opens in this row never closes"),
+                            ('email\na@a.test\n"b@a.test\n', ":3: a quote that opens in this row never closes"),
+                            ("", ": is empty; a header row with a column email is wanted")):
+            path = self.write("table.csv", text)
+            said = self.suppress("import", path, expect=2).err
+            self.assertTrue(said.endswith(path + words + "\n"), said)
+        self.assertEqual([row["email"] for row in self.export()], ["a@a.test"])
+
     def test_a_second_campaign_skips_exactly_the_bounced(self):
         receiver = self.world()
         self.send("one")
