@@ -269,15 +269,17 @@ static void render_header(const struct render *render)
 }
 
 /* sender.unsubscribe_url with its token behind it: as a path, or as a query where it has one. */
-static void unsubscribe_url_make(struct render *render, uint16_t segment, uint32_t index)
+static int unsubscribe_url_make(struct render *render, uint16_t segment, uint32_t index)
 {
     const struct message *m = render->message;
     const char *url = m->config->sender.unsubscribe_url;
     char last = url[strlen(url) - 1], token[TOKEN_TEXT_MAX];
     const char *joint = strchr("/=?&", last) != NULL ? "" : strchr(url, '?') != NULL ? "&" : "?";
 
-    token_make(m->signer, TOKEN_UNSUBSCRIBE, m->campaign, segment, index, token);
+    if (token_make(m->signer, TOKEN_UNSUBSCRIBE, m->campaign, segment, index, token) != 0)
+        return HK_ENOMEM;
     (void)snprintf(render->unsubscribe_url, sizeof render->unsubscribe_url, "%s%s%s", url, joint, token);
+    return 0;
 }
 
 static int copy_begin(struct copy *copy)
@@ -352,10 +354,14 @@ int message_render(const struct message *m, const struct segment_record *record,
     error = copy_begin_for(&render);
     if (error != 0)
         return error;
-    verp_make(m->signer, m->campaign, segment, index, copy->mail_from);
-    message_id_make(m->signer, m->campaign, segment, index, render.message_id, sizeof render.message_id);
-    if (m->wants_unsubscribe_url)
-        unsubscribe_url_make(&render, segment, index);
+    error = verp_make(m->signer, m->campaign, segment, index, copy->mail_from);
+    if (error == 0)
+        error = message_id_make(m->signer, m->campaign, segment, index, render.message_id,
+                                sizeof render.message_id);
+    if (error == 0 && m->wants_unsubscribe_url)
+        error = unsubscribe_url_make(&render, segment, index);
+    if (error != 0)
+        return error;
     render_header(&render);
     render_body(&render, digest);
     if (m->is_signed && copy->arena->bytes <= MESSAGE_COPY_MAX && !copy->arena->failed &&

@@ -477,8 +477,8 @@ size_t signer_sign(const struct signer *signer, size_t number, const uint8_t dig
     return ok == 1 ? length : 0;
 }
 
-static void secret_mac(const struct signer *signer, const struct secret *secret, const void *bytes,
-                       size_t length, uint8_t out[SHA256_OCTETS])
+static int secret_mac(const struct signer *signer, const struct secret *secret, const void *bytes,
+                      size_t length, uint8_t out[SHA256_OCTETS])
 {
     bool ok = EVP_MD_CTX_copy_ex(signer->mac, secret->inner) == 1 &&
               EVP_DigestUpdate(signer->mac, bytes, length) == 1 &&
@@ -487,13 +487,15 @@ static void secret_mac(const struct signer *signer, const struct secret *secret,
               EVP_DigestUpdate(signer->mac, out, SHA256_OCTETS) == 1 &&
               EVP_DigestFinal_ex(signer->mac, out, NULL) == 1;
 
-    /* The contexts are there since the first copy; software SHA-256 cannot fail after that. */
-    HK_BUG_ON(!ok);
+    if (ok)
+        return 0;
+    ERR_clear_error();
+    return HK_ENOMEM; /* each copy of a context takes memory; software SHA-256 fails for nothing else */
 }
 
-void signer_mac(const struct signer *signer, const void *bytes, size_t length, uint8_t out[SHA256_OCTETS])
+int signer_mac(const struct signer *signer, const void *bytes, size_t length, uint8_t out[SHA256_OCTETS])
 {
-    secret_mac(signer, &signer->secret[0], bytes, length, out);
+    return secret_mac(signer, &signer->secret[0], bytes, length, out);
 }
 
 uint8_t signer_secret_id(const struct signer *signer)
@@ -501,14 +503,11 @@ uint8_t signer_secret_id(const struct signer *signer)
     return signer->secret[0].id;
 }
 
-bool signer_mac_by(const struct signer *signer, uint8_t id, const void *bytes, size_t length,
-                   uint8_t out[SHA256_OCTETS])
+int signer_mac_by(const struct signer *signer, uint8_t id, const void *bytes, size_t length,
+                  uint8_t out[SHA256_OCTETS])
 {
-    for (size_t i = 0; i < signer->secret_count; i++) {
-        if (signer->secret[i].id == id) {
-            secret_mac(signer, &signer->secret[i], bytes, length, out);
-            return true;
-        }
-    }
-    return false;
+    for (size_t i = 0; i < signer->secret_count; i++)
+        if (signer->secret[i].id == id)
+            return secret_mac(signer, &signer->secret[i], bytes, length, out);
+    return HK_EPROTO;
 }

@@ -33,20 +33,21 @@ EVP_MD_CTX *signer_spare_hash(const struct signer *signer);
 size_t signer_sign(const struct signer *signer, size_t number, const uint8_t digest[SHA256_OCTETS],
                    uint8_t *out);
 
-/* HMAC-SHA256 by the newest secret. */
-void signer_mac(const struct signer *signer, const void *bytes, size_t length, uint8_t out[SHA256_OCTETS]);
+/* HMAC-SHA256 by the newest secret. 0 or HK_ENOMEM. */
+int signer_mac(const struct signer *signer, const void *bytes, size_t length,
+               uint8_t out[SHA256_OCTETS]) HK_MUST_USE;
 uint8_t signer_secret_id(const struct signer *signer);
-/* By the secret of this id; false if there is none. */
-bool signer_mac_by(const struct signer *signer, uint8_t id, const void *bytes, size_t length,
-                   uint8_t out[SHA256_OCTETS]);
+/* By the secret of this id; HK_EPROTO if there is none. */
+int signer_mac_by(const struct signer *signer, uint8_t id, const void *bytes, size_t length,
+                  uint8_t out[SHA256_OCTETS]) HK_MUST_USE;
 
-/* token.c: a recipient of a campaign as at most TOKEN_TEXT_MAX - 2 base32 digits and a NUL. */
-void token_make(const struct signer *signer, enum token_use use, const char *campaign, uint16_t segment,
-                uint32_t index, char out[TOKEN_TEXT_MAX]);
+/* token.c: a recipient of a campaign as at most TOKEN_TEXT_MAX - 2 base32 digits and a NUL. 0 or HK_ENOMEM. */
+int token_make(const struct signer *signer, enum token_use use, const char *campaign, uint16_t segment,
+               uint32_t index, char out[TOKEN_TEXT_MAX]) HK_MUST_USE;
 /* The same for every try of a copy and different for every copy, so that a receiver who sees it twice knows:
- * "DIGITS@from_domain", without angle brackets. */
-void message_id_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
-                     char *out, size_t size);
+ * "DIGITS@from_domain", without angle brackets. 0 or HK_ENOMEM. */
+int message_id_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
+                    char *out, size_t size) HK_MUST_USE;
 int token_parse(const struct signer *signer, enum token_use use, const char *text, size_t length,
                 struct verp_token *out) HK_MUST_USE;
 

@@ -69,8 +69,8 @@ static void token_mac(uint8_t *message, enum token_use use, const uint8_t *token
     memcpy(message + 1, token, length);
 }
 
-void token_make(const struct signer *signer, enum token_use use, const char *campaign, uint16_t segment,
-                uint32_t index, char out[TOKEN_TEXT_MAX])
+int token_make(const struct signer *signer, enum token_use use, const char *campaign, uint16_t segment,
+               uint32_t index, char out[TOKEN_TEXT_MAX])
 {
     uint8_t token[TOKEN_OCTETS_MAX], message[1 + TOKEN_OCTETS_MAX], mac[SHA256_OCTETS];
     size_t length;
@@ -82,24 +82,28 @@ void token_make(const struct signer *signer, enum token_use use, const char *cam
         token[3 + i] = (uint8_t)(index >> (24 - 8 * i));
     length = TOKEN_HEAD + campaign_octets(campaign, &token[7], token + TOKEN_HEAD);
     token_mac(message, use, token, length);
-    signer_mac(signer, message, 1 + length, mac);
+    if (signer_mac(signer, message, 1 + length, mac) != 0)
+        return HK_ENOMEM;
     memcpy(token + length, mac, TOKEN_MAC);
     length += TOKEN_MAC;
     base32_encode(token, length, out);
     out[base32_size(length)] = 0;
+    return 0;
 }
 
-void message_id_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
-                     char *out, size_t size)
+int message_id_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
+                    char *out, size_t size)
 {
     char message[CAMPAIGN_ID_MAX + 32], digits[TOKEN_TEXT_MAX];
     uint8_t mac[SHA256_OCTETS];
     int length = snprintf(message, sizeof message, "%c%u.%u.%s", TOKEN_MESSAGE_ID, segment, index, campaign);
 
-    signer_mac(signer, message, (size_t)length, mac);
+    if (signer_mac(signer, message, (size_t)length, mac) != 0)
+        return HK_ENOMEM;
     base32_encode(mac, 20, digits);
     digits[base32_size(20)] = 0;
     (void)snprintf(out, size, "%s@%s", digits, signer_from_domain(signer));
+    return 0;
 }
 
 int token_parse(const struct signer *signer, enum token_use use, const char *text, size_t length,
@@ -108,6 +112,7 @@ int token_parse(const struct signer *signer, enum token_use use, const char *tex
     uint8_t token[TOKEN_OCTETS_MAX], message[1 + TOKEN_OCTETS_MAX], mac[SHA256_OCTETS];
     int octets = base32_decode(text, length, token, sizeof token);
     size_t campaign, body;
+    int error;
 
     if (octets < (int)(TOKEN_HEAD + TOKEN_MAC))
         return HK_EINVAL;
@@ -116,9 +121,11 @@ int token_parse(const struct signer *signer, enum token_use use, const char *tex
     if (campaign == 0 || (size_t)octets != body + TOKEN_MAC)
         return HK_EINVAL;
     token_mac(message, use, token, body);
-    if (!signer_mac_by(signer, token[0], message, 1 + body, mac) ||
-        CRYPTO_memcmp(mac, token + body, TOKEN_MAC) != 0)
-        return HK_EPROTO;
+    error = signer_mac_by(signer, token[0], message, 1 + body, mac);
+    if (error == 0 && CRYPTO_memcmp(mac, token + body, TOKEN_MAC) != 0)
+        error = HK_EPROTO;
+    if (error != 0)
+        return error;
     out->segment = (uint16_t)(token[1] << 8 | token[2]);
     out->index = 0;
     for (unsigned i = 0; i < 4; i++)
@@ -127,12 +134,14 @@ int token_parse(const struct signer *signer, enum token_use use, const char *tex
     return 0;
 }
 
-void verp_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index, char *out)
+int verp_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index, char *out)
 {
     char token[TOKEN_TEXT_MAX];
 
-    token_make(signer, TOKEN_BOUNCE, campaign, segment, index, token);
+    if (token_make(signer, TOKEN_BOUNCE, campaign, segment, index, token) != 0)
+        return HK_ENOMEM;
     (void)snprintf(out, ADDRESS_MAX + 1, "b-%s@%s", token, signer_return_path(signer));
+    return 0;
 }
 
 int verp_parse(const struct signer *signer, const char *address, size_t length, struct verp_token *out)

@@ -38,16 +38,16 @@ const struct note *signer_notes(const struct signer *signer, size_t *count);
 
 /* VERP (RFC 3696 safe characters only): "b-" campaign/recipient token and HMAC "@" return_path. The token
  * carries the campaign id, segment, index, a key id and a truncated HMAC-SHA256, in at most 64 octets of
- * local part (a long campaign id goes in as a hash). `out` holds ADDRESS_MAX + 1 bytes. */
-void verp_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
-               char *out);
+ * local part (a long campaign id goes in as a hash). `out` holds ADDRESS_MAX + 1 bytes. 0 or HK_ENOMEM. */
+int verp_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
+              char *out) HK_MUST_USE;
 struct verp_token {
     char campaign[CAMPAIGN_ID_MAX + 1]; /* or the hash of it where it was too long */
     uint16_t segment;
     uint32_t index;
 };
 /* Take a token apart and check its HMAC. 0, HK_EINVAL not a token, HK_EPROTO a wrong HMAC or an unknown key
- * id. */
+ * id, HK_ENOMEM: it may be one. */
 int verp_parse(const struct signer *signer, const char *address, size_t length,
                struct verp_token *out) HK_MUST_USE;
 /* What verp_parse shows for a campaign: its id, or "~" and a hash where the id has more than 20 octets. */
