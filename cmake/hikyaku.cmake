@@ -41,7 +41,7 @@ function(hk_fault_test folder module)
   target_link_libraries(${target} PRIVATE hk_base)
   # Where off_t was given 64 bits by name, the C library calls the same function NAME64.
   foreach(call malloc calloc realloc reallocarray strdup strndup asprintf vasprintf
-               hk_xcalloc hk_xrealloc hk_xstrdup hk_xasprintf
+               hk_xcalloc hk_xrealloc hk_xstrdup hk_xasprintf hk_sha256_hex
                open open64 openat openat64 fopen fopen64 fdopen opendir fstat fstat64 lseek lseek64 mmap mmap64 mremap
                rename fsync fdatasync fchmod ftruncate ftruncate64 posix_fallocate posix_fallocate64
                read pread pread64 write pwrite pwrite64 recv recvmsg send sendmsg

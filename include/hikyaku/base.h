@@ -89,7 +89,8 @@ int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t len
 int hk_read_file(const char *path, size_t max_bytes, char **out, size_t *length,
                  struct hk_why *why) HK_MUST_USE;
 
-/* SHA-256 as 64 lower-case hex digits and a NUL. */
+/* SHA-256 as 64 lower-case hex digits and a NUL. OpenSSL takes a little memory for it: without, it aborts like
+ * hk_xcalloc(). */
 #define HK_SHA256_HEX 65
 void hk_sha256_hex(const void *bytes, size_t length, char out[HK_SHA256_HEX]);
 int hk_sha256_file(const char *path, char out[HK_SHA256_HEX], struct hk_why *why) HK_MUST_USE;

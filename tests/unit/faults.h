@@ -1,8 +1,8 @@
 /* faults.h - the n-th call of a kind fails, or every read and write comes short: for tests made by hk_fault_test().
  *
  * The calls of our code, and of the test itself, are wrapped by the linker (faults.c); those that a shared library
- * makes inside (stdio, OpenSSL, libev) are not. Memory for which hk_xcalloc() and its like ask never fails: they abort
- * by design. A forked child takes the fault that is armed along, and tells nobody whether it struck.
+ * makes inside (stdio, OpenSSL, libev) are not. Memory for which hk_xcalloc() and its like (and hk_sha256_hex()) ask
+ * never fails: they abort by design. A forked child takes the fault that is armed along, and tells nobody whether it struck.
  *
  *     for (unsigned nth = 1; struck; nth++) {
  *         fault_arm(FAULT_MEMORY, nth);
@@ -29,6 +29,7 @@ enum fault_kind {
     FAULT_RECEIVE = 1 << 6, /* recv, recvmsg: ECONNRESET */
     FAULT_SEND = 1 << 7,    /* send, sendmsg: EPIPE */
     FAULT_FORK = 1 << 8,    /* fork: EAGAIN */
+    FAULT_LIBRARY = 1 << 9, /* what the test asks fault_strikes() about */
 };
 
 /* From now on the nth call (from 1) of these kinds fails, and only that one. */
@@ -43,6 +44,8 @@ void fault_shorten(size_t most);
 /* Sockets made from now on have this send buffer (the system takes no less than some 4 KB), so that also those whose
  * writes are not ours to cut (OpenSSL's) come short. */
 void fault_shrink_send_buffers(int bytes);
+/* For calls that a library makes through a function of the test's: does this one fail? */
+bool fault_strikes(void);
 /* No faults any more. Did one strike (of fault_shorten: was a call cut or interrupted)? */
 bool fault_disarm(void);
 

@@ -22,6 +22,7 @@ static int end_stage(void **state)
 {
     (void)state;
     stage_free(stage);
+    stage = NULL;
     return 0;
 }
 
@@ -345,6 +346,81 @@ static void without_memory_for_tls_nothing_goes_in_plain(void **state)
     assert_int_equal(failed, 1); /* what an SSL carries for its sessions */
 }
 
+/* OpenSSL's allocations are asked about from the moment the worker has somebody to talk to, or letters to make. Those of
+ * its start abort by design, as ours do. */
+static bool letters_only;
+
+static bool openssl_fails(void)
+{
+    if (stage == NULL || stage->region.base == NULL)
+        return false;
+    bool begun = letters_only ? region_flight(&stage->region, 0, 0)->phase != FLIGHT_FREE
+                              : region_conn(&stage->region, 0, 0)->family != 0;
+    return begun && fault_strikes();
+}
+
+void *__real_malloc(size_t size);
+void *__real_realloc(void *old, size_t size);
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return openssl_fails() ? NULL : __real_malloc(size);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return openssl_fails() ? NULL : __real_realloc(old, size);
+}
+
+static void openssl_free(void *memory, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(memory);
+}
+
+static void arm_openssl(unsigned nth)
+{
+    fault_arm(FAULT_LIBRARY, nth);
+}
+
+/* A handshake has some thousands, so the steps grow. */
+static void without_memory_in_openssl_nothing_goes_in_plain(void **state)
+{
+    unsigned nth = 1, unopened = 0;
+
+    (void)state;
+    set_tls();
+    for (letters_only = false;; nth += 1 + nth / 20) {
+        run(arm_openssl, nth);
+        assert_in_tls();
+        unopened += stage->opened == 0;
+        if (!stage->struck)
+            break;
+    }
+    assert_all_sent();
+    assert_true(nth > 1000 && unopened > 50);
+}
+
+static void without_memory_in_openssl_a_letter_is_returned_with_words(void **state)
+{
+    unsigned nth = 0, returned = 0;
+
+    (void)state;
+    letters_only = true;
+    do {
+        run(arm_openssl, ++nth);
+        assert_words_of_returned();
+        returned += results(RESULT_RETURNED);
+    } while (stage->struck);
+    assert_all_sent();
+    assert_true(returned > 5);
+}
+
 /* The receiver resets the connection at every so many bytes: in the handshake, the envelope, a record, behind a dot. */
 static void a_connection_reset_anywhere_never_calls_unsent_what_was_taken(void **state)
 {
@@ -384,8 +460,12 @@ int main(void)
         stage_test(records_come_whole_through_a_small_send_buffer),
         stage_test(a_dot_may_follow_a_record_that_was_put_off),
         stage_test(without_memory_for_tls_nothing_goes_in_plain),
+        stage_test(without_memory_in_openssl_nothing_goes_in_plain),
+        stage_test(without_memory_in_openssl_a_letter_is_returned_with_words),
         stage_test(a_connection_reset_anywhere_never_calls_unsent_what_was_taken),
     };
 
+    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+        return 1;
     return cmocka_run_group_tests(tests, make_stage, end_stage);
 }
