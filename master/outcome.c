@@ -91,6 +91,25 @@ static const char *outcome_name(uint8_t state)
     return state == LEDGER_EXPIRED ? "deferred" : ledger_state_name((enum ledger_state)state);
 }
 
+/* What an old region left is numbered by its slot, beyond all that its own node can have written: whoever settles it again,
+ * because the one before died in that, says the same ids. */
+#define SETTLED_NUMBERS ((uint64_t)1 << 40)
+
+static void event_attempt_begin(struct node *node, const struct region *region, uint32_t worker,
+                                struct flight *flight)
+{
+    uint32_t slots = region->header->sizes.flight_slots;
+
+    if (flight->event == 0 && region == &node->region) {
+        flight->event = event_begin(&node->log, "attempt");
+        return;
+    }
+    if (flight->event == 0)
+        flight->event = SETTLED_NUMBERS + (uint64_t)worker * slots +
+                        (uint64_t)(flight - region_flight(region, worker, 0));
+    event_begin_again(&node->log, "attempt", region->header->epoch, flight->event);
+}
+
 /* The line of a flight that ended. One that was told before its master died keeps its id. */
 static void event_attempt(struct node *node, const struct region *region, uint32_t worker,
                           struct flight *flight, const struct campaign *campaign, struct ledger_word word,
@@ -99,10 +118,7 @@ static void event_attempt(struct node *node, const struct region *region, uint32
     struct eventlog *log = &node->log;
     const struct conn_info *info;
 
-    if (flight->event != 0)
-        event_begin_again(log, "attempt", region->header->epoch, flight->event);
-    else
-        flight->event = event_begin(log, "attempt");
+    event_attempt_begin(node, region, worker, flight);
     event_recipient(log, campaign, flight->send.index);
     event_number(log, "attempt", word.attempts);
     event_word(log, "outcome", outcome_name(word.state));

@@ -93,6 +93,17 @@ class FaultPoints(harness.Case):
         self.assertEqual(set(taken) - sent - unknown, set(), "the receiver has it, and it is not sent")
         self.assertLessEqual(len(unknown), deaths * CONNECTIONS)
         self.assertEqual({s: n for s, n in counts.items() if n}, dict(collections.Counter(state.values())))
+        self.judge_ids()
+
+    def judge_ids(self):
+        """What is told a second time, by whoever settles what a dead node left, has the id it had; no other line has it."""
+        told = {}
+        with open(self.path("state", "events.jsonl"), encoding="utf-8") as f:
+            for event in map(json.loads, f):
+                what = (event["type"], event.get("recipient"), event.get("attempt"), event.get("outcome"))
+                self.assertEqual(told.setdefault(event["id"], what), what, f"two events have the id {event['id']}")
+        attempts = collections.Counter((w[1], w[2]) for w in told.values() if w[0] == "attempt" and w[1] is not None)
+        self.assertEqual([a for a, times in attempts.items() if times > 1], [], "an attempt has two ids")
 
     # What the build with HK_FAULTS has besides points.
 
