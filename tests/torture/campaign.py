@@ -43,7 +43,7 @@ class World(harness.Case):
     def build(self, plan):
         self.setUp()
         self.plan, self.process, self.starts, self.notes, self.env = plan, None, 0, [], {}
-        self.standing, self.crashes, self.looks_at_exits = [], [], True
+        self.standing, self.crashes, self.looks_at_exits, self.log_was_cut = [], [], True, False
         self.external = self.proxy = None
         self.mounted = []
         self.addCleanup(self.end_all)
@@ -222,10 +222,11 @@ class World(harness.Case):
         """Lines of the event log so far, by the bytes that came since the last look; a rotated part counts on."""
         try:
             with open(self.events_path, "rb") as f:
-                inode = os.fstat(f.fileno()).st_ino
-                f.seek(self._part_sizes.get(inode, 0))
+                about = os.fstat(f.fileno())
+                inode = about.st_ino
+                f.seek(min(self._part_sizes.get(inode, 0), about.st_size))
                 for block in iter(lambda: f.read(1 << 20), b""):
-                    self._part_sizes[inode] = self._part_sizes.get(inode, 0) + len(block)
+                    self._part_sizes[inode] = f.tell()
                     self.lines += block.count(b"\n")
                     self.moved = time.monotonic()
         except FileNotFoundError:

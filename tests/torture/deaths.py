@@ -4,6 +4,7 @@ Afterwards the node lives on, or world.process has ended; the next wait starts i
 whether messages may be unknown after it: where it is False nothing may be.
 """
 import collections
+import json
 import os
 import resource
 import signal
@@ -319,11 +320,30 @@ def _full_disk(world, dice):
 
 # ---- kinds that need the fault build ----
 
+def _lose_the_last_second(world, dice):
+    """Of the event log, from a random place on: what a power cut takes that was not synced yet."""
+    with open(world.events_path, "r+b") as f:
+        f.seek(max(0, os.path.getsize(world.events_path) - (1 << 20)))
+        base, tail = f.tell(), f.read()
+        lines = [line for line in tail.split(b"\n")[1:] if line.endswith(b"}")]
+        if not lines:
+            return 0
+        end = witness.seconds_of(json.loads(lines[-1])["time"])
+        old = [line for line in lines if witness.seconds_of(json.loads(line)["time"]) <= end - 1]
+        synced = tail.rindex(old[-1]) + len(old[-1]) + 1 if old else tail.index(lines[0])
+        keep = base + dice.randint(synced, len(tail))
+        f.truncate(keep)
+    return base + len(tail) - keep
+
+
 @kind("boot-id", bodies=True, faults=True)
 def _boot_id(world, dice):
+    """The power goes: nothing in the region is believed, and the log may lack its last second."""
     world.kill_everything()
     world.env["HIKYAKU_BOOT_ID"] = "%08x-0000-4000-8000-%012x" % (dice.getrandbits(32), dice.getrandbits(48))
-    return "all killed, the machine was started anew"
+    lost = _lose_the_last_second(world, dice) if dice.random() < 0.5 and os.path.exists(world.events_path) else 0
+    world.log_was_cut = world.log_was_cut or lost > 0
+    return f"all killed, the machine was started anew, {lost} bytes of the log lost"
 
 
 @kind("clock", faults=True)

@@ -9,6 +9,7 @@ kept as one JSON file and judged again (save, load).
 """
 import collections
 import dataclasses
+import datetime
 import glob
 import json
 import os
@@ -221,6 +222,11 @@ def read_ledger(redis, campaign, now_s=None):
 def read_ledger_of_directory(directory, campaign, now_s=None):
     with Copy(directory) as copy, Redis(copy.socket) as redis:
         return read_ledger(redis, campaign, now_s)
+
+
+def seconds_of(text):
+    """A time of the event log."""
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def read_events(path):

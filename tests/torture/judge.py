@@ -70,8 +70,9 @@ def _i2_one_final_state(j):
     rows = sorted(row["index"] for row in j.facts.rows)
     if rows != list(range(len(j.facts.people))):
         j.complain("I2", "the indexes of the report are not 0, 1, 2, ...")
+    # Suppressed: his bounce got as far as the suppression list before everything died.
     j.nobody("I2", "were refused for good and are not bounced",
-             [r for r in set(j.facts.refused) - set(j.taken) if j.state.get(r) not in ("bounced", None)])
+             [r for r in set(j.facts.refused) - set(j.taken) if j.state.get(r) not in ("bounced", "suppressed", None)])
 
 
 def _i3_sent_was_accepted(j):
@@ -177,7 +178,8 @@ def _i7_log_tells_the_same(j):
         j.nobody("I7", f"are {here} in the ledger and {there} by the log", recipients)
     if facts.restored is not None:
         j.nobody("I7", "have another state in a ledger that was restored from the log",
-                 [row["recipient"] for row in facts.rows if facts.restored.get(row["index"]) != row["state"]])
+                 [row["recipient"] for row in facts.rows
+                  if not _log_agrees(facts, row, facts.restored.get(row["index"], "pending"))])
 
 
 def _log_agrees(facts, row, by_log):

@@ -130,6 +130,10 @@ class Judge(unittest.TestCase):
         self.facts.in_flight = 5
         self.assertIn("I2", self.found())
 
+    def test_i2_refused_for_good_and_suppressed_by_that(self):
+        set_state(self.facts, 2, "suppressed")
+        self.assertNotIn("I2", self.found())
+
     def test_i3_sent_and_never_arrived(self):
         del self.facts.accepted[PEOPLE[0]]
         self.violated("I3")
@@ -240,6 +244,8 @@ class Judge(unittest.TestCase):
         self.violated()
         self.facts.restored[3] = "pending"
         self.violated("I7")
+        self.facts.log_was_cut = True
+        self.violated()
 
     def test_i7_who_was_settled_by_hand(self):
         set_state(self.facts, 3, "bounced")

@@ -62,7 +62,7 @@ def strike(world, death, say):
 
 def gather(world, deaths):
     """All that is known once send gave 0 and nothing runs any more."""
-    facts = witness.Facts(people=world.people, resend=world.plan.resend)
+    facts = witness.Facts(people=world.people, resend=world.plan.resend, log_was_cut=world.log_was_cut)
     facts.report = json.loads(world.hikyaku_says("report", "--json"))
     facts.rows = [json.loads(line) for line in world.hikyaku_says("report", "--recipients").splitlines()]
     world.stop_receivers()  # what they have not written yet they write now
