@@ -391,7 +391,7 @@ void campaigns_refill(struct node *node)
 {
     bool more = true;
 
-    if (node->draining || !node->ledger_up)
+    if (node->draining || !node->ledger_up || node->starved)
         return;
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
         struct campaign *campaign = node->campaign[i];

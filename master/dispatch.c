@@ -437,7 +437,7 @@ void dispatch(struct node *node)
     struct site_list now;
     struct site *site;
 
-    if (node->draining || !node->ledger_up || node->log.failing)
+    if (node->draining || !node->ledger_up || node->log.failing || node->starved)
         return;
     TAILQ_INIT(&now);
     TAILQ_CONCAT(&now, &node->ready, ready_link);

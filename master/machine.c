@@ -17,6 +17,10 @@
 /* Descriptors of a worker that are no connections: rings, region, lock, loop, lists and messages being opened. */
 #define DESCRIPTORS_SPARE 64u
 #define FREE_BYTES_MIN    (4ull * 1024 * 1024)
+/* While it runs: what is under way has to find room for its outcomes (4 kB each in the log, less in Redis), and an embedded
+ * Redis for writing its file anew. Below, sending pauses; a little more than that, and it goes on. */
+#define FLOOR_BYTES       (8ull * 1024 * 1024)
+#define FLOOR_SLACK_BYTES (2ull * 1024 * 1024)
 
 int machine_connections(const struct config *config, uint32_t *out, struct hk_why *why)
 {
@@ -110,4 +114,34 @@ int machine_room(const struct config *config, struct hk_why *why)
             "state_dir",
             config->state_dir, room / 1024, FREE_BYTES_MIN / 1024);
     return 0;
+}
+
+/* Free bytes where this file or directory lies; as many as there can be where nobody can tell. */
+static unsigned long long room_at(const char *path)
+{
+    struct statvfs disk;
+
+    return statvfs(path, &disk) == 0 ? (unsigned long long)disk.f_bavail * disk.f_frsize : ~0ull;
+}
+
+void machine_watch_room(struct node *node)
+{
+    const struct config *config = node->config;
+    const char *place[] = {config->state_dir, config->events.file};
+    unsigned long long floor[] = {FLOOR_BYTES + redis_server_bytes(config), FLOOR_BYTES};
+    bool starved = false;
+
+    for (size_t i = 0; i < sizeof place / sizeof place[0]; i++) {
+        unsigned long long room = room_at(place[i]);
+        if (room >= floor[i] + (node->starved ? FLOOR_SLACK_BYTES : 0))
+            continue;
+        if (!node->starved && !starved)
+            log_warning("%s: the disk is nearly full (%llu kB free, %llu kB are kept for what is under way): "
+                        "sending pauses until there is room",
+                        place[i], room / 1024, floor[i] / 1024);
+        starved = true;
+    }
+    if (node->starved && !starved)
+        log_info("there is room on the disk again: sending goes on");
+    node->starved = starved;
 }

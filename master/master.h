@@ -238,6 +238,7 @@ struct node {
     ev_idle busy; /* keeps the loop from blocking while sites are ready */
     ev_timer tick, redis_check;
     bool draining, stopping;
+    bool starved; /* the disk is nearly full: nothing new is sent (machine.c) */
     uint64_t drain_until_ms, started_ms, ticks;
     uint64_t redis_revived_ms; /* 0: never */
     uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */
@@ -259,6 +260,7 @@ uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms);
 int machine_connections(const struct config *config, uint32_t *out, struct hk_why *why) HK_MUST_USE;
 int machine_sources(const struct config *config, struct hk_why *why) HK_MUST_USE;
 int machine_room(const struct config *config, struct hk_why *why) HK_MUST_USE;
+void machine_watch_room(struct node *node);
 
 /* children.c */
 int children_start(struct node *node, struct hk_why *why) HK_MUST_USE;

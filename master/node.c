@@ -59,8 +59,8 @@ static void on_redis_check(struct ev_loop *loop, ev_timer *timer, int events)
 
     (void)loop;
     (void)events;
-    if (node->ledger_up || node->config->redis.mode != REDIS_EMBEDDED)
-        return;
+    if (node->ledger_up || node->config->redis.mode != REDIS_EMBEDDED || node->starved)
+        return; /* on a full disk it would only end again */
     if (node->redis_revived_ms != 0 && now < node->redis_revived_ms + REDIS_AGAIN_MS)
         return;
     rc = redis_server_revive(node->config, &node->place->redis_pid, &why);
@@ -239,6 +239,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
     (void)loop;
     (void)events;
     node->ticks++;
+    machine_watch_room(node);
     while ((site = TAILQ_FIRST(&node->waiting)) != NULL) {
         TAILQ_REMOVE(&node->waiting, site, wait_link);
         site->is_waiting = false;
@@ -302,8 +303,8 @@ static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
     workers_wake(node);
     if (node->draining && is_drained(node))
         ev_break(loop, EVBREAK_ALL);
-    if (!rings_are_quiet(node) ||
-        (!TAILQ_EMPTY(&node->ready) && node->ledger_up && !node->draining && !node->log.failing))
+    if (!rings_are_quiet(node) || (!TAILQ_EMPTY(&node->ready) && node->ledger_up && !node->draining &&
+                                   !node->log.failing && !node->starved))
         ev_idle_start(loop, &node->busy);
 }
 

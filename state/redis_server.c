@@ -5,6 +5,7 @@
  * the server and is held for as long as it (or a rewrite of its file) lives. Blocks, with a limit for each wait that is
  * not loading; errors are HK_EDOWN (HK_EINVAL for a state_dir that cannot work) in words.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -408,6 +409,25 @@ static bool server_shutdown(const struct server *server)
     }
     redisFree(redis);
     return reply == NULL;
+}
+
+uint64_t redis_server_bytes(const struct config *config)
+{
+    char path[SERVER_PATH_MAX];
+    const struct dirent *entry;
+    struct stat about;
+    uint64_t bytes = 0;
+    DIR *folder;
+
+    if (config->redis.mode == REDIS_EXTERNAL ||
+        config_path(config, path, sizeof path, "redis/appendonlydir") != 0 ||
+        (folder = opendir(path)) == NULL)
+        return 0;
+    while ((entry = readdir(folder)) != NULL)
+        if (fstatat(dirfd(folder), entry->d_name, &about, 0) == 0 && S_ISREG(about.st_mode))
+            bytes += (uint64_t)about.st_size;
+    (void)closedir(folder);
+    return bytes;
 }
 
 void redis_server_stop(const struct config *config, pid_t pid)

@@ -63,6 +63,8 @@ int redis_server_ensure(const struct config *config, pid_t *pid, bool *started,
 /* For a node whose server went away while it runs: start one if nobody listens, without waiting until it answers (the
  * ledger's own connection finds it). 1: started, *pid is its process; 0: one is there, or about to be; negative: why. */
 int redis_server_revive(const struct config *config, pid_t *pid, struct hk_why *why) HK_MUST_USE;
+/* Of its append-only files, which it writes anew now and then, the old ones beside the new. 0: it is not ours. */
+uint64_t redis_server_bytes(const struct config *config);
 /* Tell the embedded server to end (SHUTDOWN, it writes what it has), wait, and after 10 s kill it. */
 void redis_server_stop(const struct config *config, pid_t pid);
 
