@@ -15,6 +15,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,7 @@ import judge
 import plan as plans
 from campaign import CAMPAIGN, SITES, Stuck, World
 from deaths import KINDS
+from nsd import die_with_parent
 
 DEFAULT_SEED = 1
 
@@ -131,8 +133,16 @@ def play(seed, kinds, points, recipients, keep_always, say):
     """One seed; what became of it."""
     plan = plans.draw(seed, {name: KINDS[name] for name in kinds}, recipients)
     say(f"seed {seed}: plan: {plan}")
-    world, deaths, facts, found = World(), [], None, []
+    world = World()
     world.fault_points = points
+    try:
+        return play_in(world, plan, kinds, keep_always, say)
+    finally:
+        world.doCleanups()
+
+
+def play_in(world, plan, kinds, keep_always, say):
+    deaths, facts, found = [], None, []
     begun = time.monotonic()
     try:
         world.build(plan)
@@ -156,21 +166,24 @@ def play(seed, kinds, points, recipients, keep_always, say):
     for note, times in collections.Counter(world.notes).items():
         say(f"  {note}, {times} times")
     seconds = time.monotonic() - begun
-    unknown = sum(row["state"] == "unknown" for row in facts.rows) if facts else 0
-    if found:
-        for violation in found:
-            say(f"seed {seed}: VIOLATED {judge.show(violation)}")
-    else:
-        say(f"seed {seed}: ok, {len(deaths)} deaths, unknown {unknown} of at most {facts.in_flight + facts.dropped_bodies} "
-            f"in flight, {seconds:.1f} s")
+    say_verdict(world, facts, found, f"{len(deaths)} deaths", f"{seconds:.1f} s", say)
     if found or keep_always:
-        say(f"seed {seed}: kept in {keep(world, facts)}")
+        say(f"seed {plan.seed}: kept in {keep(world, facts)}")
     if found:
-        words = [os.path.relpath(os.path.abspath(__file__)), sys.argv[1], "--seed", str(seed), "--kinds", ",".join(kinds),
-                 "--recipients", str(recipients)]
-        say(f"seed {seed}: again: /usr/bin/python3 {shlex.join(words)}")
-    world.doCleanups()
-    return {"seed": seed, "ok": not found, "deaths": deaths, "seconds": seconds}
+        words = [os.path.relpath(os.path.abspath(__file__)), sys.argv[1], "--seed", str(plan.seed), "--kinds", ",".join(kinds),
+                 "--recipients", str(plan.recipients)]
+        say(f"seed {plan.seed}: again: /usr/bin/python3 {shlex.join(words)}")
+    return {"seed": plan.seed, "ok": not found, "deaths": deaths, "seconds": seconds}
+
+
+def say_verdict(world, facts, found, deaths, seconds, say):
+    seed = world.plan.seed
+    for violation in found:
+        say(f"seed {seed}: VIOLATED {judge.show(violation)}")
+    if not found:
+        unknown = sum(row["state"] == "unknown" for row in facts.rows)
+        say(f"seed {seed}: ok, {deaths}, unknown {unknown} of at most {facts.in_flight + facts.dropped_bodies} in flight, "
+            f"{seconds}")
 
 
 def table(results):
@@ -201,7 +214,7 @@ class Runner:
         process = subprocess.Popen([sys.executable, os.path.abspath(__file__), sys.argv[1], "--seed", str(seed), "--kinds",
                                     ",".join(self.options.kinds), "--recipients", str(self.options.recipients), "--result",
                                     os.path.join(self.dir, f"{seed}.json")], stdin=subprocess.DEVNULL, stdout=output,
-                                   stderr=output)
+                                   stderr=output, preexec_fn=die_with_parent)
         self.working[seed] = (process, output)
 
     def reap(self):
@@ -231,6 +244,7 @@ class Runner:
         finally:
             for process, _ in self.working.values():
                 process.terminate()
+                process.wait()
             shutil.rmtree(self.dir, ignore_errors=True)
         table(self.results)
         return bool(self.results) and all(result["ok"] for result in self.results)
@@ -262,7 +276,13 @@ def read_options(kinds):
     return options
 
 
+def end_in_order(*_):
+    """SIGTERM ends like an exception, so that everything that was started is ended too."""
+    raise SystemExit(143)
+
+
 def main():
+    signal.signal(signal.SIGTERM, end_in_order)
     points = fault_points()
     options = read_options(playable_kinds(points))
     first, last = [int(n) for n in options.seeds.split("..")] if options.seeds else [options.seed or DEFAULT_SEED] * 2
