@@ -1,48 +1,7 @@
-/* test_memory.c - no memory, at every place where memory is asked for: HK_ENOMEM, and nothing lost or broken.
- *
- * malloc, calloc, realloc and strndup of our code are wrapped by the linker; the n-th call fails.
- */
+/* test_memory.c - no memory, at every place where memory is asked for: HK_ENOMEM, and nothing lost or broken. */
 #include "fixture.h"
 
-static unsigned calls_left; /* 0: never fail */
-static bool failed;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-char *__real_strndup(const char *text, size_t length);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-char *__wrap_strndup(const char *text, size_t length);
-
-static bool this_one_fails(void)
-{
-    if (calls_left == 0 || --calls_left > 0)
-        return false;
-    failed = true;
-    return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return this_one_fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return this_one_fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    return this_one_fails() ? NULL : __real_realloc(old, size);
-}
-
-char *__wrap_strndup(const char *text, size_t length)
-{
-    return this_one_fails() ? NULL : __real_strndup(text, length);
-}
+#include "faults.h"
 
 static const char template[] =
     "Received: from x\r\nMessage-ID: <old@x>\r\nCc: c@example.com\r\nX-Jis: \x1B$B;3ED\x1B(B\r\n"
@@ -65,12 +24,11 @@ static bool try_once(struct fixture *f, unsigned nth, const struct segment_recor
     size_t used = 0;
     int error;
 
-    failed = false;
-    calls_left = nth;
+    fault_arm(FAULT_MEMORY, nth);
     error = fixture_compile(f, template, sizeof template - 1, &message);
     if (error == 0)
         error = message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy);
-    calls_left = 0;
+    bool failed = fault_disarm();
     assert_true(error == 0 || (failed && error == HK_ENOMEM));
     if (message != NULL) {
         assert_int_equal(message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy), 0);
@@ -104,11 +62,9 @@ static void loading_a_signer_survives_any_allocation_that_fails(void **state)
     for (unsigned nth = 1; error != 0; nth++) {
         struct signer *signer;
 
-        failed = false;
-        calls_left = nth;
+        fault_arm(FAULT_MEMORY, nth);
         error = signer_load(&f->config, &signer, &f->why);
-        calls_left = 0;
-        assert_true((error != 0) == failed);
+        assert_int_equal(error != 0, fault_disarm());
         if (error == 0)
             signer_free(signer);
     }
