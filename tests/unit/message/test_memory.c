@@ -1,7 +1,34 @@
 /* test_memory.c - no memory, at every place where memory is asked for: HK_ENOMEM, and nothing lost or broken. */
 #include "fixture.h"
 
+#include <openssl/crypto.h>
+
 #include "faults.h"
+
+/* OpenSSL's allocations: fault_strikes() tells. */
+void *__real_malloc(size_t size);
+void *__real_realloc(void *old, size_t size);
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return fault_strikes() ? NULL : __real_malloc(size);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return fault_strikes() ? NULL : __real_realloc(old, size);
+}
+
+static void openssl_free(void *memory, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(memory);
+}
 
 static const char template[] =
     "Received: from x\r\nMessage-ID: <old@x>\r\nCc: c@example.com\r\nX-Jis: \x1B$B;3ED\x1B(B\r\n"
@@ -71,12 +98,72 @@ static void loading_a_signer_survives_any_allocation_that_fails(void **state)
     f->config.dkim_count = 0;
 }
 
+static char *text_of(const struct copy *copy)
+{
+    char *text = malloc(copy->bytes + 1);
+    size_t used = 0;
+
+    assert_non_null(text);
+    for (size_t i = 0; i < copy->iov_count; used += copy->iov[i++].iov_len)
+        memcpy(text + used, copy->iov[i].iov_base, copy->iov[i].iov_len);
+    text[used] = '\0';
+    return text;
+}
+
+/* Both signatures, of RSA and of Ed25519, with the n-th allocation of OpenSSL failing: none, or the very same copy. */
+static void a_copy_that_openssl_cannot_sign_is_none(void **state)
+{
+    struct fixture *f = *state;
+    struct segment_record record = fixture_record("user@example.net", "Yamada", "Edo");
+    struct signer *unsigned_signer = f->signer;
+    struct message *message;
+    struct copy copy = {0};
+    bool struck = true;
+    unsigned nth = 1, none = 0;
+
+    f->config.dkim_count = 2;
+    assert_int_equal(signer_load(&f->config, &f->signer, &f->why), 0);
+    assert_int_equal(fixture_compile(f, template, sizeof template - 1, &message), 0);
+    assert_int_equal(message_render(message, &record, 0, 7, FIXTURE_WALL_US, &copy), 0);
+    char *whole = text_of(&copy), mail_from[sizeof copy.mail_from];
+    (void)snprintf(mail_from, sizeof mail_from, "%s", copy.mail_from);
+    assert_non_null(strstr(whole, "a=rsa-sha256"));
+    assert_non_null(strstr(whole, "a=ed25519-sha256"));
+    for (; struck; nth++) {
+        copy.mail_from[0] = '\0';
+        fault_arm(FAULT_LIBRARY, nth);
+        int error = message_render(message, &record, 0, 7, FIXTURE_WALL_US, &copy);
+        struck = fault_disarm();
+        none += error != 0;
+        if (error != 0) {
+            assert_true(struck);
+            assert_int_equal(error, HK_ENOMEM);
+            continue;
+        }
+        char *text = text_of(&copy);
+        assert_string_equal(text, whole);
+        assert_string_equal(copy.mail_from, mail_from);
+        free(text);
+    }
+    assert_true(none > 10);
+    free(whole);
+    copy_free(&copy);
+    message_free(message);
+    signer_free(f->signer);
+    f->signer = unsigned_signer;
+    f->config.dkim_count = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(compile_and_render_survive_any_allocation_that_fails),
         cmocka_unit_test(loading_a_signer_survives_any_allocation_that_fails),
+        cmocka_unit_test(a_copy_that_openssl_cannot_sign_is_none),
     };
+
+    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+        return 1;
 
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);
 }
