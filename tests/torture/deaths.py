@@ -15,14 +15,14 @@ import harness
 import judge
 from campaign import CAMPAIGN, LEASE_S
 
-Kind = collections.namedtuple("Kind", "strike bodies external root faults")
+Kind = collections.namedtuple("Kind", "strike bodies external root faults loses_ledger")
 KINDS = {}
 ERRORS = ("ENOSPC", "EIO", "EPIPE", "ECONNRESET", "ENOMEM")  # what a call may fail with
 
 
-def kind(name, bodies=False, external=False, root=False, faults=False):
+def kind(name, bodies=False, external=False, root=False, faults=False, loses_ledger=False):
     def register(strike):
-        KINDS[name] = Kind(strike, bodies, external, root, faults)
+        KINDS[name] = Kind(strike, bodies, external, root, faults, loses_ledger)
         return strike
     return register
 
@@ -206,7 +206,7 @@ def cut_newest_file(world, dice):
     return cut
 
 
-@kind("aof-cut", bodies=True)
+@kind("aof-cut", bodies=True, loses_ledger=True)
 def _aof_cut(world, dice):
     if dice.random() < 0.5:
         world.kill_everything()
@@ -232,7 +232,7 @@ def _let_it_notice(world):
     return f"noticed, restore gave {world.restore()}"
 
 
-@kind("flushall", bodies=True)
+@kind("flushall", bodies=True, loses_ledger=True)
 def _flushall(world, _):
     try:
         with witness.Redis(world.redis_where()) as redis:
@@ -242,7 +242,7 @@ def _flushall(world, _):
     return f"FLUSHALL, {_let_it_notice(world)}"
 
 
-@kind("evicted", bodies=True)
+@kind("evicted", bodies=True, loses_ledger=True)
 def _evicted(world, dice):
     try:
         with witness.Redis(world.redis_where()) as redis:
@@ -341,7 +341,9 @@ def _boot_id(world, dice):
     """The power goes: nothing in the region is believed, and the log may lack its last second."""
     world.kill_everything()
     world.env["HIKYAKU_BOOT_ID"] = "%08x-0000-4000-8000-%012x" % (dice.getrandbits(32), dice.getrandbits(48))
-    lost = _lose_the_last_second(world, dice) if dice.random() < 0.5 and os.path.exists(world.events_path) else 0
+    # Where the plan loses the ledger as well, there would be nothing left to know it from.
+    may_lose = os.path.exists(world.events_path) and not any(KINDS[d.kind].loses_ledger for d in world.plan.deaths)
+    lost = _lose_the_last_second(world, dice) if may_lose and dice.random() < 0.5 else 0
     world.log_was_cut = world.log_was_cut or lost > 0
     return f"all killed, the machine was started anew, {lost} bytes of the log lost"
 
