@@ -23,7 +23,7 @@ import unittest.mock
 import harness
 from harness import wait_for
 
-CANCELS, PAUSES, AT_ONCE = 100, 30, 6
+CANCELS, PAUSES, AT_ONCE = 100, 30, 10
 PEOPLE_EACH = 48
 PAUSE_S = 0.15  # how long nothing may leave of a campaign that is paused
 BODY = harness.MESSAGE + "\n" + ("One line of many that make a letter worth its envelope.\n" * 40)
@@ -115,7 +115,7 @@ class LastMoment(Moment):
         self.dice.shuffle(order)
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             stops = list(pool.map(self.stop_one, order))
-        reports = {s.campaign: self.report_words(s.campaign) for s in stops}
+            reports = dict(zip((s.campaign for s in stops), pool.map(self.report_words, (s.campaign for s in stops))))
         self.interrupt(node, 15)
         self.finish(node, expect=0)
         self.stop_receivers()

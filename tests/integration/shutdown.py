@@ -22,7 +22,7 @@ UNIT = os.path.join(harness.ROOT, "packaging", "hikyaku.service")
 PR_SET_CHILD_SUBREAPER = 36
 CONNECTIONS = 10
 SILENT = 5  # domains whose receiver never answers a message
-PEOPLE = [f"u{n}@a.test" for n in range(700)] + [f"u{n}@b.test" for n in range(700)]
+PEOPLE = [f"u{n}@a.test" for n in range(400)] + [f"u{n}@b.test" for n in range(400)]
 
 
 def seconds(text):
@@ -291,7 +291,7 @@ class Shutdown(harness.Case):
         self.assertEqual([t - signalled_us for t in late if t > signalled_us + 500000], [])
 
     def test_a_receiver_that_never_answers_costs_the_drain_and_no_more(self):
-        self.world(drain="2s", people=PEOPLE[600:800] + [f"u@silent{n}.test" for n in range(SILENT)])
+        self.world(drain="2s", people=PEOPLE[350:450] + [f"u@silent{n}.test" for n in range(SILENT)])
         node = self.serve()
         self.run_campaign()
         self.silent_bodies_are_out(node)
@@ -328,15 +328,15 @@ class Shutdown(harness.Case):
         self.judge(unknown=SILENT)
 
     def test_a_stop_while_redis_hangs(self):
-        self.world(drain="4s")
+        self.world(drain="3s")
         node = self.serve()
         self.run_campaign()
         self.wait_for_events(len(PEOPLE) // 4, node)
         redis = self.status()["pids"]["redis"]
         os.kill(redis, signal.SIGSTOP)
-        threading.Timer(6.5, os.kill, (redis, signal.SIGCONT)).start()
+        threading.Timer(5.2, os.kill, (redis, signal.SIGCONT)).start()
         # The drain and the last words; then Redis is asked to end, which it does when it wakes.
-        took = self.stopped_well(node, 7.5)
+        took = self.stopped_well(node, 6)
         self.go_on_to_the_end()
         self.judge()
         print(f"stopped beside a hanging Redis in {took:.2f} s")
@@ -412,7 +412,7 @@ class Shutdown(harness.Case):
         self.judge()
 
     def test_a_master_that_died_costs_nothing_that_its_workers_could_finish(self):
-        self.world(dot_ms=500, people=PEOPLE[620:780])
+        self.world(dot_ms=400, people=PEOPLE[360:450])
         node = self.serve()
         self.run_campaign()
         self.wait_for_events(40, node)
