@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "aof_tail.h"
 #include "connect.h"
 #include "hikyaku/state.h"
 
@@ -199,8 +200,11 @@ static int server_start(struct server *server, struct hk_why *why)
     if (lock_fd < 0)
         return why_set(why, HK_EDOWN, "%s: %s", server->lock, strerror(errno));
     if (flock(lock_fd, LOCK_EX | LOCK_NB) == 0) {
-        log_fd = server_log_open(server);
-        if (log_fd < 0)
+        error = aof_tail_mend(server->dir, why);
+        log_fd = error != 0 ? -1 : server_log_open(server);
+        if (error != 0)
+            error = HK_EDOWN;
+        else if (log_fd < 0)
             error = why_set(why, HK_EDOWN, "%s: %s", server->log, strerror(errno));
         else
             error = server_fork(server, lock_fd, log_fd, why);
