@@ -74,12 +74,15 @@ class Starved(harness.Case):
         """Somebody else's file takes what there is but for so much."""
         filler = os.path.join(place, "filler")
         disk = os.statvfs(place)
-        take = disk.f_bavail * disk.f_frsize - leave_bytes
-        with open(filler, "ab") as f:
-            try:
-                os.posix_fallocate(f.fileno(), f.tell(), max(take, 1))
-            except OSError:
-                pass
+        piece = disk.f_bavail * disk.f_frsize - leave_bytes
+        with open(filler, "wb") as f:
+            while piece >= 4096:  # one that does not fit, for others write too, takes nothing
+                try:
+                    os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size, piece)
+                    if leave_bytes:
+                        break
+                except OSError:
+                    piece //= 2
         return filler
 
     def ends_exactly(self, send, unknown=0):
