@@ -283,6 +283,10 @@ class World(harness.Case):
         return status
 
     def reach(self, death):
+        """Let it send until the moment of that death, which hits something that lives."""
+        if self.process.poll() is not None and self.process.returncode != 0:
+            self.note_exit()
+            self.start_life()
         if death.share is not None:
             return self.go_on(lambda: self.progress() >= death.share * len(self.people))
         return self.go_on(lambda: time.monotonic() >= self.started + death.after_s)

@@ -51,11 +51,12 @@ class _Judge:
 
 def _i1_no_second_copy(j):
     """Accepted twice, unless unknown = resend, and then no more often than he was unknown before."""
-    chances = collections.Counter()
-    if j.facts.resend:
-        chances = collections.Counter(e["recipient"] for e in _once(j.facts.events)
-                                      if e.get("outcome") == "unknown" and "recipient" in e)
-    j.nobody("I1", "have the message more often than they may", [r for r, n in j.taken.items() if n > 1 + chances[r]])
+    was_unknown = collections.defaultdict(set)
+    for event in j.facts.events if j.facts.resend else ():
+        if event.get("outcome") == "unknown" or (event.get("type") == "unknown" and event.get("settled_as") is None):
+            was_unknown[event.get("recipient")].add(event.get("attempt"))
+    chances = {recipient: len(attempts) for recipient, attempts in was_unknown.items()}
+    j.nobody("I1", "have the message more often than they may", [r for r, n in j.taken.items() if n > 1 + chances.get(r, 0)])
     second = sum(n - 1 for n in j.taken.values() if n > 1)
     j.equal("I1", "second copies by the receivers' logs and by their own count", second, j.facts.receiver_duplicates)
 
@@ -146,6 +147,8 @@ def replay(events):
         if index is None:
             continue
         state = event.get("outcome") if kind == "attempt" else event.get("settled_as", kind)
+        if kind == "unknown" and state == "pending" and story.get(index, ("",))[0] == "unknown":
+            del story[index]  # somebody, or unknown = resend, decided that he is sent to again
         if state not in RANK:
             continue
         if RANK[state] > RANK[story.get(index, ("pending", 0))[0]]:

@@ -63,12 +63,23 @@ def _dealt(seed, kinds):
     return cards
 
 
+def _one_loss_only(names, kinds, dice):
+    """Ledger and region are each other's witness: where the plan takes both, one sort of loss is drawn anew."""
+    sorts = sorted({kinds[name].loses for name in names if kinds[name].loses})
+    if len(sorts) < 2:
+        return names
+    kept = dice.choice(sorts)
+    others = sorted(name for name in kinds if kinds[name].loses in (None, kept))
+    return [name if kinds[name].loses in (None, kept) else dice.choice(others) for name in names]
+
+
 def draw(seed, kinds, recipients):
     """kinds: name -> what deaths.py says of it, to draw from."""
     dice = random.Random(f"plan {seed}")
     all_names = sorted(kinds)
     names = _dealt(seed, all_names)
     names += [dice.choice(all_names) for _ in range(dice.randint(DEALT, MOST) - DEALT)]
+    names = _one_loss_only(names, kinds, dice)
     dice.shuffle(names)
     shares = sorted(dice.uniform(0.01, 0.97) for _ in names)
     deaths = []

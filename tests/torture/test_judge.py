@@ -253,6 +253,24 @@ class Judge(unittest.TestCase):
         self.facts.events.append({"id": "1-20", "type": "unknown", "recipient": PEOPLE[3], "index": 3, "settled_as": "bounced"})
         self.assertNotIn("I7", self.found())
 
+    def test_i7_who_was_unknown_and_sent_to_again(self):
+        self.facts.resend = True
+        set_state(self.facts, 3, "expired")
+        self.facts.events.append({"id": "1-21", "type": "unknown", "recipient": PEOPLE[3], "index": 3, "settled_as": "pending"})
+        self.facts.events.append({"id": "1-22", "type": "expired", "recipient": PEOPLE[3], "index": 3})
+        self.assertNotIn("I7", self.found())
+        del self.facts.events[-2]
+        self.assertIn("I7", self.found())
+
+    def test_i1_an_unknown_of_a_takeover_is_a_chance_too(self):
+        self.facts.resend = True
+        set_state(self.facts, 3, "sent")
+        self.facts.events[3] = {"id": "1-4", "type": "unknown", "recipient": PEOPLE[3], "index": 3, "attempt": 1}
+        self.facts.events.append(attempt(10, 3, 2, "sent", 250))
+        self.facts.accepted[PEOPLE[3]] = 1
+        self.facts.receiver_duplicates = 1
+        self.violated()
+
     def test_what_is_shown_names_invariant_and_recipients(self):
         violation = judge.Violation("I1", "have it twice", [f"u{i}" for i in range(12)])
         self.assertEqual(judge.show(violation), "I1: have it twice: " + ", ".join(f"u{i}" for i in range(10)) + " and 2 more")

@@ -158,11 +158,11 @@ def play_in(world, plan, kinds, keep_always, say):
         if restores():
             facts.restored = restored(world)
         blame(facts, deaths)
-        found += world.standing + judge.judge(facts)
+        found += judge.judge(facts)
     except (Stuck, AssertionError, RuntimeError, OSError) as error:
         invariant = "I5" if isinstance(error, Stuck) else "run"
         found.append(judge.Violation(invariant, str(error)[-2000:], ()))
-    found += [judge.Violation("run", crash, ()) for crash in world.crashes]
+    found += world.standing + [judge.Violation("run", crash, ()) for crash in world.crashes]
     for note, times in collections.Counter(world.notes).items():
         say(f"  {note}, {times} times")
     seconds = time.monotonic() - begun
