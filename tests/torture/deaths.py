@@ -341,9 +341,9 @@ def _lose_the_last_second(world, dice):
         if not lines:
             return 0
         end = witness.seconds_of(json.loads(lines[-1])["time"])
-        old = [line for line in lines if witness.seconds_of(json.loads(line)["time"]) <= end - 1]
-        synced = tail.rindex(old[-1]) + len(old[-1]) + 1 if old else tail.index(lines[0])
-        keep = base + dice.randint(synced, len(tail))
+        old = [n for n, line in enumerate(lines) if abs(witness.seconds_of(json.loads(line)["time"]) - end) > 1]
+        synced = len(tail) - sum(len(line) + 1 for line in (lines[old[-1] + 1:] if old else lines))
+        keep = base + dice.randint(max(synced, 0), len(tail))
         f.truncate(keep)
     return base + len(tail) - keep
 

@@ -103,6 +103,15 @@ class Judge(unittest.TestCase):
         self.facts.receiver_duplicates = 2
         self.violated("I1")
 
+    def test_i1_resend_with_a_log_that_was_cut_goes_by_the_attempts(self):
+        self.facts.resend = self.facts.log_was_cut = True
+        self.facts.accepted[PEOPLE[1]] = 2  # two attempts
+        self.facts.receiver_duplicates = 1
+        self.violated()
+        self.facts.accepted[PEOPLE[0]] = 2  # one
+        self.facts.receiver_duplicates = 2
+        self.violated("I1")
+
     def test_i2_a_row_is_missing(self):
         del self.facts.rows[0]
         self.assertIn("I2", self.found())
