@@ -126,10 +126,10 @@ static json_t *resume_begin(struct subject *s)
         return done(s, "everyone is settled, there is nothing to resume");
     s->manifest.first_rows = first > 0 ? (uint64_t)first : 0;
     rc = campaign_check_sender(s->node, &s->manifest, &s->why);
+    if (rc == 0 && s->node->options->request == NULL)
+        rc = open_parked(s); /* first: what cannot be opened stays paused */
     if (rc == 0)
         rc = put_state(s, "running");
-    if (rc == 0 && s->campaign == NULL && s->node->options->request == NULL)
-        rc = campaign_open(s->node, s->manifest.campaign, &s->why);
     if (rc != 0)
         return failed(s, rc);
     if (s->campaign != NULL) {

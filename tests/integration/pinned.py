@@ -191,6 +191,18 @@ class Pinned(harness.Case):
                 self.begun = self.events()
         self.ends_exactly()
 
+    def test_what_cannot_be_opened_stays_paused(self):
+        words = ("--config", self.path("hikyaku.conf"), "--campaign", "c")
+        self.hikyaku("pause", *words, expect=0)
+        self.damage("a byte")
+        node = self.serve()
+        self.assertIn("its SHA-256 is another", self.hikyaku("resume", *words, expect=2).err)
+        self.end(node)
+        listed = self.hikyaku("campaigns", "list", "--config", self.path("hikyaku.conf"), expect=0).out
+        self.assertIn("paused", listed)
+        self.nothing_was_sent()
+        self.ends_exactly()
+
     def test_a_worker_that_starts_anew_takes_no_other_message_or_list(self):
         for how, words in (("the message", "not the message that campaign c was begun with"),
                            ("another", "not the list that campaign c was begun with")):
