@@ -19,6 +19,7 @@ SITES = 3
 SMALL_DOMAINS = 60
 DOMAINS = ["big1.test", "big2.test"] + [f"small{n}.test" for n in range(SMALL_DOMAINS)]
 LEASE_S = 3
+NODE = "torture"
 STILL_S = 5         # where it says that it stands still: so long its user waits before he does something
 STUCK_S = 60        # nothing was written for so long: somebody has no next event
 PATIENCE_S = 300    # for the whole campaign
@@ -45,7 +46,7 @@ class World(harness.Case):
         self.plan, self.process, self.starts, self.notes, self.env = plan, None, 0, [], {}
         self.standing, self.crashes, self.looks_at_exits, self.log_was_cut = [], [], True, False
         self.external = self.proxy = None
-        self.mounted = []
+        self.mounted, self.other_logs = [], []
         self.addCleanup(self.end_all)
         self.begun = self.moved = time.monotonic()
         self.lines, self._part_sizes = 0, {}
@@ -86,7 +87,7 @@ class World(harness.Case):
         with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
             text = f.read()
         text = text.replace("workers   = 2", f"workers   = {plan.workers}")
-        text = text.replace("orphan = 2s", f'name = "torture" lease = {LEASE_S}s orphan = 2s')
+        text = text.replace("orphan = 2s", f'name = "{NODE}" lease = {LEASE_S}s orphan = 2s')
         text = text.replace("smtp     {", "smtp     { connections = 200")
         self.write("hikyaku.conf", text)
 
@@ -249,7 +250,7 @@ class World(harness.Case):
 
     def go_on(self, until=lambda: False):
         """Let it send until until(), or until send gave 0 (then False). What ended otherwise is started again."""
-        while not until():
+        while True:
             self.progress()
             self.check_patience()
             if self.process.poll() is not None:
@@ -262,12 +263,14 @@ class World(harness.Case):
                 self.start_life()
             elif time.monotonic() - self.moved > STILL_S and self.stands_still():
                 self.restore()
+            if until():
+                return True
             time.sleep(0.01)
-        return True
 
     def stands_still(self):
         """Does the campaign, by the words since its last start or restore, wait for its user?"""
-        return "stands still" in self.words()[self.words_before:]
+        said = self.words()[self.words_before:]
+        return "stands still" in said or "campaigns restore" in said
 
     def restore(self):
         """What those words ask for, typed by the user: with the node, or where that does not help, without it."""
@@ -283,10 +286,7 @@ class World(harness.Case):
         return status
 
     def reach(self, death):
-        """Let it send until the moment of that death, which hits something that lives."""
-        if self.process.poll() is not None and self.process.returncode != 0:
-            self.note_exit()
-            self.start_life()
+        """Let it send until the moment of that death; it hits something that lives, for what is dead is started first."""
         if death.share is not None:
             return self.go_on(lambda: self.progress() >= death.share * len(self.people))
         return self.go_on(lambda: time.monotonic() >= self.started + death.after_s)

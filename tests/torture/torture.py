@@ -65,6 +65,7 @@ def strike(world, death, say):
 def gather(world, deaths):
     """All that is known once send gave 0 and nothing runs any more."""
     facts = witness.Facts(people=world.people, resend=world.plan.resend, log_was_cut=world.log_was_cut)
+    world.redis_ensure()
     facts.report = json.loads(world.hikyaku_says("report", "--json"))
     facts.rows = [json.loads(line) for line in world.hikyaku_says("report", "--recipients").splitlines()]
     world.stop_receivers()  # what they have not written yet they write now
@@ -83,6 +84,9 @@ def gather(world, deaths):
     else:
         facts.ledger = witness.read_ledger_of_directory(world.redis_directory(), CAMPAIGN)
     facts.events, facts.torn_lines = witness.read_events(world.events_path)
+    for log in world.other_logs:
+        events, torn = witness.read_events(log)
+        facts.events, facts.torn_lines = facts.events + events, facts.torn_lines + torn
     facts.in_flight = sum(death["allowed"] for death in deaths)
     return facts
 
@@ -155,7 +159,7 @@ def play_in(world, plan, kinds, keep_always, say):
             deaths.append(struck)
         world.go_on()
         facts = gather(world, deaths)
-        if restores():
+        if restores() and not any(map(os.path.exists, world.other_logs)):  # it knows this node's log alone
             facts.restored = restored(world)
         blame(facts, deaths)
         found += judge.judge(facts)
