@@ -58,7 +58,7 @@ void key_of_span(char out[BATCH_KEY_BYTES], const char *campaign, char part, uin
 
 void batch_begin(struct batch *batch, const char *campaign)
 {
-    static const char *const fixed[BATCH_KEYS_FIXED] = {"m", "own", "due", "n"};
+    static const char *const fixed[BATCH_KEYS_FIXED] = {"m", "own", "due", "n", "q"};
 
     batch->campaign = campaign;
     batch->ops = batch->cost = batch->spans = 0;
@@ -102,8 +102,10 @@ bool batch_add(struct batch *batch, const struct ledger_op *op)
     uint32_t cost = op_cost(op);
     uint8_t *at = batch->packed + (size_t)batch->ops * BATCH_OP_BYTES;
 
-    if (batch->ops == BATCH_OPS_MAX || (batch->ops > 0 && batch->cost + cost > BATCH_COST_MAX))
+    if (batch->ops == BATCH_OPS_MAX ||
+        (batch->ops > 0 && (batch->cost + cost > BATCH_COST_MAX || batch->granted != op->granted)))
         return false;
+    batch->granted = op->granted;
     *at++ = op->kind;
     *at++ = op->attempt;
     at = put16(at, batch_span(batch, op->segment, op->span));
@@ -123,13 +125,16 @@ static void batch_arg(struct batch *batch, int at, const char *text, size_t leng
     batch->length[at] = length;
 }
 
-int batch_command(struct batch *batch, const char *sha1, uint64_t epoch)
+int batch_command(struct batch *batch, const char *sha1, uint64_t epoch, uint64_t number)
 {
     uint32_t keys = BATCH_KEYS_FIXED + 3 * batch->spans;
     int argc = 0;
 
     (void)snprintf(batch->sha1, sizeof batch->sha1, "%s", sha1);
     (void)snprintf(batch->epoch, sizeof batch->epoch, "%" PRIu64, epoch);
+    (void)snprintf(batch->number, sizeof batch->number, "%" PRIu64, number);
+    (void)snprintf(batch->granted_text, sizeof batch->granted_text, "%" PRIu64,
+                   batch->granted ? batch->granted : epoch);
     (void)snprintf(batch->key_count, sizeof batch->key_count, "%" PRIu32, keys);
     batch_arg(batch, argc++, "EVALSHA", 7);
     batch_arg(batch, argc++, batch->sha1, strlen(batch->sha1));
@@ -138,5 +143,7 @@ int batch_command(struct batch *batch, const char *sha1, uint64_t epoch)
         batch_arg(batch, argc++, batch->key[i], strlen(batch->key[i]));
     batch_arg(batch, argc++, batch->epoch, strlen(batch->epoch));
     batch_arg(batch, argc++, (const char *)batch->packed, (size_t)batch->ops * BATCH_OP_BYTES);
+    batch_arg(batch, argc++, batch->number, strlen(batch->number));
+    batch_arg(batch, argc++, batch->granted_text, strlen(batch->granted_text));
     return argc;
 }

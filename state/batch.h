@@ -11,20 +11,21 @@
 #define BATCH_OPS_MAX    1000u /* Lua's stack bounds what a script can take (design 16) */
 #define BATCH_COST_MAX   8192u /* recipients touched: keeps a call near a millisecond or two */
 #define BATCH_OP_BYTES   20u
-#define BATCH_KEYS_FIXED 4u /* m, own, due, n */
+#define BATCH_KEYS_FIXED 5u /* m, own, due, n, q */
 #define BATCH_KEYS_MAX   (BATCH_KEYS_FIXED + 3 * BATCH_OPS_MAX)
-#define BATCH_ARGS_MAX   (3 + BATCH_KEYS_MAX + 2)
+#define BATCH_ARGS_MAX   (3 + BATCH_KEYS_MAX + 4)
 #define BATCH_KEY_BYTES  (CAMPAIGN_ID_MAX + 32)
 #define BATCH_PLACES     2048u /* hash slots for the spans of a call */
 
 struct batch {
     const char *campaign;
     uint32_t ops, cost, spans;
+    uint64_t granted; /* of its ops: all the same */
     uint8_t packed[BATCH_OPS_MAX * BATCH_OP_BYTES];
     char key[BATCH_KEYS_MAX][BATCH_KEY_BYTES];
     uint16_t place[BATCH_PLACES]; /* span + 1, 0 empty */
     uint64_t span_id[BATCH_OPS_MAX];
-    char sha1[48], epoch[24], key_count[12];
+    char sha1[48], epoch[24], number[24], granted_text[24], key_count[12];
     const char *argv[BATCH_ARGS_MAX];
     size_t length[BATCH_ARGS_MAX];
 };
@@ -34,8 +35,8 @@ bool batch_op_is_valid(const struct ledger_op *op);
 void batch_begin(struct batch *batch, const char *campaign);
 /* False: it does not fit any more. The first one always fits. */
 bool batch_add(struct batch *batch, const struct ledger_op *op);
-/* The EVALSHA command; returns argc. */
-int batch_command(struct batch *batch, const char *sha1, uint64_t epoch);
+/* The EVALSHA command; returns argc. number: of this call among those of the epoch (ledger.lua). */
+int batch_command(struct batch *batch, const char *sha1, uint64_t epoch, uint64_t number);
 
 /* A key of a campaign: "{c}:PART" or, with a span, "{c}:PART:SEG.SPAN". */
 void key_of(char out[BATCH_KEY_BYTES], const char *campaign, const char *part);

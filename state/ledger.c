@@ -12,6 +12,7 @@
 #include "batch.h"
 #include "hikyaku/fault.h"
 #include "hikyaku/segment.h"
+#include "lease.h"
 #include "link.h"
 #include "queue.h"
 #include "store.h"
@@ -46,7 +47,9 @@ struct ledger_campaign {
     char id[CAMPAIGN_ID_MAX + 1];
     struct queue items, notes;
     bool applying, noting;
-    uint32_t takes; /* in flight */
+    uint32_t takes;             /* in flight */
+    uint64_t numbered, applied; /* the number of the last call that went out, and of the last one answered */
+    uint64_t mark;              /* where items ended at ledger_mark() */
     struct ledger_campaign *next;
 };
 
@@ -58,7 +61,8 @@ struct ledger {
     struct suppress_queue suppressions;
     size_t pending; /* items, notes and suppressions not answered */
     size_t calls;   /* in flight, but for suppressions */
-    bool told_up, told_down, broken;
+    size_t proofs;  /* campaigns whose last applied call is being asked for, before anything goes out */
+    bool told_up, told_down, broken, behind, abandoned;
     char broken_why[256];
     struct batch batch;
     uint32_t words[SPAN_MAX], due[SPAN_MAX], first[SPAN_MAX];
@@ -68,7 +72,8 @@ struct ledger_call {
     struct link_call link_call;
     struct ledger *ledger;
     struct ledger_campaign *campaign;
-    uint32_t count; /* elements of its queue */
+    uint32_t count;  /* elements of its queue */
+    uint64_t number; /* of an apply or a take */
 };
 
 /* ---- campaigns ---- */
@@ -140,6 +145,7 @@ static void on_apply(struct link_call *link_call, const redisReply *reply)
     struct ledger *ledger = call->ledger;
     struct ledger_campaign *campaign = call->campaign;
     uint32_t count = call->count;
+    uint64_t number = call->number;
 
     free(call);
     if (!reply)
@@ -149,6 +155,7 @@ static void on_apply(struct link_call *link_call, const redisReply *reply)
         return;
     }
     campaign->applying = false;
+    campaign->applied = number;
     ledger_answered(ledger);
     for (uint32_t i = 0; i < count; i++) {
         /* A copy: the callback may push, and pushing moves the queue. */
@@ -186,7 +193,7 @@ static bool take_is_valid(const redisReply *reply, uint32_t count)
     if (reply->element[0]->len != 1 || reply->element[2]->len > count * 4u ||
         reply->element[3]->len > count * 4u)
         return false;
-    return reply->element[0]->str[0] == '0' + VERDICT_LOST ? words == 0 : words == count * 4u;
+    return reply->element[0]->str[0] >= '0' + VERDICT_LOST ? words == 0 : words == count * 4u;
 }
 
 static void on_take(struct link_call *link_call, const redisReply *reply)
@@ -194,6 +201,7 @@ static void on_take(struct link_call *link_call, const redisReply *reply)
     struct ledger_call *call = (struct ledger_call *)link_call;
     struct ledger *ledger = call->ledger;
     struct ledger_campaign *campaign = call->campaign;
+    uint64_t number = call->number;
     struct take take;
 
     free(call);
@@ -206,6 +214,7 @@ static void on_take(struct link_call *link_call, const redisReply *reply)
         return;
     }
     campaign->takes--;
+    campaign->applied = number;
     campaign->items.head++;
     ledger->pending--;
     ledger_answered(ledger);
@@ -245,8 +254,11 @@ static bool ledger_send(struct ledger *ledger, struct ledger_campaign *campaign,
     /* Without memory or connection it stays where it is and goes out with a later flush. */
     if (!call)
         return false;
-    *call = (struct ledger_call){
-        .link_call.answer = answer, .ledger = ledger, .campaign = campaign, .count = count};
+    *call = (struct ledger_call){.link_call.answer = answer,
+                                 .ledger = ledger,
+                                 .campaign = campaign,
+                                 .count = count,
+                                 .number = campaign->numbered};
     if (redis_link_send(&ledger->link, &call->link_call, argc, argv, length) != 0) {
         free(call);
         return false;
@@ -268,7 +280,7 @@ static bool send_apply(struct ledger *ledger, struct ledger_campaign *campaign)
         if (item->is_take || !batch_add(batch, &item->op))
             break;
     }
-    argc = batch_command(batch, ledger->link.sha1[LINK_APPLY], ledger->epoch);
+    argc = batch_command(batch, ledger->link.sha1[LINK_APPLY], ledger->epoch, ++campaign->numbered);
     campaign->applying =
         ledger_send(ledger, campaign, items, batch->ops, on_apply, argc, batch->argv, batch->length);
     return campaign->applying;
@@ -276,23 +288,25 @@ static bool send_apply(struct ledger *ledger, struct ledger_campaign *campaign)
 
 static bool send_take(struct ledger *ledger, struct ledger_campaign *campaign, const struct take *take)
 {
-    static const char *const fixed[] = {"m", "own", "due", "n"};
-    char keys[7][BATCH_KEY_BYTES], epoch[24], count[12];
+    static const char *const fixed[] = {"m", "own", "due", "n", "q"};
+    char keys[8][BATCH_KEY_BYTES], epoch[24], count[12], number[24];
     const char *argv[] = {"EVALSHA", ledger->link.sha1[LINK_TAKE],
-                          "7",       keys[0],
+                          "8",       keys[0],
                           keys[1],   keys[2],
                           keys[3],   keys[4],
                           keys[5],   keys[6],
-                          epoch,     count};
+                          keys[7],   epoch,
+                          count,     number};
     enum { ARGC = sizeof argv / sizeof argv[0] };
     size_t length[ARGC];
 
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         key_of(keys[i], campaign->id, fixed[i]);
     for (int i = 0; i < 3; i++)
-        key_of_span(keys[4 + i], campaign->id, "sdf"[i], take -> segment, take -> span);
+        key_of_span(keys[5 + i], campaign->id, "sdf"[i], take -> segment, take -> span);
     (void)snprintf(epoch, sizeof epoch, "%" PRIu64, ledger->epoch);
     (void)snprintf(count, sizeof count, "%" PRIu32, take->count);
+    (void)snprintf(number, sizeof number, "%" PRIu64, ++campaign->numbered);
     for (int i = 0; i < ARGC; i++)
         length[i] = strlen(argv[i]);
     if (!ledger_send(ledger, campaign, &campaign->items, 1, on_take, ARGC, argv, length))
@@ -347,7 +361,8 @@ static void send_released(struct ledger *ledger, struct ledger_campaign *campaig
 /* Suppressions first: what is in the ledger has its suppression in Redis. */
 static void send_all(struct ledger *ledger)
 {
-    if (!link_is_ready(&ledger->link) || !suppress_queue_send(&ledger->suppressions))
+    if (!link_is_ready(&ledger->link) || ledger->proofs > 0 || ledger->behind ||
+        !suppress_queue_send(&ledger->suppressions))
         return;
     for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
         send_released(ledger, campaign);
@@ -431,16 +446,76 @@ static void ledger_rewind(void *context)
     }
     suppress_queue_rewind(&ledger->suppressions);
     ledger->calls = 0;
+    ledger->proofs = 0;
 }
 
-static void ledger_ready(void *context)
+static void ledger_go_on(struct ledger *ledger)
 {
-    struct ledger *ledger = context;
-
+    if (ledger->proofs > 0 || ledger->behind)
+        return;
     send_all(ledger);
     /* What was broken is mended when a call is answered, unless none is left to try it with. */
     if (!ledger->broken || ledger->calls + ledger->suppressions.calls == 0)
         ledger_tell_up(ledger);
+}
+
+/* ---- is it the Redis that it was? ---- */
+
+/* HGET gives the number of our last applied call, or nothing where the campaign is gone. */
+static void on_proof(struct link_call *link_call, const redisReply *reply)
+{
+    struct ledger_call *call = (struct ledger_call *)link_call;
+    struct ledger *ledger = call->ledger;
+    const struct ledger_campaign *campaign = call->campaign;
+    uint64_t number = 0;
+
+    free(call);
+    if (!reply)
+        return;
+    ledger->proofs--;
+    if (reply->type == REDIS_REPLY_STRING && !store_parse_u64(reply->str, UINT64_MAX, &number))
+        number = 0;
+    if (number < campaign->applied && !ledger->behind) {
+        ledger->behind = true;
+        ledger->callbacks.behind(ledger->callbacks.context, campaign->id);
+    }
+    ledger_go_on(ledger);
+}
+
+static int ask_proof(struct ledger *ledger, struct ledger_campaign *campaign)
+{
+    struct ledger_call *call = malloc(sizeof *call);
+    char key[BATCH_KEY_BYTES], epoch[24];
+    const char *argv[] = {"HGET", key, epoch};
+    size_t length[3];
+    int error;
+
+    if (!call)
+        return HK_ENOMEM;
+    *call = (struct ledger_call){.link_call.answer = on_proof, .ledger = ledger, .campaign = campaign};
+    key_of(key, campaign->id, "q");
+    (void)snprintf(epoch, sizeof epoch, "%" PRIu64, ledger->epoch);
+    for (int i = 0; i < 3; i++)
+        length[i] = strlen(argv[i]);
+    error = redis_link_send(&ledger->link, &call->link_call, 3, argv, length);
+    if (error)
+        free(call);
+    else
+        ledger->proofs++;
+    return error;
+}
+
+/* Before anything goes out again: does it still know what it has answered? */
+static void ledger_ready(void *context)
+{
+    struct ledger *ledger = context;
+
+    for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        if (campaign->applied > 0 && ask_proof(ledger, campaign) != 0) {
+            redis_link_reject(&ledger->link, "no memory to ask what it still knows");
+            return;
+        }
+    ledger_go_on(ledger);
 }
 
 static void ledger_lost(void *context, const char *why)
@@ -504,7 +579,8 @@ void ledger_close(struct ledger *ledger)
 
     if (!ledger)
         return;
-    redis_link_close(&ledger->link);
+    if (!ledger->abandoned)
+        redis_link_close(&ledger->link);
     for (campaign = ledger->campaigns; campaign; campaign = next) {
         next = campaign->next;
         for (uint64_t at = campaign->notes.head; at < campaign->notes.tail; at++)
@@ -517,10 +593,20 @@ void ledger_close(struct ledger *ledger)
     free(ledger);
 }
 
+void ledger_abandon(struct ledger *ledger)
+{
+    redis_link_close(&ledger->link);
+    ledger->behind = ledger->abandoned = true;
+}
+
 static int ledger_queue(struct ledger *ledger, const char *id, const struct item *item)
 {
     struct ledger_campaign *campaign;
-    int error = ledger_campaign(ledger, id, &campaign);
+    int error;
+
+    if (ledger->abandoned)
+        return 0;
+    error = ledger_campaign(ledger, id, &campaign);
 
     if (!error)
         error = queue_push(&campaign->items, item);
@@ -544,9 +630,62 @@ int ledger_take(struct ledger *ledger, const char *campaign, uint16_t segment, u
     return count > 0 && count <= SPAN_MAX ? ledger_queue(ledger, campaign, &item) : HK_EINVAL;
 }
 
+void ledger_mark(struct ledger *ledger)
+{
+    for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        campaign->mark = campaign->items.tail;
+}
+
+bool ledger_mark_reached(const struct ledger *ledger)
+{
+    for (const struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        if (campaign->items.head < campaign->mark)
+            return false;
+    return true;
+}
+
+/* ---- the lease ---- */
+
+struct beat_call {
+    struct link_call link_call;
+    ledger_beat_fn fn;
+    void *context;
+};
+
+static void on_beat(struct link_call *link_call, const redisReply *reply)
+{
+    struct beat_call call = *(struct beat_call *)link_call;
+
+    free(link_call);
+    if (reply && reply->type == REDIS_REPLY_INTEGER)
+        call.fn(call.context, reply->integer);
+}
+
+int ledger_beat(struct ledger *ledger, const struct lease *lease, const char *told, ledger_beat_fn fn,
+                void *context)
+{
+    struct lease_command command;
+    struct beat_call *call;
+    int error;
+
+    if (!link_is_ready(&ledger->link) || ledger->behind)
+        return HK_EDOWN;
+    error = lease_command(&command, "EVALSHA", ledger->link.sha1[LINK_LEASE], lease, told);
+    if (error)
+        return error;
+    call = malloc(sizeof *call);
+    if (!call)
+        return HK_ENOMEM;
+    *call = (struct beat_call){.link_call.answer = on_beat, .fn = fn, .context = context};
+    error = redis_link_send(&ledger->link, &call->link_call, LEASE_ARGC, command.argv, command.length);
+    if (error)
+        free(call);
+    return error;
+}
+
 size_t ledger_pending(const struct ledger *ledger)
 {
-    return ledger->pending;
+    return ledger->abandoned ? 0 : ledger->pending;
 }
 
 static int ledger_note(struct ledger *ledger, const char *id, bool is_site, const char *field,
@@ -555,8 +694,11 @@ static int ledger_note(struct ledger *ledger, const char *id, bool is_site, cons
     size_t field_size = strlen(field) + 1, value_size = strlen(value) + 1;
     struct note note = {.is_site = is_site};
     struct ledger_campaign *campaign;
-    int error = ledger_campaign(ledger, id, &campaign);
+    int error;
 
+    if (ledger->abandoned)
+        return 0;
+    error = ledger_campaign(ledger, id, &campaign);
     if (error)
         return error;
     note.field = malloc(field_size + value_size);
@@ -593,7 +735,7 @@ int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const stru
     int error = suppress_queue_push(&ledger->suppressions, entry, key);
 
     if (error)
-        return error;
+        return error; /* one too many in an abandoned ledger is told again from the event log, as the others */
     ledger->pending++;
     return suppress_ours(suppress, entry->scope, key);
 }

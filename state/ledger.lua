@@ -3,10 +3,13 @@
 -- One call is one campaign. It reads and writes nothing but KEYS, knows no clock, and is idempotent: a call whose
 -- answer was lost is sent again and changes nothing (with one op for a recipient in it, or a COMMIT and its RELEASE). Every command here is one that Redis refuses, if at all, before
 -- the first write, so a call is applied whole or not at all.
---   KEYS  {c}:m {c}:own {c}:due {c}:n, then for each span {c}:s:SEG.SPAN {c}:d:SEG.SPAN {c}:f:SEG.SPAN
+--   KEYS  {c}:m {c}:own {c}:due {c}:n {c}:q, then for each span {c}:s:SEG.SPAN {c}:d:SEG.SPAN {c}:f:SEG.SPAN
 --   ARGV  the epoch that asks; the ops, 20 bytes each: kind, attempt (1 byte each), span (its place in KEYS, from 0),
---         offset in the span, count (2 each), word, due, first (4 each), little-endian
--- Reply: one digit for each op, enum ledger_verdict.
+--         offset in the span, count (2 each), word, due, first (4 each), little-endian; the number of this call among
+--         those of its epoch, kept in {c}:q: a Redis that lost writes is known by it, and what a dead connection still
+--         carries, too late; the epoch that was granted what the ops are about: the asking one, or a dead one whose end
+--         is told
+-- Reply: one digit for each op, enum ledger_verdict; nothing for a call that comes too late.
 local PENDING, SENDING, SENT, DEFERRED, BOUNCED = 0, 1, 2, 3, 4
 local EXPIRED, SUPPRESSED, UNKNOWN, CANCELLED = 5, 6, 7, 8
 local NAME = {
@@ -27,8 +30,11 @@ local OP_BYTES = 20
 
 local call, floor, byte = redis.call, math.floor, string.byte
 local unpack_op, pack = struct.unpack, struct.pack
-local epoch, ops = tonumber(ARGV[1]), ARGV[2]
-local campaign = call('HGET', KEYS[1], 'state')
+local epoch, ops, number, granted = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if number <= tonumber(call('HGET', KEYS[5], epoch) or 0) then
+    return ''
+end
+local campaign = call('EXISTS', KEYS[4]) == 1 and call('HGET', KEYS[1], 'state')
 local moved, counted = {}, 0
 
 local function state_of(word)
@@ -60,7 +66,7 @@ local spans = {}
 local function span_of(place)
     local span = spans[place]
     if not span then
-        local at = 5 + place * 3
+        local at = 6 + place * 3
         span = { s = KEYS[at], d = KEYS[at + 1], f = KEYS[at + 2] }
         span.name = string.match(span.s, '[^:]*$')
         span.owner = tonumber(call('HGET', KEYS[2], span.name))
@@ -111,14 +117,14 @@ local function set_first(span, offset, first)
     end
 end
 
--- The dot never left: the attempt did not happen.
+-- The dot never left: the attempt did not happen. Who was deferred before has a first attempt.
 local function give_back(span, op, word)
     local attempts = attempts_of(word) - 1
-    if attempts > 0 then
+    if attempts > 0 and get(span.f, op.offset) > 0 then
         put(span, op.offset, word, with_attempts(with_state(word, DEFERRED), attempts))
         set_due(span, op.offset, op.due)
     else
-        put(span, op.offset, word, with_attempts(with_state(word, PENDING), 0))
+        put(span, op.offset, word, with_attempts(with_state(word, PENDING), attempts))
     end
 end
 
@@ -144,6 +150,10 @@ local function commit(span, op)
 end
 
 local function outcome_wins(from, to, had, has)
+    -- A line of the event log told again must not undo that somebody was made to wait again after it.
+    if to == UNKNOWN and from ~= SENDING and has <= had then
+        return false
+    end
     if EVIDENCE[to] then
         return RANK[to] > RANK[from]
     end
@@ -157,13 +167,12 @@ local function outcome(span, op)
     local word = get(span.s, op.offset)
     local from, to = state_of(word), state_of(op.word)
     local had, has = attempts_of(word), attempts_of(op.word)
-    if not EVIDENCE[to] and span.owner > epoch then
-        return NOT_OURS
-    end
     if not outcome_wins(from, to, had, has) then
         return from == to and has == had and DONE or SETTLED
     end
-    if has > had or (has == had and (from == SENDING or word >= UNCOUNTED)) then
+    if has > had then
+        counted = counted + has - had
+    elseif has == had and (from == SENDING or word >= UNCOUNTED) then
         counted = counted + 1
     end
     local marks = floor(word / MARK) % 8
@@ -177,9 +186,6 @@ local function outcome(span, op)
 end
 
 local function release(span, op)
-    if span.owner > epoch then
-        return NOT_OURS
-    end
     local word = get(span.s, op.offset)
     local state, had = state_of(word), attempts_of(word)
     if state == SENDING and had == op.attempt then
@@ -256,7 +262,8 @@ end
 local function resend(span, op)
     local word = get(span.s, op.offset)
     local state = state_of(word)
-    if state == UNKNOWN then
+    if state == UNKNOWN and (op.attempt == 0 or op.attempt == attempts_of(word)) then
+        counted = counted + (word >= UNCOUNTED and 1 or 0)
         local marks = floor(word / MARK) % 8
         local waits = op.due > 0 and DEFERRED or PENDING
         put(span, op.offset, word, waits + marks * MARK + attempts_of(word) * ATTEMPT)
@@ -270,14 +277,19 @@ local function resend(span, op)
 end
 
 local APPLY = { commit, outcome, release, put_back, settle, resend }
-local OWNER_ONLY = { [commit] = true, [put_back] = true, [settle] = true }
+
+-- Evidence counts whoever brings it, and so does a person's word; all else is the owner's. Once somebody else has taken the
+-- span, what was granted before is unknown, and what is `sending` now is his.
+local function anybody_may(change, op)
+    return change == resend or (change == outcome and EVIDENCE[state_of(op.word)])
+end
 
 local function apply(op)
     local span, change = span_of(op.span), APPLY[op.kind]
-    if not campaign then
+    if not campaign or not span.owner then
         return LOST
     end
-    if not span.owner or (OWNER_ONLY[change] and span.owner ~= epoch) then
+    if span.owner ~= granted and not anybody_may(change, op) then
         return NOT_OURS
     end
     if (op.offset + op.count) * 4 > span.bytes then
@@ -304,5 +316,8 @@ for state, change in pairs(moved) do
 end
 if counted > 0 then
     call('HINCRBY', KEYS[4], 'attempts', counted)
+end
+if campaign then
+    call('HSET', KEYS[5], epoch, ARGV[3])
 end
 return table.concat(verdicts)

@@ -16,6 +16,7 @@
 extern const char state_ledger_lua[];
 extern const char state_take_lua[];
 extern const char state_suppress_lua[];
+extern const char state_lease_lua[];
 
 static void link_start(struct redis_link *link);
 
@@ -132,7 +133,7 @@ bool link_is_ready(const struct redis_link *link)
     return link->state == LINK_READY;
 }
 
-/* ---- the greeting: AUTH, then both scripts; the answer to the last of them opens the way ---- */
+/* ---- the greeting: AUTH, then the scripts; the answer to the last of them opens the way ---- */
 
 struct greeting {
     struct link_call call;
@@ -179,20 +180,20 @@ static int link_say(struct redis_link *link, int script, int argc, const char **
 
 static void link_greet(struct redis_link *link)
 {
-    const char *auth[3], *apply[] = {"SCRIPT", "LOAD", state_ledger_lua},
-                         *take[] = {"SCRIPT", "LOAD", state_take_lua},
-                         *suppress[] = {"SCRIPT", "LOAD", state_suppress_lua};
+    const char *const text[LINK_SCRIPTS] = {[LINK_APPLY] = state_ledger_lua,
+                                            [LINK_TAKE] = state_take_lua,
+                                            [LINK_SUPPRESS] = state_suppress_lua,
+                                            [LINK_LEASE] = state_lease_lua};
+    const char *auth[3], *load[] = {"SCRIPT", "LOAD", NULL};
     int argc = redis_auth_command(&link->target, auth), error = 0;
 
     link->state = LINK_GREETING;
     if (argc > 0)
         error = link_say(link, -1, argc, auth);
-    if (!error)
-        error = link_say(link, LINK_APPLY, 3, apply);
-    if (!error)
-        error = link_say(link, LINK_TAKE, 3, take);
-    if (!error)
-        error = link_say(link, LINK_SUPPRESS, 3, suppress);
+    for (int i = 0; i < LINK_SCRIPTS && !error; i++) {
+        load[2] = text[i];
+        error = link_say(link, i, 3, load);
+    }
     if (error)
         link_lost(link, hk_strerror(error));
 }
@@ -312,6 +313,7 @@ void redis_link_close(struct redis_link *link)
     ev_timer_stop(link->loop, &link->pause);
     ev_timer_stop(link->loop, &link->guard);
     link->redis = NULL;
+    link->state = LINK_PAUSED;
     link->generation++;
     if (redis)
         redisAsyncFree(redis);

@@ -168,15 +168,21 @@ uint32_t *store_numbers_in(const char *bytes, uint32_t count)
     return number;
 }
 
-int store_epoch_next(struct store *store, uint64_t *epoch, struct hk_why *why)
+int store_epoch_next(struct store *store, uint64_t seen, uint64_t *epoch, struct hk_why *why)
 {
     redisReply *reply;
-    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "INCR hikyaku:epoch");
+    uint64_t drawn = 0;
 
-    if (error)
-        return error;
-    *epoch = (uint64_t)reply->integer;
-    freeReplyObject(reply);
+    while (drawn <= seen) {
+        /* A step of more than one is taken where Redis has forgotten: two nodes that do so at once draw two numbers. */
+        uint64_t step = drawn == 0 ? 1 : seen + 1 - drawn;
+        int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "INCRBY hikyaku:epoch %" PRIu64, step);
+        if (error)
+            return error;
+        drawn = (uint64_t)reply->integer;
+        freeReplyObject(reply);
+    }
+    *epoch = drawn;
     return 0;
 }
 
@@ -242,6 +248,47 @@ static bool field_parse(struct manifest *manifest, const struct manifest_field *
     return true;
 }
 
+char *manifest_text(const struct manifest *manifest)
+{
+    size_t size = MANIFEST_FIELDS * (HK_SHA256_HEX + 40), used = 0;
+    char *text = malloc(size), value[HK_SHA256_HEX + 16];
+
+    for (size_t i = 0; text && i < MANIFEST_FIELDS; i++) {
+        field_print(manifest, &manifest_field[i], value, sizeof value);
+        used += (size_t)snprintf(text + used, size - used, "%s %s\n", manifest_field[i].name, value);
+    }
+    return text;
+}
+
+/* The value behind `name ` at the beginning of a line, up to its end. */
+static bool text_field(const char *text, const char *name, char *out, size_t size)
+{
+    size_t length = strlen(name);
+
+    for (const char *line = text; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
+        if (strncmp(line, name, length) != 0 || line[length] != ' ')
+            continue;
+        return (size_t)snprintf(out, size, "%.*s", (int)strcspn(line + length + 1, "\n"), line + length + 1) <
+               size;
+    }
+    return false;
+}
+
+int manifest_from_text(const char *campaign, const char *text, struct manifest *out, struct hk_why *why)
+{
+    char value[HK_SHA256_HEX + 16];
+
+    memset(out, 0, sizeof *out);
+    (void)snprintf(out->campaign, sizeof out->campaign, "%s", campaign);
+    for (size_t i = 0; i < MANIFEST_FIELDS; i++)
+        if (!text_field(text, manifest_field[i].name, value, sizeof value) ||
+            !field_parse(out, &manifest_field[i], value))
+            return why_set(why, HK_ECHANGED,
+                           "the kept manifest of campaign \"%s\" is damaged: %s is missing or wrong",
+                           campaign, manifest_field[i].name);
+    return 0;
+}
+
 static const char *reply_field(const redisReply *reply, const char *name)
 {
     for (size_t i = 0; i + 1 < reply->elements; i += 2)
@@ -299,7 +346,7 @@ static int append_manifest(struct store *store, const struct manifest *manifest)
     return redisAppendCommandArgv(store->redis, argc, argv, NULL);
 }
 
-#define CREATE_COMMANDS 6 /* MULTI, four of ours, EXEC */
+#define CREATE_COMMANDS 7 /* MULTI, five of ours, EXEC */
 
 static int create_append(struct store *store, const struct manifest *manifest, const uint8_t *domains,
                          const uint8_t *spans)
@@ -312,6 +359,8 @@ static int create_append(struct store *store, const struct manifest *manifest, c
             REDIS_OK ||
         redisAppendCommand(redis, "SET {%s}:span:0 %b", id, spans, (size_t)manifest->spans * 4) != REDIS_OK ||
         redisAppendCommand(redis, "SADD hikyaku:campaigns %s", id) != REDIS_OK ||
+        /* So that counts which are gone are told from counts of nothing. */
+        redisAppendCommand(redis, "HSET {%s}:n made 1", id) != REDIS_OK ||
         redisAppendCommand(redis, "EXEC") != REDIS_OK)
         return HK_ENOMEM;
     return 0;
@@ -376,7 +425,7 @@ static int campaign_write(struct store *store, const struct manifest *manifest, 
     uint64_t segments;
     int error;
 
-    if (!campaign_id_is_valid(id) || manifest->segments != before + 1 ||
+    if (!campaign_id_is_valid(id) || (before > 0 && manifest->segments != before + 1) ||
         !table_is_valid(domain_first, manifest->domains, manifest->recipients, UINT32_MAX) ||
         !table_is_valid(span_first, manifest->spans, manifest->recipients, SPAN_MAX))
         return why_set(why, HK_EINVAL,
@@ -456,7 +505,7 @@ static int purge_spans(struct store *store, const char *campaign, struct hk_why 
 /* The manifest goes last: as long as it is there the campaign is, and can be purged again. */
 int store_campaign_purge(struct store *store, const struct manifest *manifest, struct hk_why *why)
 {
-    static const char *const part[] = {"own", "due", "n", "site"};
+    static const char *const part[] = {"own", "due", "n", "q", "site"};
     const char *id = manifest->campaign;
     char table[32];
     redisReply *reply;

@@ -2,17 +2,22 @@
 --
 -- Also how a span is read again when something in it has come due: {c}:due is set to what is due later than now, for
 -- what is due now goes out with this answer. Idempotent. What another epoch left `sending` becomes unknown, with the
--- bit `uncounted`: no outcome of that attempt was told, so the one that may still come counts it.
---   KEYS  {c}:m {c}:own {c}:due {c}:n {c}:s:SEG.SPAN {c}:d:SEG.SPAN {c}:f:SEG.SPAN
---   ARGV  the epoch; recipients in the span
--- Reply: {verdict as a digit, words, due times, first attempts}; the last two are empty where the span has none.
+-- bit `uncounted`: no outcome of that attempt was told, so the one that may still come counts it. Only the span of an
+-- epoch whose lease (lease.lua) has run out can be taken over; that key is not among KEYS, for its name is found here.
+--   KEYS  {c}:m {c}:own {c}:due {c}:n {c}:q {c}:s:SEG.SPAN {c}:d:SEG.SPAN {c}:f:SEG.SPAN
+--   ARGV  the epoch; recipients in the span; the number of this call (ledger.lua)
+-- Reply: {verdict as a digit, words, due times, first attempts}; the last two are empty where the span has none, and all
+-- where the verdict is HELD or LOST.
 local SENDING, DEFERRED, UNKNOWN = 1, 3, 7
 local MARK, CLASS, ATTEMPT, CODE, UNCOUNTED = 16, 128, 4096, 1048576, 1073741824
 local call, floor, byte = redis.call, math.floor, string.byte
 local epoch, bytes = tonumber(ARGV[1]), tonumber(ARGV[2]) * 4
-local own, due_key, counts, words_key = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local own, due_key, counts, words_key = KEYS[2], KEYS[3], KEYS[4], KEYS[6]
 local name = string.match(words_key, '[^:]*$')
-local DONE, STOPPED, LOST = '0', '3', '5'
+if tonumber(ARGV[3]) <= tonumber(call('HGET', KEYS[5], ARGV[1]) or 0) then
+    return {} -- what a dead connection still carried
+end
+local DONE, STOPPED, LOST, HELD = '0', '3', '5', '6'
 
 local function number_at(text, at)
     local a, b, c, d = byte(text, at, at + 3)
@@ -57,11 +62,27 @@ local function earliest_after(now, words, due)
     return earliest
 end
 
+-- Somebody deferred has a due time and a first attempt; where there is none, its key is gone.
+local function has_deferred(words)
+    for at = 1, bytes, 4 do
+        if byte(words, at) % MARK == DEFERRED then
+            return true
+        end
+    end
+    return false
+end
+
 local campaign, created_us = unpack(call('HMGET', KEYS[1], 'state', 'created_us'))
 if not campaign then
     return { LOST, '', '', '' }
 end
 local owner = tonumber(call('HGET', own, name))
+if owner and owner ~= epoch and call('EXISTS', 'hikyaku:lease:' .. owner) == 1 then
+    return { HELD, '', '', '' }
+end
+if owner and call('EXISTS', counts) == 0 then
+    return { LOST, '', '', '' }
+end
 if not owner and call('EXISTS', words_key) == 0 then
     -- One byte makes a string of zeros: all pending, and a short line in the append-only file.
     call('SETRANGE', words_key, bytes - 1, '\0')
@@ -70,13 +91,16 @@ local words = call('GET', words_key)
 if not words or #words ~= bytes then
     return { LOST, '', '', '' }
 end
+local due, first = call('GET', KEYS[7]) or '', call('GET', KEYS[8]) or ''
+if (due == '' or first == '') and has_deferred(words) then
+    return { LOST, '', '', '' }
+end
 if owner ~= epoch then
     call('HSET', own, name, ARGV[1])
     if settle_strangers(words) > 0 then
         words = call('GET', words_key)
     end
 end
-local due = call('GET', KEYS[6]) or ''
 local time = call('TIME')
 local now = floor(tonumber(time[1]) - (tonumber(created_us) or 0) / 1000000)
 local earliest = earliest_after(now, words, due)
@@ -85,4 +109,5 @@ if earliest then
 else
     call('ZREM', due_key, name)
 end
-return { campaign == 'cancelled' and STOPPED or DONE, words, due, call('GET', KEYS[7]) or '' }
+call('HSET', KEYS[5], ARGV[1], ARGV[3])
+return { campaign == 'cancelled' and STOPPED or DONE, words, due, first }

@@ -18,7 +18,10 @@
  *   {c}:site         hash: "segment.domain" -> site, as last resolved
  *   {c}:dom:SEG      string: 4 bytes a domain: index of its first recipient (so that a report needs no segment)
  *   {c}:span:SEG     string: 4 bytes a span: index of its first recipient
- * and without tag: hikyaku:campaigns (set of ids), hikyaku:epoch (counter).
+ *   {c}:q            hash: epoch -> number of its last call that was applied
+ * and without tag: hikyaku:campaigns (set of ids), hikyaku:epoch (counter), hikyaku:node:NAME ("epoch ID", lives as long
+ * as the node's lease), hikyaku:lease:EPOCH (the same life), hikyaku:journal:ID (how far the event log of the state_dir
+ * ID has been told).
  */
 #ifndef HIKYAKU_STATE_H
 #define HIKYAKU_STATE_H
@@ -44,13 +47,14 @@ enum ledger_state {
 const char *ledger_state_name(enum ledger_state state);
 
 /* A recipient's four bytes, from the low end: state 4 bits, marks 3 (bounced, complained, unsubscribed),
- * class 5, attempts 8 (saturating), reply code 10, 1 bit that a take sets with the `unknown` it makes of
+ * class 5, attempts 8 (saturating), reply code 10, 1 bit (LEDGER_UNCOUNTED) that a take sets with the `unknown` it makes of
  * `sending` (no outcome was told of that attempt: the one that may still come counts it), 1 spare. A word with
  * state `sending` keeps class and code of the attempt before. */
 struct ledger_word {
     uint8_t state, marks, reply_class, attempts;
     uint16_t code;
 };
+#define LEDGER_UNCOUNTED (1u << 30)
 uint32_t ledger_pack(struct ledger_word word);
 struct ledger_word ledger_unpack(uint32_t packed);
 
@@ -89,13 +93,39 @@ struct manifest {
     uint64_t started_us, first_pass_us, settled_us; /* 0: not yet */
 };
 
+/* The manifest as lines of text "field value", to be kept beside the list should Redis forget; and read again.
+ * manifest_text: malloc'd, NULL without memory. HK_ECHANGED: damaged. */
+char *manifest_text(const struct manifest *manifest) HK_MUST_USE;
+int manifest_from_text(const char *campaign, const char *text, struct manifest *out,
+                       struct hk_why *why) HK_MUST_USE;
+
 struct store;
 /* A store whose connection breaks fails that call with HK_EDOWN and connects again with the next one. Whoever opens a
  * store or a ledger has SIGPIPE ignored from then on, unless it has a handler: hiredis writes without MSG_NOSIGNAL. */
 int store_open(const struct config *config, struct store **out, struct hk_why *why) HK_MUST_USE;
 void store_close(struct store *store);
-int store_epoch_next(struct store *store, uint64_t *epoch, struct hk_why *why) HK_MUST_USE;
-/* HK_EEXIST when there is one of that name. domain_first[] and span_first[]: index of the first recipient of
+/* Draw a number that no node had before, above `seen`: what this state_dir remembers, should Redis have forgotten. */
+int store_epoch_next(struct store *store, uint64_t seen, uint64_t *epoch, struct hk_why *why) HK_MUST_USE;
+
+/* ---- the node's lease ---- */
+
+#define LEASE_ID_SIZE   33  /* of a state_dir: 32 hex digits and a NUL */
+#define LEASE_TOLD_SIZE 128 /* a place in the event log, as text of the caller's own */
+struct lease {
+    const char *name, *id; /* of the node; of its state_dir */
+    uint64_t epoch;
+    uint32_t life_ms;
+};
+/* Begin a lease. HK_EEXIST: the epoch is another node's, draw again. HK_EBUSY: the name is held by a node with another state_dir, and how long still. The earlier epoch of the
+ * same state_dir loses its lease at once: the caller's locks prove that it is dead. */
+int store_lease_take(struct store *store, const struct lease *lease, struct hk_why *why) HK_MUST_USE;
+/* End it at once, so that others need not wait until it runs out. */
+int store_lease_end(struct store *store, const struct lease *lease, struct hk_why *why) HK_MUST_USE;
+/* Up to where the event log of this state_dir was told, as the last beat that Redis still knows said; "" where it knows
+ * none. Redis lost nothing that was told before that place. */
+int store_told(struct store *store, const struct lease *lease, char out[LEASE_TOLD_SIZE],
+               struct hk_why *why) HK_MUST_USE;
+/* HK_EEXIST when there is one of that name. One that Redis has forgotten may have several segments. domain_first[] and span_first[]: index of the first recipient of
  * each domain and span (manifest->domains and ->spans of them). */
 int store_campaign_create(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
                           const uint32_t *span_first, struct hk_why *why) HK_MUST_USE;
@@ -109,6 +139,14 @@ int store_campaign_get(struct store *store, const char *campaign, struct manifes
                        struct hk_why *why) HK_MUST_USE;
 /* Write the fields of the manifest that commands change: state, first_rows, settled_us (as they stand in *manifest). */
 int store_campaign_put(struct store *store, const struct manifest *manifest, struct hk_why *why) HK_MUST_USE;
+/* Make a ledger that has lost keys usable again: its tables are written anew, spans without their words count as never
+ * taken, deferred recipients without due times are due at once. Only for a campaign that no node runs; what is missing is
+ * told again afterwards, from the event log, and then counted. */
+int store_campaign_repair(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
+                          const uint32_t *span_first, struct hk_why *why) HK_MUST_USE;
+/* Set the quick counts to what the words say. */
+int store_campaign_recount(struct store *store, const struct manifest *manifest,
+                           struct hk_why *why) HK_MUST_USE;
 /* Remove all that Redis holds of a campaign; its name is free afterwards. Cut off half-way, it is done by the next one. */
 int store_campaign_purge(struct store *store, const struct manifest *manifest,
                          struct hk_why *why) HK_MUST_USE;
@@ -171,6 +209,8 @@ struct ledger_op {
     uint32_t word;
     uint32_t due_s, first_s;
     uint64_t cookie; /* the caller's own */
+    uint64_t
+        granted; /* the epoch that was granted what this tells the end of, when it is a dead one's; 0: our own */
 };
 
 enum ledger_verdict {
@@ -178,8 +218,9 @@ enum ledger_verdict {
     VERDICT_SETTLED,  /* the recipient is in a final state, or another attempt is ahead: nothing changed */
     VERDICT_PAUSED,
     VERDICT_CANCELLED,
-    VERDICT_NOT_OURS, /* the span belongs to another epoch, or was never taken */
-    VERDICT_LOST,     /* the span was taken once and its key is gone or cut, or the campaign itself is gone */
+    VERDICT_NOT_OURS, /* the span belongs to another epoch */
+    VERDICT_LOST, /* the span was taken once and something of it is gone or cut, or the campaign itself is gone */
+    VERDICT_HELD, /* of a take alone: it belongs to a node whose lease lives */
 };
 
 struct ledger;
@@ -195,12 +236,19 @@ struct ledger_callbacks {
     /* Redis answered in a way that no retry mends (OOM, READONLY, wrong password, script error ...): the words,
      * once, and the master freezes. Nothing is dropped: it is tried again each second, and up() says when it worked. */
     void (*broken)(void *context, const char *why);
+    /* Connected again to a Redis that has forgotten calls which it had answered: nothing is sent to it any more, and no
+     * verdict comes. */
+    void (*behind)(void *context, const char *campaign);
 };
 int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoch,
                 const struct ledger_callbacks *callbacks, struct ledger **out,
                 struct hk_why *why) HK_MUST_USE;
 /* Ops without a verdict are dropped. Not from inside a callback. */
 void ledger_close(struct ledger *ledger);
+
+/* Leave Redis alone from now on: no call goes out, no callback comes, what is pushed is dropped. Not from inside a
+ * callback. For a node that starts over: the event log and the region know all of it. */
+void ledger_abandon(struct ledger *ledger);
 
 /* Queue an op. Never blocks, copies *op; memory is bounded by the flights of the node (the caller has at most
  * one COMMIT or OUTCOME per flight slot). HK_EINVAL: no campaign ID, or an op outside its span or of no sense;
@@ -216,7 +264,7 @@ size_t ledger_pending_of(const struct ledger *ledger, const char *id); /* those 
 /* Take a span for this epoch (also to read it again when its time has come): what stands in it. `sending`
  * left by another epoch has become unknown by then. words: count values; due and first: count values (0: none) or NULL
  * where there are none. Valid during the call only. verdict: DONE (paused too), CANCELLED (taken all the same, so that
- * the rest can be settled), or LOST, with words NULL. {c}:due keeps the earliest due time behind now, by Redis' clock:
+ * the rest can be settled), or HELD or LOST, with words NULL. {c}:due keeps the earliest due time behind now, by Redis' clock:
  * what is due by now the caller has from here. Take callbacks keep order with earlier ops of the campaign. */
 typedef void (*ledger_take_fn)(void *context, uint64_t cookie, enum ledger_verdict verdict,
                                const uint32_t *words, const uint32_t *due, const uint32_t *first,
@@ -229,6 +277,15 @@ int store_spans(struct store *store, const char *campaign,
                 void (*fn)(void *context, uint32_t segment, uint32_t span, bool taken,
                            uint32_t earliest_due_s),
                 void *context, struct hk_why *why) HK_MUST_USE;
+
+/* One beat of the node's lease, at once and beside the ops; told: up to where the event log was told, "" for no change. fn
+ * is called once, with what lease.lua says (-1: the lease is ours), unless the connection is lost before. HK_EDOWN when not connected. */
+typedef void (*ledger_beat_fn)(void *context, long long left_ms);
+int ledger_beat(struct ledger *ledger, const struct lease *lease, const char *told, ledger_beat_fn fn,
+                void *context) HK_MUST_USE;
+/* A mark behind all that was pushed so far; have all ops before the last mark had their verdict? */
+void ledger_mark(struct ledger *ledger);
+bool ledger_mark_reached(const struct ledger *ledger);
 
 /* The quick counts, asked at once and beside the ops: fn is called once, with counts[] by enum ledger_state (pending
  * included), unless the connection is lost before. `manifest` has to stay until then. HK_EDOWN when not connected. */

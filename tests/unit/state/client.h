@@ -13,7 +13,7 @@ struct client {
     ev_timer tick;
     struct ledger *ledger;
     uint64_t epoch;
-    uint64_t ups, downs, brokens;
+    uint64_t ups, downs, brokens, behinds;
     char words_why[512];
     uint64_t told; /* verdicts so far; the last CLIENT_VERDICTS of them are kept */
     struct {
@@ -48,6 +48,12 @@ static inline void client_on_broken(void *context, const char *why)
 
     c->brokens++;
     (void)snprintf(c->words_why, sizeof c->words_why, "%s", why);
+}
+
+static inline void client_on_behind(void *context, const char *campaign)
+{
+    assert_true(strlen(campaign) > 0);
+    ((struct client *)context)->behinds++;
 }
 
 static inline void client_on_verdict(void *context, const char *campaign, const struct ledger_op *op,
@@ -91,8 +97,8 @@ static inline void client_tick(struct ev_loop *loop, ev_timer *timer, int events
 
 static inline void client_open_config(struct client *c, const struct config *config, uint64_t epoch)
 {
-    struct ledger_callbacks callbacks = {c, client_on_up, client_on_down, client_on_verdict,
-                                         client_on_broken};
+    struct ledger_callbacks callbacks = {
+        c, client_on_up, client_on_down, client_on_verdict, client_on_broken, client_on_behind};
     struct hk_why why = {""};
 
     memset(c, 0, sizeof *c);
@@ -113,7 +119,7 @@ static inline void client_open(struct client *c, struct fixture *f)
     uint64_t epoch = 0;
     struct hk_why why;
 
-    assert_int_equal(store_epoch_next(store, &epoch, &why), 0);
+    assert_int_equal(store_epoch_next(store, 0, &epoch, &why), 0);
     store_close(store);
     client_open_config(c, &f->config, epoch);
 }

@@ -36,7 +36,7 @@ static inline int story_draw_epoch(struct story *s, struct hk_why *why)
 {
     uint64_t epoch;
 
-    return store_epoch_next(s->store, &epoch, why);
+    return store_epoch_next(s->store, 0, &epoch, why);
 }
 
 static const uint32_t story_first[] = {0, 5, 705};
@@ -399,7 +399,8 @@ static inline char *story_dump(const struct fixture *f)
         "local out, keys = {}, redis.call('KEYS', '*') table.sort(keys) "
         "for _, k in ipairs(keys) do "
         "  local t, v = redis.call('TYPE', k).ok, {} "
-        "  if k == 'hikyaku:epoch' or k == 'hikyaku:suppress:id' then t = 'none' end "
+        "  if k == 'hikyaku:epoch' or k == 'hikyaku:suppress:id' or k:find(':q', -2, true) then t = 'none' "
+        "end "
         "  if t == 'string' then v = {(redis.call('GET', k):gsub('.', function(c) "
         "    return string.format('%02x', c:byte()) end))} end "
         "  if t == 'set' then v = redis.call('SMEMBERS', k) table.sort(v) end "

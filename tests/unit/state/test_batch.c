@@ -31,7 +31,7 @@ static void a_call_ends_at_its_limit_of_ops(void **state)
     for (op = op_of(OP_COMMIT, 0, 0, 0); batch_add(&batch, &op); added++)
         op = op_of(OP_COMMIT, added * 7919, 1, 0);
     assert_int_equal(added, BATCH_OPS_MAX);
-    assert_int_equal(batch_command(&batch, "sha", 1), 3 + 4 + 3 * (int)batch.spans + 2);
+    assert_int_equal(batch_command(&batch, "sha", 1, 7), 3 + 5 + 3 * (int)batch.spans + 4);
 }
 
 static void a_call_ends_at_its_limit_of_recipients(void **state)

@@ -55,9 +55,9 @@ static void undo(struct model_span *s, uint32_t i, uint32_t due)
     struct ledger_word w = ledger_unpack(s->word[i]);
 
     w.attempts--;
-    w.state = w.attempts ? LEDGER_DEFERRED : LEDGER_PENDING;
+    w.state = w.attempts && s->tried[i] ? LEDGER_DEFERRED : LEDGER_PENDING;
     s->word[i] = ledger_pack(w);
-    if (w.attempts)
+    if (w.state == LEDGER_DEFERRED)
         defer(s, i, due);
 }
 
@@ -89,7 +89,9 @@ static bool model_outcome_applies(const struct ledger_word *old, const struct le
     case LEDGER_BOUNCED:
         return old->state != LEDGER_SENT && old->state != LEDGER_BOUNCED;
     case LEDGER_UNKNOWN:
-        return old->state == LEDGER_PENDING || old->state == LEDGER_DEFERRED || old->state == LEDGER_SENDING;
+        return old->state == LEDGER_SENDING ||
+               ((old->state == LEDGER_PENDING || old->state == LEDGER_DEFERRED) &&
+                new->attempts > old->attempts);
     case LEDGER_DEFERRED:
         if (old->state == LEDGER_DEFERRED)
             return new->attempts > old->attempts;
@@ -102,18 +104,15 @@ static bool model_outcome_applies(const struct ledger_word *old, const struct le
     }
 }
 
-static enum ledger_verdict model_outcome(struct model_span *s, const struct ledger_op *op, uint32_t i,
-                                         uint64_t epoch)
+static enum ledger_verdict model_outcome(struct model_span *s, const struct ledger_op *op, uint32_t i)
 {
     struct ledger_word old = ledger_unpack(s->word[i]), new = ledger_unpack(op->word);
 
-    if (new.state != LEDGER_SENT &&new.state != LEDGER_BOUNCED &&new.state != LEDGER_UNKNOWN &&
-        s->owner > epoch)
-        return VERDICT_NOT_OURS;
     if (!model_outcome_applies(&old, &new))
         return old.state == new.state &&old.attempts == new.attempts ? VERDICT_DONE : VERDICT_SETTLED;
-    if (new.attempts > old.attempts ||
-        (new.attempts == old.attempts && (old.state == LEDGER_SENDING || s->uncounted[i])))
+    if (new.attempts > old.attempts)
+        model.attempts += new.attempts - old.attempts;
+    else if (new.attempts == old.attempts && (old.state == LEDGER_SENDING || s->uncounted[i]))
         model.attempts++;
     if (old.attempts > new.attempts)
         new.attempts = old.attempts;
@@ -127,13 +126,10 @@ static enum ledger_verdict model_outcome(struct model_span *s, const struct ledg
     return VERDICT_DONE;
 }
 
-static enum ledger_verdict model_release(struct model_span *s, const struct ledger_op *op, uint32_t i,
-                                         uint64_t epoch)
+static enum ledger_verdict model_release(struct model_span *s, const struct ledger_op *op, uint32_t i)
 {
     struct ledger_word w = ledger_unpack(s->word[i]);
 
-    if (s->owner > epoch)
-        return VERDICT_NOT_OURS;
     if (w.state == LEDGER_SENDING && w.attempts == op->attempt) {
         undo(s, i, op->due_s);
         return VERDICT_DONE;
@@ -174,20 +170,30 @@ static void model_settle(struct model_span *s, const struct ledger_op *op, uint3
     s->word[i] = ledger_pack(given);
 }
 
+static bool is_evidence(const struct ledger_op *op)
+{
+    uint8_t state = ledger_unpack(op->word).state;
+
+    return op->kind == OP_OUTCOME &&
+           (state == LEDGER_SENT || state == LEDGER_BOUNCED || state == LEDGER_UNKNOWN);
+}
+
 static enum ledger_verdict model_apply(const struct ledger_op *op, uint64_t epoch)
 {
     struct model_span *s = &model.span[op->span];
     uint32_t i = op->index - op->span_first;
 
-    if (!s->owner || (op->kind != OP_OUTCOME && op->kind != OP_RELEASE && s->owner != epoch))
+    if (!s->owner)
+        return VERDICT_LOST;
+    if (s->owner != (op->granted ? op->granted : epoch) && !is_evidence(op))
         return VERDICT_NOT_OURS;
     switch (op->kind) {
     case OP_COMMIT:
         return model_commit(s, op, i);
     case OP_OUTCOME:
-        return model_outcome(s, op, i, epoch);
+        return model_outcome(s, op, i);
     case OP_RELEASE:
-        return model_release(s, op, i, epoch);
+        return model_release(s, op, i);
     default:
         for (uint32_t end = i + op->count; i < end; i++)
             op->kind == OP_SETTLE ? model_settle(s, op, i) : model_put_back(s, op, i);

@@ -25,8 +25,8 @@ static void each_epoch_is_a_new_one(void **state)
     struct hk_why why;
 
     (void)state;
-    assert_int_equal(store_epoch_next(store, &before, &why), 0);
-    assert_int_equal(store_epoch_next(store, &after, &why), 0);
+    assert_int_equal(store_epoch_next(store, 0, &before, &why), 0);
+    assert_int_equal(store_epoch_next(store, 0, &after, &why), 0);
     assert_true(before > 0 && after == before + 1);
     store_close(store);
 }
@@ -373,8 +373,8 @@ static void a_store_goes_on_after_its_connection_was_closed(void **state)
 
     (void)state;
     fixture_do(&f, "CLIENT KILL TYPE normal SKIPME yes");
-    assert_int_equal(store_epoch_next(store, &epoch, &why), HK_EDOWN);
-    assert_int_equal(store_epoch_next(store, &epoch, &why), 0);
+    assert_int_equal(store_epoch_next(store, 0, &epoch, &why), HK_EDOWN);
+    assert_int_equal(store_epoch_next(store, 0, &epoch, &why), 0);
     store_close(store);
 }
 
@@ -394,7 +394,7 @@ static void an_external_redis_asks_for_its_password(void **state)
     config.redis.password_file = file;
     assert_int_equal(hk_write_file(file, 0600, "secret\n", 7, &why), 0);
     assert_int_equal(store_open(&config, &store, &why), 0);
-    assert_int_equal(store_epoch_next(store, &epoch, &why), 0);
+    assert_int_equal(store_epoch_next(store, 0, &epoch, &why), 0);
     store_close(store);
     assert_int_equal(hk_write_file(file, 0600, "wrong\n", 6, &why), 0);
     assert_int_equal(store_open(&config, &store, &why), HK_EDOWN);

@@ -1,0 +1,117 @@
+/* store_repair.c - a ledger that lost keys (state.h): what is left of it made usable, and its counts made anew.
+ *
+ * One span after another, for a command that waits; the ledger's node must not run.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "batch.h"
+#include "store.h"
+
+extern const char state_repair_lua[];
+
+static int repair_span(struct store *store, const char *id, uint32_t span, uint32_t count, struct hk_why *why)
+{
+    char words[BATCH_KEY_BYTES], due[BATCH_KEY_BYTES], first[BATCH_KEY_BYTES];
+    redisReply *reply;
+    int error;
+
+    key_of_span(words, id, 's', 0, span);
+    key_of_span(due, id, 'd', 0, span);
+    key_of_span(first, id, 'f', 0, span);
+    error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EVAL %s 4 {%s}:own %s %s %s %" PRIu32,
+                      state_repair_lua, id, words, due, first, count);
+    if (error)
+        return error;
+    if (reply->integer > 0)
+        log_info("campaign %s: Redis had lost something of span %" PRIu32, id, span);
+    freeReplyObject(reply);
+    return 0;
+}
+
+static int write_table(struct store *store, const char *id, const char *name, const uint32_t *first,
+                       uint32_t count, struct hk_why *why)
+{
+    uint8_t *bytes = store_numbers_out(first, count);
+    redisReply *reply;
+    int error = bytes ? store_ask(store, REDIS_REPLY_STATUS, &reply, why, "SET {%s}:%s:0 %b", id, name, bytes,
+                                  (size_t)count * 4)
+                      : why_set(why, HK_ENOMEM, "no memory to write campaign \"%s\"", id);
+
+    free(bytes);
+    if (!error)
+        freeReplyObject(reply);
+    return error;
+}
+
+static int write_mark(struct store *store, struct hk_why *why, const char *command, const char *id)
+{
+    redisReply *reply;
+    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, command, id);
+
+    if (!error)
+        freeReplyObject(reply);
+    return error;
+}
+
+int store_campaign_repair(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
+                          const uint32_t *span_first, struct hk_why *why)
+{
+    const char *id = manifest->campaign;
+    int error = write_table(store, id, "dom", domain_first, manifest->domains, why);
+
+    if (!error)
+        error = write_table(store, id, "span", span_first, manifest->spans, why);
+    if (!error)
+        error = write_mark(store, why, "SADD hikyaku:campaigns %s", id);
+    if (!error)
+        error = write_mark(store, why, "HSET {%s}:n made 1", id);
+    for (uint32_t i = 0; i < manifest->spans && !error; i++) {
+        uint32_t end = i + 1 < manifest->spans ? span_first[i + 1] : (uint32_t)manifest->recipients;
+        error = repair_span(store, id, i, end - span_first[i], why);
+    }
+    return error;
+}
+
+struct recount {
+    uint64_t counts[LEDGER_STATES_COUNT], attempts;
+};
+
+static int recount_word(void *context, uint32_t segment, uint32_t index, uint32_t packed)
+{
+    struct recount *r = context;
+    struct ledger_word word = ledger_unpack(packed);
+    bool untold = word.state == LEDGER_SENDING || (packed & LEDGER_UNCOUNTED) != 0;
+
+    (void)segment;
+    (void)index;
+    r->counts[word.state < LEDGER_STATES_COUNT ? word.state : LEDGER_PENDING]++;
+    r->attempts += word.attempts - (untold && word.attempts > 0 ? 1u : 0u);
+    return 0;
+}
+
+int store_campaign_recount(struct store *store, const struct manifest *manifest, struct hk_why *why)
+{
+    struct recount r = {{0}, 0};
+    const char *id = manifest->campaign;
+    redisReply *reply;
+    int error = store_ledger_walk(store, manifest, recount_word, &r, why);
+
+    if (!error)
+        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "DEL {%s}:n", id);
+    if (error)
+        return error;
+    freeReplyObject(reply);
+    for (int state = 1; state < LEDGER_STATES_COUNT && !error; state++) {
+        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "HSET {%s}:n %s %" PRIu64, id,
+                          ledger_state_name((enum ledger_state)state), r.counts[state]);
+        if (!error)
+            freeReplyObject(reply);
+    }
+    if (!error)
+        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "HSET {%s}:n made 1 attempts %" PRIu64, id,
+                          r.attempts);
+    if (!error)
+        freeReplyObject(reply);
+    return error;
+}
