@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "master.h"
+#include "journal.h"
 
 #define WINDOW_RECIPIENTS 65536u /* movable recipients beyond which no span is taken */
 #define TAKES_IN_FLIGHT   16u
@@ -168,6 +168,16 @@ static int campaign_grow(struct campaign *campaign, struct hk_why *why)
     return 0;
 }
 
+static void note_known(void *context, uint32_t segment, uint32_t span, bool taken, uint32_t earliest_due_s)
+{
+    struct campaign *campaign = context;
+
+    (void)segment;
+    (void)earliest_due_s;
+    if (taken && span < campaign->spans)
+        campaign->span[span].known = true;
+}
+
 int campaign_open(struct node *node, const char *id, struct hk_why *why)
 {
     struct campaign *campaign;
@@ -181,16 +191,22 @@ int campaign_open(struct node *node, const char *id, struct hk_why *why)
     campaign->node = node;
     campaign->slot = UINT16_MAX;
     rc = store_campaign_get(node->store, id, &campaign->manifest, why);
+    rc = node_campaign_is_missing(node->config, id, rc, why);
     if (rc == 0)
         rc = open_files(node->config, &campaign->manifest, &campaign->segment, why);
     if (rc == 0)
         rc = take_slot(campaign, why);
+    if (rc == 0) {
+        lay_out_spans(campaign, 0);
+        rc = store_spans(node->store, id, note_known, campaign, why);
+    }
+    if (rc == 0)
+        rc = journal_begun(campaign, NULL, why);
     if (rc != 0) {
         campaign_close(campaign);
         return rc;
     }
     campaign_publish(campaign);
-    lay_out_spans(campaign, 0);
     campaign->settled = campaign->manifest.settled_us != 0;
     campaign->start_us = clock_now_us();
     if (wall > campaign->manifest.created_us && wall - campaign->manifest.created_us < campaign->start_us)
@@ -222,6 +238,7 @@ int campaign_run(struct node *node, const char *id, struct hk_why *why)
     struct manifest manifest;
     int rc = store_campaign_get(node->store, id, &manifest, why);
 
+    rc = node_campaign_is_missing(node->config, id, rc, why);
     if (rc == 0)
         rc = campaign_check_sender(node, &manifest, why);
     return rc == 0 ? campaign_open(node, id, why) : rc;
@@ -278,6 +295,8 @@ static bool take_span(struct campaign *campaign, uint32_t number)
 {
     struct span *span = &campaign->span[number];
 
+    if (campaign->begun_epoch == 0 && !journal_begin(campaign))
+        return false;
     if (ledger_take(campaign->node->ledger, campaign->manifest.campaign, 0, number, span->count, on_taken,
                     campaign, number) != 0)
         return false;
@@ -442,6 +461,17 @@ static bool is_beyond(const struct campaign *campaign, uint32_t index)
            record.row > campaign->manifest.first_rows;
 }
 
+/* The longest that anybody waits for his next attempt. Who has to wait longer was deferred by another clock. */
+static uint32_t longest_wait_s(const struct config *config)
+{
+    uint32_t longest = 0;
+
+    for (size_t i = 0; i < config->retry.schedule_count; i++)
+        if (config->retry.schedule_s[i] > longest)
+            longest = config->retry.schedule_s[i];
+    return longest;
+}
+
 /* Is this recipient to be sent to now? Notes when it will be, or that first_rows are in the way. */
 static bool is_wanted(const struct campaign *campaign, struct span *span, uint32_t index,
                       struct ledger_word word, uint32_t due_s, uint32_t now_s)
@@ -454,7 +484,7 @@ static bool is_wanted(const struct campaign *campaign, struct span *span, uint32
     }
     if (word.state == LEDGER_PENDING)
         return true;
-    if (due_s <= now_s)
+    if (due_s <= now_s || due_s - now_s > longest_wait_s(campaign->node->config))
         return true;
     if (span->due_s == 0 || due_s < span->due_s)
         span->due_s = due_s;
@@ -479,6 +509,8 @@ static void queue_span(struct campaign *campaign, uint32_t number, const uint32_
     for (uint32_t i = 0; i < span->count; i++) {
         uint32_t index = span->first + i, first_s = first != NULL ? first[i] : 0;
         struct ledger_word word = ledger_unpack(words[i]);
+        if (word.state == LEDGER_UNKNOWN && (words[i] & LEDGER_UNCOUNTED) != 0 && !span->read)
+            event_unknown(campaign, index, word.attempts, NULL);
         if (word.state == LEDGER_UNKNOWN && !bit_get(span, i))
             note_due(campaign, span, recipient_resend(campaign, number, index, word.attempts, first_s));
         if (bit_get(span, i) || !is_wanted(campaign, span, index, word, due != NULL ? due[i] : 0, now)) {
@@ -507,6 +539,7 @@ static void queue_span(struct campaign *campaign, uint32_t number, const uint32_
             campaign->big_domain[span->big].active++;
     }
     run_flush(campaign, &run, domain);
+    span->read = true;
 }
 
 static void span_rest(struct campaign *campaign, struct span *span)
@@ -515,7 +548,7 @@ static void span_rest(struct campaign *campaign, struct span *span)
         return;
     free(span->bits);
     span->bits = NULL;
-    if (!span->passed && !span->again && !span->beyond) {
+    if (!span->passed && !span->again && !span->beyond && !span->held) {
         span->passed = true;
         campaign->passed++;
     }
@@ -576,10 +609,25 @@ static void call_off(struct campaign *campaign, uint32_t number, const uint32_t 
         struct ledger_word word = ledger_unpack(words[i]);
         waiting = word.state == LEDGER_PENDING || word.state == LEDGER_DEFERRED;
     }
+    if (waiting)
+        event_cancelled(campaign, span->first, span->count);
     if (!waiting)
         span_called_off(campaign, number);
     else if (ledger_push(campaign->node->ledger, campaign->manifest.campaign, &op) != 0)
         node_freeze(campaign, "out of memory");
+}
+
+/* Another node has it, and lives: it is asked for again when that one's lease may have run out. */
+static void note_held(struct campaign *campaign, struct span *span, bool held)
+{
+    if (held && !span->held)
+        campaign->held++;
+    if (!held && span->held)
+        campaign->held--;
+    span->held = held;
+    if (held)
+        note_due(campaign, span,
+                 campaign_now_s(campaign) + campaign->node->config->node.lease_ms / 2000u + 1);
 }
 
 static void on_taken(void *context, uint64_t cookie, enum ledger_verdict verdict, const uint32_t *words,
@@ -594,11 +642,16 @@ static void on_taken(void *context, uint64_t cookie, enum ledger_verdict verdict
         campaign->big_domain[span->big].active -= span->count;
     span->reserved = false;
     span->state = SPAN_OPEN;
+    note_held(campaign, span, verdict == VERDICT_HELD);
+    if (verdict == VERDICT_HELD)
+        return;
     if (verdict == VERDICT_LOST) {
         node_freeze(campaign,
-                    "the ledger has lost a span that was taken: Redis came back with less than it had");
+                    "Redis has lost what it held of recipients that were taken; stop this node and run "
+                    "'hikyaku campaigns restore', which tells it all that the event log knows");
         return;
     }
+    span->known = span->ours = true;
     if (count != span->count)
         return;
     if (is_cancelled(campaign)) {
@@ -636,9 +689,17 @@ void campaign_release(struct campaign *campaign, uint32_t number, uint32_t index
 static bool has_due(const struct campaign *campaign)
 {
     for (uint32_t i = 0; i < campaign->spans; i++)
-        if (campaign->span[i].due_s != 0 || campaign->span[i].again)
+        if (!campaign->span[i].held && (campaign->span[i].due_s != 0 || campaign->span[i].again))
             return true;
     return false;
+}
+
+/* Of spans that other nodes hold, only the counts tell. */
+static bool others_are_done(const struct campaign *campaign)
+{
+    return campaign->held == 0 || campaign->counts[LEDGER_PENDING] + campaign->counts[LEDGER_SENDING] +
+                                          campaign->counts[LEDGER_DEFERRED] ==
+                                      0;
 }
 
 static void tick_cancelled(struct campaign *campaign)
@@ -684,7 +745,7 @@ static void halt(struct campaign *campaign)
 
 static void campaign_tick(struct campaign *campaign)
 {
-    bool all_taken = campaign->passed == campaign->spans && campaign->taking == 0;
+    bool all_taken = campaign->passed + campaign->held == campaign->spans && campaign->taking == 0;
 
     if (ledger_counts(campaign->node->ledger, &campaign->manifest, on_counts, campaign) != 0)
         log_debug("campaign %s: no counts while Redis is away", campaign->manifest.campaign);
@@ -702,7 +763,7 @@ static void campaign_tick(struct campaign *campaign)
     }
     if (campaign->manifest.first_pass_us == 0 && all_taken)
         milestone(campaign, "first_pass_us", &campaign->manifest.first_pass_us);
-    if (!all_taken || campaign->active > 0 || has_due(campaign))
+    if (!all_taken || campaign->active > 0 || has_due(campaign) || !others_are_done(campaign))
         return;
     if (campaign->manifest.settled_us == 0)
         milestone(campaign, "settled_us", &campaign->manifest.settled_us);

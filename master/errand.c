@@ -5,6 +5,8 @@
  */
 #include "errand.h"
 
+#include "journal.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -180,7 +182,19 @@ static json_t *cancel_begin(struct subject *s)
 
 /* ---- unknown ones ---- */
 
-static void tell_decided(struct subject *s, uint32_t index, const char *as)
+/* Which attempt is decided about: told again from the event log, it is not about a later one. 0: it cannot be asked. */
+static uint8_t decided_attempt(struct subject *s, uint32_t span, uint32_t offset)
+{
+    uint32_t word = 0, due_s, first_s;
+    struct hk_why why;
+
+    if (store_recipient(s->node->store, s->manifest.campaign, 0, span, offset, &word, &due_s, &first_s,
+                        &why) != 0)
+        return 0;
+    return ledger_unpack(word).attempts;
+}
+
+static void tell_decided(struct subject *s, uint32_t index, const char *as, uint8_t attempt)
 {
     struct eventlog *log = &s->node->log;
     struct segment_record record;
@@ -190,6 +204,7 @@ static void tell_decided(struct subject *s, uint32_t index, const char *as)
     if (segment_record(s->campaign->segment, index, &record) == 0)
         event_text(log, "recipient", record.email, record.email_length);
     event_number(log, "index", index);
+    event_number(log, "attempt", attempt);
     event_word(log, "settled_as", as);
     event_end(log);
 }
@@ -208,7 +223,8 @@ static void decide(struct subject *s, struct errand *errand, uint32_t index, con
         op = (struct ledger_op){
             .kind = OP_RESEND, .index = index, .span = op.span, .count = 1, .cookie = COOKIE_ERRAND};
     op.span_first = s->campaign->span[op.span].first;
-    tell_decided(s, index, as);
+    op.attempt = decided_attempt(s, op.span, index - op.span_first);
+    tell_decided(s, index, as, op.attempt);
     if (ledger_push(s->node->ledger, s->manifest.campaign, &op) == 0)
         errand->waiting++;
 }
@@ -268,6 +284,34 @@ void errands_verdict(struct node *node, const char *campaign, const struct ledge
     errand->changed += verdict == VERDICT_DONE;
     if (verdict == VERDICT_DONE && op->kind == OP_RESEND)
         span_read_again(campaign_find(node, campaign), op->span);
+}
+
+/* ---- restoring ---- */
+
+/* All that the event log of this state_dir tells of the campaign, and the counts by what the words say then. */
+static json_t *restore_begin(struct subject *s)
+{
+    struct journal_story story = {0};
+    char place[LEASE_TOLD_SIZE];
+    json_t *reply;
+    int rc;
+
+    if (s->node->options->request == NULL)
+        return errand_error("a running node cannot restore a campaign: stop it first", EXIT_STOPPED);
+    rc = open_parked(s);
+    if (rc == 0)
+        rc = journal_begun(s->campaign, place, &s->why);
+    if (rc == 0 && s->campaign->begun_epoch != 0)
+        rc = journal_replay(s->node, place, s->manifest.campaign, &story, &s->why);
+    if (rc == 0)
+        rc = store_campaign_recount(s->node->store, &s->manifest, &s->why);
+    if (rc == 0 && story.cancelled && !state_is(s, "cancelled"))
+        rc = put_state(s, "cancelled");
+    if (rc != 0)
+        return failed(s, rc);
+    reply = done(s, NULL);
+    json_object_set_new(reply, "told", json_integer((json_int_t)story.lines));
+    return reply;
 }
 
 /* ---- forgetting ---- */
@@ -422,11 +466,8 @@ json_t *errand_begin(struct node *node, const char *command, const json_t *reque
     static const struct {
         const char *command;
         json_t *(*begin)(struct subject *s);
-    } table[] = {{"pause", pause_begin},
-                 {"resume", resume_begin},
-                 {"cancel", cancel_begin},
-                 {"unknown", unknown_begin},
-                 {"forget", forget_begin}};
+    } table[] = {{"pause", pause_begin},     {"resume", resume_begin},   {"cancel", cancel_begin},
+                 {"unknown", unknown_begin}, {"restore", restore_begin}, {"forget", forget_begin}};
     const char *id = json_string_value(json_object_get(request, "campaign"));
     struct subject s = {.node = node, .request = request, .client = client};
     size_t row = 0;

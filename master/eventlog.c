@@ -44,15 +44,56 @@ static int cut_torn_line(int fd, const char *path, uint64_t *size, struct hk_why
     return 0;
 }
 
+/* The id in a line of ours; the buffer is no string. */
+bool event_id(const char *line, size_t length, char out[EVENT_ID_SIZE])
+{
+    static const char before[] = "{\"v\":1,\"id\":\"";
+    const char *id = line + sizeof before - 1, *end;
+
+    if (length < sizeof before || memcmp(line, before, sizeof before - 1) != 0)
+        return false;
+    end = memchr(id, '"', length - (sizeof before - 1));
+    if (end == NULL || end == id || end - id >= EVENT_ID_SIZE)
+        return false;
+    snprintf(out, EVENT_ID_SIZE, "%.*s", (int)(end - id), id);
+    return true;
+}
+
+/* The first line of a file names it. One that begins with something else has no name: it is always read whole. */
+static int read_name(int fd, const char *path, char out[EVENT_ID_SIZE], struct hk_why *why)
+{
+    char line[128];
+    ssize_t n = hk_pread_all(fd, line, sizeof line, 0);
+
+    if (n < 0)
+        return why_set(why, HK_EIO, "%s: cannot read: %s", path, strerror(errno));
+    if (!event_id(line, (size_t)n, out))
+        out[0] = '\0';
+    return 0;
+}
+
+static void begin_file(struct eventlog *log)
+{
+    snprintf(log->first_id, sizeof log->first_id, "%llu-%llu", (unsigned long long)log->epoch,
+             (unsigned long long)log->number);
+    event_begin(log, "node");
+    event_word(log, "node", log->config->node.name);
+    event_word(log, "state", "the log begins");
+    event_end(log);
+}
+
 /* On an error the log goes on with the file it had. */
 static int open_file(struct eventlog *log, struct hk_why *why)
 {
     const char *path = log->config->events.file;
     int rc, fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    uint64_t bytes;
 
     if (fd < 0)
         return why_set(why, HK_EIO, "%s: cannot open the event log: %s", path, strerror(errno));
-    rc = cut_torn_line(fd, path, &log->file_bytes, why);
+    rc = cut_torn_line(fd, path, &bytes, why);
+    if (rc == 0 && bytes > 0)
+        rc = read_name(fd, path, log->first_id, why);
     if (rc != 0) {
         close(fd);
         return rc;
@@ -60,8 +101,16 @@ static int open_file(struct eventlog *log, struct hk_why *why)
     if (log->fd > 0)
         close(log->fd);
     log->fd = fd;
+    log->file_bytes = bytes;
     log->rotate_at = log->config->events.rotate_bytes;
+    if (bytes == 0)
+        begin_file(log);
     return 0;
+}
+
+void eventlog_place(const struct eventlog *log, char *out)
+{
+    snprintf(out, LEASE_TOLD_SIZE, "%s:%llu", log->first_id, (unsigned long long)log->file_bytes);
 }
 
 int eventlog_open(struct eventlog *log, const struct config *config, uint64_t epoch, struct hk_why *why)

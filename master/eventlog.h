@@ -2,18 +2,22 @@
  *
  * Lines gather in memory and are written by eventlog_flush, once a turn; what is not written is kept and tried again. A
  * torn last line is cut off when the file is opened. Past `rotate_bytes` the file is renamed to NAME.TIME, compressed by
- * zstd to NAME.TIME.zst, and begun anew.
+ * zstd to NAME.TIME.zst, and begun anew. Each file begins with a line of its own, by whose id a place in the log is named.
  */
 #ifndef MASTER_EVENTLOG_H
 #define MASTER_EVENTLOG_H
 
 #include "hikyaku/config.h"
+#include "hikyaku/state.h"
+
+#define EVENT_ID_SIZE 48 /* "epoch-number" and a NUL */
 
 struct eventlog {
     const struct config *config;
     int fd;
     uint64_t epoch, number;         /* the next line's id is epoch-number */
     uint64_t file_bytes, rotate_at; /* past this size it is put aside */
+    char first_id[EVENT_ID_SIZE];   /* of the first line of the file */
     char *buffer;
     size_t used, room;
     bool failing;  /* the last flush could not write: said once */
@@ -26,8 +30,14 @@ void eventlog_close(struct eventlog *log);
 /* 0, or HK_EIO: nothing was lost, nothing that depends on the lines may go to the ledger yet. */
 int eventlog_flush(struct eventlog *log) HK_MUST_USE;
 
+/* Up to where the log is written, as "ID:OFFSET": the id of its file's first line, and bytes. `out` has LEASE_TOLD_SIZE. */
+void eventlog_place(const struct eventlog *log, char *out);
+
 /* See that what is written survives a power cut: about once a second, so that the log lacks at most its last second. */
 void eventlog_sync(struct eventlog *log);
+
+/* The id of a line of ours: false where it is none. */
+bool event_id(const char *line, size_t length, char out[EVENT_ID_SIZE]) HK_MUST_USE;
 
 /* A line: begin, members, end. The id is `number` of this epoch, or of a dead one's line that is told again. Returns the
  * number used. Text is cleaned and escaped here; a NULL text makes no member. */

@@ -1,11 +1,18 @@
-/* journal.c - the event log, read again (journal.h). */
+/* journal.c - lines of the event log as ops of the ledger (journal.h); journal_file.c finds and reads them. */
 #include "journal.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "journal_file.h"
+
+#define LINES_AT_ONCE 20000u /* told before their answers are waited for */
+
+/* ---- a line ---- */
 
 static uint8_t class_of(const char *name)
 {
@@ -15,119 +22,337 @@ static uint8_t class_of(const char *name)
     return CLASS_NONE;
 }
 
-static bool number_within(const json_t *number, json_int_t most, json_int_t *out)
+static bool number_within(const json_t *number, json_int_t least, json_int_t most, json_int_t *out)
 {
     *out = json_integer_value(number);
-    return json_is_integer(number) && *out >= 0 && *out <= most;
+    return json_is_integer(number) && *out >= least && *out <= most;
+}
+
+static const char *word_at(const json_t *line, const char *key)
+{
+    const char *text = json_string_value(json_object_get(line, key));
+
+    return text != NULL ? text : "";
+}
+
+static uint64_t time_of(const char *text)
+{
+    struct tm tm = {0};
+    unsigned us;
+
+    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%6uZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
+               &tm.tm_min, &tm.tm_sec, &us) != 7)
+        return 0;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    return (uint64_t)timegm(&tm) * 1000000u + us;
+}
+
+static bool read_reply(const json_t *line, struct journal_entry *out)
+{
+    const json_t *reply = json_object_get(line, "reply"), *text = json_object_get(reply, "text");
+    json_int_t code;
+
+    if (!number_within(json_object_get(reply, "code"), 0, 999, &code))
+        code = 0; /* bounced without a reply: no such domain */
+    out->word.code = (uint16_t)code;
+    out->word.reply_class = class_of(word_at(line, "class"));
+    out->text_length = (uint16_t)(json_string_length(text) < sizeof out->text ? json_string_length(text) : 0);
+    if (out->text_length > 0)
+        memcpy(out->text, json_string_value(text), out->text_length);
+    out->suppress = strcmp(word_at(line, "disposition"), disposition_name(DISPOSITION_SUPPRESS)) == 0 &&
+                    (code >= 500 || out->word.reply_class == CLASS_DOMAIN_INVALID);
+    return true;
+}
+
+/* An attempt on one recipient. */
+static bool read_attempt(const json_t *line, struct journal_entry *out)
+{
+    static const uint8_t states[] = {LEDGER_SENT, LEDGER_BOUNCED, LEDGER_UNKNOWN, LEDGER_DEFERRED};
+    json_int_t attempt;
+
+    out->kind = OP_OUTCOME;
+    if (!number_within(json_object_get(line, "attempt"), 1, UINT8_MAX, &attempt))
+        return false;
+    out->word.attempts = (uint8_t)attempt;
+    for (size_t i = 0; i < sizeof states; i++)
+        if (strcmp(word_at(line, "outcome"), ledger_state_name((enum ledger_state)states[i])) == 0) {
+            out->word.state = states[i];
+            return read_reply(line, out);
+        }
+    return false;
+}
+
+/* Found unknown, or decided: as sent, as bounced, or to be sent to again. */
+static bool read_unknown(const json_t *line, struct journal_entry *out)
+{
+    const char *as = word_at(line, "settled_as");
+    json_int_t attempt = 0;
+
+    (void)number_within(json_object_get(line, "attempt"), 0, UINT8_MAX, &attempt);
+    out->word.attempts = (uint8_t)attempt;
+    out->kind = strcmp(as, ledger_state_name(LEDGER_PENDING)) == 0 ? OP_RESEND : OP_OUTCOME;
+    out->word.state = strcmp(as, ledger_state_name(LEDGER_SENT)) == 0      ? LEDGER_SENT
+                      : strcmp(as, ledger_state_name(LEDGER_BOUNCED)) == 0 ? LEDGER_BOUNCED
+                                                                           : LEDGER_UNKNOWN;
+    return out->kind == OP_OUTCOME || attempt > 0;
+}
+
+static bool read_settled(const json_t *line, uint8_t state, struct journal_entry *out)
+{
+    json_int_t count;
+
+    out->kind = OP_SETTLE;
+    if (state == LEDGER_EXPIRED)
+        (void)read_reply(line, out);
+    out->suppress = false;
+    out->word.state = state;
+    if (number_within(json_object_get(line, "recipients"), 1, SPAN_MAX, &count))
+        out->count = (uint32_t)count;
+    return true;
 }
 
 static bool read_entry(const json_t *line, struct journal_entry *out)
 {
-    const char *type = json_string_value(json_object_get(line, "type"));
-    const char *outcome = json_string_value(json_object_get(line, "outcome"));
-    const char *campaign = json_string_value(json_object_get(line, "campaign"));
-    json_int_t index, attempt, code;
+    const char *type = word_at(line, "type"), *campaign = word_at(line, "campaign");
+    const json_t *index = json_object_get(line, "index");
+    json_int_t at = UINT32_MAX;
 
-    if (type == NULL || strcmp(type, "attempt") != 0 || outcome == NULL || campaign == NULL ||
-        !campaign_id_is_valid(campaign) ||
-        !number_within(json_object_get(line, "index"), UINT32_MAX, &index) ||
-        !number_within(json_object_get(line, "attempt"), UINT8_MAX, &attempt))
-        return false;
-    if (!number_within(json_object_get(json_object_get(line, "reply"), "code"), 999, &code))
-        code = 0; /* bounced without a reply: no such domain */
-    memset(out, 0, sizeof *out);
-    if (strcmp(outcome, ledger_state_name(LEDGER_SENT)) == 0)
-        out->word.state = LEDGER_SENT;
-    else if (strcmp(outcome, ledger_state_name(LEDGER_BOUNCED)) == 0)
-        out->word.state = LEDGER_BOUNCED;
-    else
+    memset(out, 0, offsetof(struct journal_entry, text));
+    out->count = 1;
+    if (!campaign_id_is_valid(campaign) ||
+        sscanf(word_at(line, "id"), "%" SCNu64 "-%" SCNu64, &out->epoch, &out->number) != 2)
         return false;
     snprintf(out->campaign, sizeof out->campaign, "%s", campaign);
-    out->index = (uint32_t)index;
-    out->word.attempts = (uint8_t)attempt;
-    out->word.code = (uint16_t)code;
-    out->word.reply_class = class_of(json_string_value(json_object_get(line, "class")));
-    return true;
+    out->time_us = time_of(word_at(line, "time"));
+    if (!number_within(index, 0, UINT32_MAX - 1, &at) && (index != NULL || strcmp(type, "cancelled") != 0))
+        return false;
+    out->index = index != NULL ? (uint32_t)at : UINT32_MAX;
+    if (strcmp(type, "attempt") == 0)
+        return read_attempt(line, out);
+    if (strcmp(type, "unknown") == 0)
+        return read_unknown(line, out);
+    if (strcmp(type, "expired") == 0)
+        return read_settled(line, LEDGER_EXPIRED, out);
+    if (strcmp(type, "suppressed") == 0)
+        return read_settled(line, LEDGER_SUPPRESSED, out);
+    return strcmp(type, "cancelled") == 0 && read_settled(line, LEDGER_CANCELLED, out);
 }
 
 bool journal_line(const char *text, size_t length, struct journal_entry *out)
 {
     json_t *line = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
-    bool evidence = read_entry(line, out);
+    bool moves = read_entry(line, out);
 
     json_decref(line);
-    return evidence;
+    return moves;
 }
 
-static int tell(struct node *node, const struct journal_entry *entry)
+/* ---- where it begins ---- */
+
+#define BEGUN_BYTES_MAX 256u
+
+static int file_path(const struct config *config, const char *id, const char *name, char *out, size_t size,
+                     struct hk_why *why)
 {
-    struct campaign *campaign = campaign_find(node, entry->campaign);
-    struct ledger_op op = {.kind = OP_OUTCOME,
+    int rc = config_path(config, out, size, "campaigns/%s/%s", id, name);
+
+    return rc == 0 ? 0 : why_set(why, rc, "%s: state_dir is too long a path", config->state_dir);
+}
+
+bool journal_begin(struct campaign *campaign)
+{
+    const struct eventlog *log = &campaign->node->log;
+    char path[4096], place[LEASE_TOLD_SIZE], text[BEGUN_BYTES_MAX];
+    struct hk_why why;
+    int length, rc = file_path(campaign->node->config, campaign->manifest.campaign, CAMPAIGN_JOURNAL_FILE,
+                               path, sizeof path, &why);
+
+    eventlog_place(log, place);
+    length = snprintf(text, sizeof text, "%s %" PRIu64 "-%" PRIu64 "\n", place, log->epoch, log->number);
+    if (rc == 0)
+        rc = hk_write_file(path, 0600, text, (size_t)length, &why);
+    if (rc != 0) {
+        node_freeze(campaign, why.text);
+        return false;
+    }
+    campaign->begun_epoch = log->epoch;
+    campaign->begun_number = log->number;
+    return true;
+}
+
+struct begun {
+    char place[LEASE_TOLD_SIZE];
+    uint64_t epoch, number;
+};
+
+static int read_begun(const struct config *config, const char *id, struct begun *out, struct hk_why *why)
+{
+    char path[4096], *text = NULL;
+    size_t length;
+    int rc = file_path(config, id, CAMPAIGN_JOURNAL_FILE, path, sizeof path, why);
+
+    *out = (struct begun){0};
+    if (rc == 0)
+        rc = hk_read_file(path, BEGUN_BYTES_MAX, &text, &length, why);
+    if (rc == HK_ENOENT)
+        return 0;
+    if (rc == 0 && sscanf(text, "%127s %" SCNu64 "-%" SCNu64, out->place, &out->epoch, &out->number) != 3)
+        rc = why_set(why, HK_ECHANGED,
+                     "%s is damaged: it says from where on the event log tells of the campaign", path);
+    free(text);
+    return rc;
+}
+
+int journal_begun(struct campaign *campaign, char place[LEASE_TOLD_SIZE], struct hk_why *why)
+{
+    struct begun begun;
+    int rc = read_begun(campaign->node->config, campaign->manifest.campaign, &begun, why);
+
+    campaign->begun_epoch = begun.epoch;
+    campaign->begun_number = begun.number;
+    if (place != NULL)
+        memcpy(place, begun.place, sizeof begun.place);
+    return rc;
+}
+
+static int stop_reading(void *context, const char *line, size_t length)
+{
+    (void)context;
+    (void)line;
+    (void)length;
+    return 1;
+}
+
+int node_journal_reaches(const struct config *config, const char *campaign, struct hk_why *why)
+{
+    struct begun begun;
+    bool found = true;
+    int rc = read_begun(config, campaign, &begun, why);
+
+    if (rc == 0 && begun.epoch != 0)
+        rc = journal_read(config->events.file, begun.place, &found, stop_reading, NULL, why);
+    if (rc < 0 || found)
+        return rc < 0 ? rc : 0;
+    return why_set(
+        why, HK_ENOENT,
+        "%s: the part of the event log in which campaign %s was begun is gone, so nobody knows who was sent "
+        "to then; put that part back beside it",
+        config->events.file, campaign);
+}
+
+int node_campaign_is_missing(const struct config *config, const char *campaign, int error, struct hk_why *why)
+{
+    char path[4096];
+
+    if (error != HK_ENOENT ||
+        file_path(config, campaign, CAMPAIGN_MANIFEST_FILE, path, sizeof path, NULL) != 0 ||
+        access(path, F_OK) != 0)
+        return error;
+    return why_set(why, HK_EDOWN,
+                   "Redis knows nothing of campaign %s any more, which was begun here: 'hikyaku campaigns "
+                   "restore' tells "
+                   "it again what the event log knows (or 'hikyaku campaigns purge --force' forgets it)",
+                   campaign);
+}
+
+/* ---- telling ---- */
+
+struct telling {
+    struct node *node;
+    const char *only; /* this campaign; NULL: all */
+    struct journal_story *story;
+    struct settle_open opened;
+    struct hk_why *why;
+};
+
+static uint32_t campaign_second(const struct campaign *campaign, uint64_t wall_us)
+{
+    uint64_t created = campaign->manifest.created_us;
+
+    return wall_us <= created ? 1 : (uint32_t)((wall_us - created) / 1000000u) + 1;
+}
+
+static struct ledger_op op_of(const struct campaign *campaign, const struct journal_entry *entry)
+{
+    struct ledger_op op = {.kind = entry->kind,
                            .attempt = entry->word.attempts,
                            .index = entry->index,
-                           .count = 1,
+                           .count = entry->count,
                            .word = ledger_pack(entry->word),
-                           .cookie = COOKIE_OLD_REGION};
+                           .cookie = COOKIE_OLD_REGION,
+                           .granted = entry->epoch};
 
-    if (campaign == NULL || entry->index >= segment_count(campaign->segment))
-        return 0;
-    op.span = segment_span_of(campaign->segment, entry->index);
+    op.span = segment_span_of(campaign->segment, op.index);
     op.span_first = campaign->span[op.span].first;
-    return ledger_push(node->ledger, entry->campaign, &op);
+    if (entry->kind == OP_OUTCOME && entry->word.state == LEDGER_DEFERRED) {
+        op.first_s = campaign_second(campaign, entry->time_us);
+        op.due_s = op.first_s + retry_step_s(campaign->node->config, entry->word.attempts);
+    }
+    return op;
 }
 
-/* The newest part of the log, from the beginning of a line. */
-static int read_newest(const char *path, char **out, size_t *length, struct hk_why *why)
+/* Of this campaign, and not of one that had its name before and was purged. */
+static bool is_about(const struct campaign *campaign, const struct journal_entry *entry)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
-    size_t want = end > (off_t)JOURNAL_BYTES ? JOURNAL_BYTES : end > 0 ? (size_t)end : 0;
-    char *bytes = malloc(want + 1), *newline;
-    ssize_t got = bytes == NULL || end < 0 ? -1 : hk_pread_all(fd, bytes, want, end - (off_t)want);
-
-    if (got < 0)
-        (void)why_set(why, HK_EIO, "%s: the event log cannot be read again: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    if (got < 0) {
-        free(bytes);
-        return HK_EIO;
-    }
-    *length = (size_t)got;
-    if (want == JOURNAL_BYTES && (newline = memchr(bytes, '\n', *length)) != NULL) {
-        *length -= (size_t)(newline + 1 - bytes);
-        memmove(bytes, newline + 1, *length);
-    }
-    *out = bytes;
-    return 0;
+    if (campaign->begun_epoch == 0 || entry->epoch < campaign->begun_epoch)
+        return false;
+    return entry->epoch > campaign->begun_epoch || entry->number >= campaign->begun_number;
 }
 
-int journal_replay(struct node *node, struct hk_why *why)
+static int tell(struct telling *t, const struct journal_entry *entry)
 {
-    size_t length = 0;
-    char *bytes = NULL;
+    struct campaign *campaign = settle_campaign(t->node, entry->campaign, &t->opened);
+    struct outcome_reply reply = {.code = entry->word.code, .text_length = entry->text_length};
+    struct ledger_op op;
+
+    if (campaign == NULL || !is_about(campaign, entry))
+        return 0;
+    if (entry->index == UINT32_MAX) {
+        t->story->cancelled = true;
+        return 0;
+    }
+    if (entry->index >= segment_count(campaign->segment) ||
+        entry->count > segment_count(campaign->segment) - entry->index)
+        return 0;
+    op = op_of(campaign, entry);
+    if (op.index - op.span_first + op.count > campaign->span[op.span].count)
+        return 0;
+    t->story->lines++;
+    if (entry->suppress) {
+        memcpy(reply.text, entry->text, entry->text_length);
+        bounced_suppress(campaign, entry->index, &reply);
+    }
+    return settle_push(campaign, op);
+}
+
+static int on_line(void *context, const char *text, size_t length)
+{
+    struct telling *t = context;
     struct journal_entry entry;
-    uint64_t told = 0;
-    int rc = read_newest(node->config->events.file, &bytes, &length, why);
+    int rc;
 
+    errno = 0;
+    if (!journal_line(text, length, &entry))
+        return errno == ENOMEM ? why_set(t->why, HK_ENOMEM, "no memory to read the event log again") : 0;
+    if (t->only != NULL && strcmp(t->only, entry.campaign) != 0)
+        return 0;
+    rc = tell(t, &entry);
     if (rc != 0)
-        return rc;
-    for (char *at = bytes, *newline; rc == 0 && length > 0; at = newline + 1) {
-        newline = memchr(at, '\n', length);
-        if (newline == NULL)
-            break;
-        errno = 0;
-        if (journal_line(at, (size_t)(newline - at), &entry)) {
-            rc = tell(node, &entry);
-            told++;
-        } else if (errno == ENOMEM) {
-            rc = HK_ENOMEM; /* not a damaged line */
-        }
-        length -= (size_t)(newline + 1 - at);
-    }
-    free(bytes);
-    if (rc != 0)
-        return why_set(why, rc, "the event log cannot be told to the ledger again: %s", hk_strerror(rc));
-    log_info("told the ledger %llu outcomes of the event log again", (unsigned long long)told);
-    return settle_wait(node, why);
+        return why_set(t->why, rc, "the event log cannot be told to the ledger again: %s", hk_strerror(rc));
+    return t->story->lines % LINES_AT_ONCE == LINES_AT_ONCE - 1 ? settle_wait(t->node, t->why) : 0;
+}
+
+int journal_replay(struct node *node, const char *place, const char *campaign, struct journal_story *story,
+                   struct hk_why *why)
+{
+    struct telling t = {.node = node, .only = campaign, .story = story, .why = why};
+    int rc;
+
+    *story = (struct journal_story){0};
+    rc = journal_read(node->config->events.file, place, &story->whole, on_line, &t, why);
+    if (rc == 0)
+        rc = settle_wait(node, why);
+    settle_close(node, &t.opened);
+    return rc;
 }

@@ -134,6 +134,10 @@ struct span {
     bool again;      /* somebody in it was let go untried: it is read again when the campaign runs */
     bool beyond;     /* somebody in it stands in a row behind first_rows */
     bool called_off; /* of a cancelled campaign: nobody in it waits any more */
+    bool known;      /* Redis knows that it was taken once */
+    bool ours;       /* by this node, in this life */
+    bool held;       /* by another node that lives: looked at again now and then */
+    bool read;       /* in this life, so that those found unknown in it have their lines */
     uint64_t *bits;  /* which are active; NULL when none is */
 };
 
@@ -144,7 +148,7 @@ struct campaign {
     struct manifest manifest;
     struct segment *segment;
     struct span *span;
-    uint32_t spans, taking, passed;
+    uint32_t spans, taking, passed, held;
     uint64_t active; /* sum of the spans' */
     uint32_t packed_next;
     struct big_domain {     /* a domain with spans of its own */
@@ -156,8 +160,10 @@ struct campaign {
     uint32_t next_due_s; /* no span is due before; 0: look */
     bool frozen;         /* something is wrong that needs a person: said once */
     bool settled;
-    bool parked;         /* in memory for a command alone: nothing of it is sent */
-    bool halted;         /* paused because first_rows were reached */
+    bool parked; /* in memory for a command alone: nothing of it is sent */
+    bool halted; /* paused because first_rows were reached */
+    uint64_t begun_epoch,
+        begun_number;    /* the first line of the event log that can be about it; 0: none yet */
     uint32_t called_off; /* spans that are */
     uint32_t call_off_next;
     uint64_t counts[LEDGER_STATES_COUNT], attempts; /* as last read */
@@ -199,6 +205,13 @@ struct node {
     const struct node_options *options;
     struct ev_loop *loop;
     uint64_t epoch;
+    struct lease lease;
+    uint64_t beat_ms; /* when the last beat went out */
+    bool beating;     /* and has no answer yet */
+    char mark[LEASE_TOLD_SIZE],
+        told[LEASE_TOLD_SIZE]; /* places in the event log: at ledger_mark(), and told up to */
+    bool told_to_stop;         /* by a signal */
+    bool again; /* what it knows and what Redis knows differ: it starts over, settling all as after a death */
     struct region region;
     struct store *store;
     struct ledger *ledger;
@@ -251,6 +264,7 @@ struct node {
 /* node.c */
 void node_wait(struct node *node); /* one step of the loop, at start, when no timer runs yet */
 void node_freeze(struct campaign *campaign, const char *why);
+void node_start_over(struct node *node, const char *why);
 bool node_is_told_to_stop(const struct node *node); /* at start: signals are not read yet */
 void node_give_up(struct node *node,
                   int exit_status); /* what a child said cannot be mended by starting it again */
@@ -344,6 +358,12 @@ void flight_lost_reply(struct flight *flight,
 /* Tell the outcome that stands in `flight` (of this or of a dead master's region): event line, then ledger op. */
 void flight_outcome(struct node *node, const struct region *region, uint32_t worker, struct flight *flight,
                     struct campaign *campaign, struct ledger_op op);
+/* The schedule's step after so many attempts, in seconds. */
+uint32_t retry_step_s(const struct config *config, uint32_t attempts);
+/* The line about somebody whose attempt nobody ever told the end of. */
+void event_unknown(struct campaign *campaign, uint32_t index, uint8_t attempts, const char *settled_as);
+/* The line about recipients [index, index + count) who were waiting when their campaign was cancelled. */
+void event_cancelled(struct campaign *campaign, uint32_t index, uint32_t count);
 /* Somebody of a span just taken is unknown: sent to again where that was chosen. When, 0: not. */
 uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t index, uint8_t attempts,
                           uint32_t first_s);
@@ -373,6 +393,16 @@ void run_admit(struct campaign *campaign, struct run run, uint32_t domain);
 void bounced_suppress(struct campaign *campaign, uint32_t index, const struct outcome_reply *reply);
 
 /* settle.c */
+/* Campaigns that are in memory only while their past is told. */
+struct settle_open {
+    struct campaign *campaign[REGION_CAMPAIGNS_MAX];
+    char refused[REGION_CAMPAIGNS_MAX][CAMPAIGN_ID_MAX + 1]; /* that cannot be opened: said once */
+    uint32_t refusals;
+};
+struct campaign *settle_campaign(struct node *node, const char *id,
+                                 struct settle_open *open); /* NULL: said why */
+void settle_close(struct node *node, struct settle_open *open);
+int settle_push(struct campaign *campaign, struct ledger_op op) HK_MUST_USE; /* an op about the past */
 int settle_region(struct node *node, struct hk_why *why) HK_MUST_USE;
 /* Until the ledger has taken all that was pushed, at start. HK_EDOWN when Redis does not. */
 int settle_wait(struct node *node, struct hk_why *why) HK_MUST_USE;

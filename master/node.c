@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "errand.h"
+#include "identity.h"
 
 #define TICK_S            0.2
 #define REDIS_CHECK_S     1.0
@@ -19,7 +20,11 @@
 #define SWEEP_EVERY       50u   /* ticks */
 #define SECOND_EVERY      5u    /* ticks */
 #define RATE_WEIGHT       0.3   /* of the newest half second in the rate that is shown */
-#define LAST_WORDS_MS     2000u /* for the ledger to take what is left, once the time to drain is over */
+#define BEAT_MS           1000u /* between two beats of the lease; node.lease is longer than some */
+#define START_OVER_MAX \
+    5u /* times in a row, with START_OVER_MS between them, that a node starts over by itself */
+#define START_OVER_MS 60000u
+#define LAST_WORDS_MS 2000u /* for the ledger to take what is left, once the time to drain is over */
 
 static void on_ledger_up(void *context)
 {
@@ -47,6 +52,12 @@ static void on_ledger_broken(void *context, const char *why)
     node->ledger_up = false;
     log_error("Redis refuses what the ledger needs: %s; sending waits, and it is tried again each second",
               why);
+}
+
+static void on_ledger_behind(void *context, const char *campaign)
+{
+    (void)campaign;
+    node_start_over(context, "Redis came back with less than it had acknowledged");
 }
 
 /* An embedded server that died is ours to start again. The ledger's own connection finds it: nothing waits here. */
@@ -100,6 +111,48 @@ void node_give_up(struct node *node, int exit_status)
     node_drain(node);
 }
 
+/* What this node knows and what Redis knows are no longer the same: nothing is granted any more, dots under way finish,
+ * and then it begins anew, as after a death: event log and region are told to the ledger that is there. */
+void node_start_over(struct node *node, const char *why)
+{
+    if (node->again || node->draining || node->options->request != NULL || node->worker == NULL)
+        return;
+    log_error("%s: nothing is sent until the ledger has been told what the event log knows", why);
+    node->again = true;
+}
+
+/* Commits without an answer get none. */
+static void deny_asked(struct node *node)
+{
+    for (uint32_t w = 0; w < node->workers; w++)
+        for (uint32_t slot = 0; slot < node->region.header->sizes.flight_slots; slot++) {
+            struct hold *hold = &node->worker[w].hold[slot];
+            if (!hold->used || hold->done || hold->commit != COMMIT_ASKED)
+                continue;
+            hold->commit = COMMIT_REFUSED;
+            hold->stopped = true;
+            worker_tell(&node->worker[w], &(struct desc){.kind = DESC_DENY, .slot = slot});
+        }
+}
+
+/* In the turn, not from inside an answer of the ledger. */
+static void begin_start_over(struct node *node)
+{
+    ledger_abandon(node->ledger);
+    node->ledger_up = false;
+    deny_asked(node);
+    node_drain(node);
+}
+
+static bool all_landed(const struct node *node)
+{
+    for (uint32_t w = 0; w < node->workers; w++)
+        for (uint32_t slot = 0; slot < node->region.header->sizes.flight_slots; slot++)
+            if (node->worker[w].hold[slot].used && !node->worker[w].hold[slot].done)
+                return false;
+    return true;
+}
+
 void node_freeze(struct campaign *campaign, const char *why)
 {
     char words[REGION_REPLY_TEXT];
@@ -113,6 +166,8 @@ void node_freeze(struct campaign *campaign, const char *why)
 
 static bool is_drained(const struct node *node)
 {
+    if (node->again)
+        return all_landed(node) && node->log.used == 0;
     return node->holds == 0 && ledger_pending(node->ledger) == 0 && node->log.used == 0;
 }
 
@@ -231,6 +286,53 @@ static void check_place(struct node *node)
     node_give_up(node, EXIT_NEEDED);
 }
 
+/* ---- the lease ---- */
+
+static void on_beat(void *context, long long left_ms)
+{
+    struct node *node = context;
+
+    node->beating = false;
+    if (left_ms == -1)
+        return;
+    if (left_ms >= 0) {
+        log_error("another node has the name \"%s\" now: this one was silent for too long, and ends",
+                  node->config->node.name);
+        node_give_up(node, EXIT_NEEDED);
+        return;
+    }
+    node_start_over(node, "another node has the epoch of this one");
+}
+
+/* A place in the event log is told when all that was pushed before it has its verdict: it goes with the next beat. */
+static void move_mark(struct node *node)
+{
+    if (!ledger_mark_reached(node->ledger) || node->log.failing || node->log.used > 0)
+        return;
+    memcpy(node->told, node->mark, sizeof node->told);
+    eventlog_place(&node->log, node->mark);
+    ledger_mark(node->ledger);
+}
+
+/* A short lease wants more than one beat in its life. */
+static uint64_t beat_every_ms(const struct node *node)
+{
+    uint32_t third = node->config->node.lease_ms / 3;
+
+    return third < BEAT_MS ? third : BEAT_MS;
+}
+
+static void beat(struct node *node)
+{
+    uint64_t now = clock_now_ms();
+
+    if (!node->ledger_up || (node->beating && now < node->beat_ms + node->config->node.lease_ms))
+        return;
+    move_mark(node);
+    node->beating = ledger_beat(node->ledger, &node->lease, node->told, on_beat, node) == 0;
+    node->beat_ms = now;
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct node *node = timer->data;
@@ -251,6 +353,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         eventlog_sync(&node->log);
         check_place(node);
     }
+    if (clock_now_ms() >= node->beat_ms + beat_every_ms(node))
+        beat(node);
     suppression_tick(node, node->ticks % SECOND_EVERY == 0);
     if (node->ticks % SWEEP_EVERY == 0) {
         domains_sweep(node);
@@ -294,6 +398,8 @@ static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
         ring_awake(region_up(&node->region, i));
         worker_read(&node->worker[i]);
     }
+    if (node->again && !node->draining)
+        begin_start_over(node);
     errands_check(node);
     campaigns_refill(node);
     domains_ask(node);
@@ -330,8 +436,9 @@ static void on_signal(struct ev_loop *loop, ev_io *io, int events)
         }
         if (info.ssi_signo == SIGHUP)
             continue;
-        if (!node->draining)
+        if (!node->draining || node->again)
             node->exit_status = exit_status_told(node);
+        node->told_to_stop = true;
         log_info("%s: %s", strsignal((int)info.ssi_signo),
                  node->draining ? "stopping at once"
                                 : "finishing what is under way; once more stops at once");
@@ -390,18 +497,38 @@ static int check_redis(struct node *node, struct hk_why *why)
     return redis_check(node->config, true, why);
 }
 
+/* Draw an epoch, write it down here, and tell Redis that this node lives. */
+static int take_lease(struct node *node, struct hk_why *why)
+{
+    struct node_place *place = node->place;
+    int rc;
+
+    node->lease = (struct lease){
+        .name = node->config->node.name, .id = place->id, .life_ms = node->config->node.lease_ms};
+    do {
+        rc = store_epoch_next(node->store, place->epoch, &place->epoch, why);
+        if (rc == 0)
+            rc = identity_keep(node->config, place, why);
+        node->lease.epoch = node->epoch = place->epoch;
+        if (rc == 0)
+            rc = store_lease_take(node->store, &node->lease, why);
+    } while (rc == HK_EEXIST);
+    return rc;
+}
+
 static int open_ledger(struct node *node, struct hk_why *why)
 {
     const struct ledger_callbacks callbacks = {.context = node,
                                                .up = on_ledger_up,
                                                .down = on_ledger_down,
                                                .verdict = outcome_verdict,
-                                               .broken = on_ledger_broken};
+                                               .broken = on_ledger_broken,
+                                               .behind = on_ledger_behind};
     uint64_t until = clock_now_ms() + LEDGER_UP_WAIT_MS;
     int rc = store_open(node->config, &node->store, why);
 
     if (rc == 0)
-        rc = store_epoch_next(node->store, &node->epoch, why);
+        rc = take_lease(node, why);
     if (rc == 0)
         rc = eventlog_open(&node->log, node->config, node->epoch, why);
     if (rc == 0)
@@ -546,8 +673,10 @@ static void remove_region(struct node *node, bool clean)
 
 static void node_stop(struct node *node)
 {
-    bool clean = node->holds == 0 && node->ledger != NULL && ledger_pending(node->ledger) == 0;
+    bool clean =
+        !node->again && node->holds == 0 && node->ledger != NULL && ledger_pending(node->ledger) == 0;
     struct campaign *closed;
+    struct hk_why why;
 
     control_close(node);
     errands_close(node);
@@ -565,6 +694,9 @@ static void node_stop(struct node *node)
     if (node->ledger != NULL)
         ledger_close(node->ledger);
     suppress_close(node->suppress);
+    /* Not its own again when it starts over: it has the locks, and its next epoch ends this one. */
+    if (node->ledger_up && node->lease.epoch != 0 && store_lease_end(node->store, &node->lease, &why) != 0)
+        log_debug("%s", why.text);
     if (node->store != NULL)
         store_close(node->store);
     while ((closed = SLIST_FIRST(&node->closed)) != NULL) {
@@ -579,7 +711,9 @@ static void node_stop(struct node *node)
         close(node->signal_fd);
 }
 
-int node_run(const struct config *config, struct node_place *place, const struct node_options *options)
+/* One life. *again: it was no more than the beginning of the next one. */
+static int live(const struct config *config, struct node_place *place, const struct node_options *options,
+                bool *again)
 {
     struct node *node = hk_xcalloc(1, sizeof *node);
     struct hk_why why;
@@ -612,7 +746,27 @@ int node_run(const struct config *config, struct node_place *place, const struct
             rc == HK_EINVAL || rc == HK_ECHANGED || rc == HK_ENOENT ? EXIT_USAGE : EXIT_NEEDED;
     }
     exit_status = node->exit_status;
+    *again = node->again && !node->told_to_stop;
     node_stop(node);
     free(node);
+    return exit_status;
+}
+
+int node_run(const struct config *config, struct node_place *place, const struct node_options *options)
+{
+    unsigned lives = 0;
+    bool again;
+    int exit_status;
+
+    do {
+        uint64_t began_ms = clock_now_ms();
+        exit_status = live(config, place, options, &again);
+        lives = clock_now_ms() - began_ms > START_OVER_MS ? 0 : lives + 1;
+        if (again && lives == START_OVER_MAX) {
+            log_error("it had to start over %u times in a row: Redis does not keep what it acknowledges",
+                      lives);
+            return EXIT_NEEDED;
+        }
+    } while (again);
     return exit_status;
 }

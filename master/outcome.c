@@ -137,12 +137,41 @@ static void event_attempt(struct node *node, const struct region *region, uint32
 }
 
 static void event_expired(struct node *node, const struct campaign *campaign, uint32_t index,
-                          const char *site)
+                          const char *site, enum reply_class reply_class, uint16_t code)
 {
     event_begin(&node->log, "expired");
     event_recipient(&node->log, campaign, index);
     event_word(&node->log, "site", site);
+    if (reply_class != CLASS_NONE)
+        event_word(&node->log, "class", reply_class_name(reply_class));
+    if (code != 0) {
+        event_object(&node->log, "reply");
+        event_number(&node->log, "code", code);
+        event_object_end(&node->log);
+    }
     event_end(&node->log);
+}
+
+void event_unknown(struct campaign *campaign, uint32_t index, uint8_t attempts, const char *settled_as)
+{
+    struct eventlog *log = &campaign->node->log;
+
+    event_begin(log, "unknown");
+    event_recipient(log, campaign, index);
+    event_number(log, "attempt", attempts);
+    event_word(log, "settled_as", settled_as);
+    event_end(log);
+}
+
+void event_cancelled(struct campaign *campaign, uint32_t index, uint32_t count)
+{
+    struct eventlog *log = &campaign->node->log;
+
+    event_begin(log, "cancelled");
+    event_word(log, "campaign", campaign->manifest.campaign);
+    event_number(log, "index", index);
+    event_number(log, "recipients", count);
+    event_end(log);
 }
 
 void event_unreachable(struct node *node, const struct dest *dest, const char *site, uint64_t recipients,
@@ -174,16 +203,21 @@ bool run_is_over(const struct campaign *campaign, const struct run *run)
     return run->first_s != 0 && campaign_now_s(campaign) >= deadline_s(campaign, run->first_s);
 }
 
-/* When the recipient is tried again after its `attempts`-th attempt: the schedule's step, but never past the deadline. */
-static uint32_t next_due_s(const struct campaign *campaign, uint32_t attempts, uint32_t first_s)
+uint32_t retry_step_s(const struct config *config, uint32_t attempts)
 {
-    const struct config *config = campaign->node->config;
     size_t step = attempts > 0 ? attempts - 1 : 0;
-    uint32_t due_s, deadline = deadline_s(campaign, first_s);
 
     if (step >= config->retry.schedule_count)
         step = config->retry.schedule_count - 1;
-    due_s = campaign_now_s(campaign) + config->retry.schedule_s[step];
+    return config->retry.schedule_s[step];
+}
+
+/* When the recipient is tried again after its `attempts`-th attempt: the schedule's step, but never past the deadline. */
+static uint32_t next_due_s(const struct campaign *campaign, uint32_t attempts, uint32_t first_s)
+{
+    uint32_t due_s = campaign_now_s(campaign) + retry_step_s(campaign->node->config, attempts);
+    uint32_t deadline = deadline_s(campaign, first_s);
+
     return due_s < deadline ? due_s : deadline;
 }
 
@@ -249,6 +283,7 @@ void run_let_go(struct campaign *campaign, struct run run)
     uint32_t span = segment_span_of(campaign->segment, run.index);
 
     if (is_cancelled(campaign)) {
+        event_cancelled(campaign, run.index, run.count);
         push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
         return;
     }
@@ -271,7 +306,7 @@ void run_expire(struct campaign *campaign, struct run run, const char *site, enu
     struct ledger_word word = {.state = LEDGER_EXPIRED, .reply_class = (uint8_t)reply_class, .code = code};
 
     for (uint32_t i = 0; i < run.count; i++)
-        event_expired(campaign->node, campaign, run.index + i, site);
+        event_expired(campaign->node, campaign, run.index + i, site, reply_class, code);
     push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
 }
 
@@ -316,7 +351,8 @@ void flight_commit(struct worker *worker, uint32_t slot)
 
     HK_BUG_ON(!hold->used || hold->done || hold->commit != COMMIT_NONE);
     hold->suppressed = recipient_is_suppressed(campaign, hold->run.index);
-    if (hold->suppressed) {
+    hold->stopped = campaign->node->again;
+    if (hold->suppressed || hold->stopped) {
         hold->commit = COMMIT_REFUSED; /* the ledger is told when the worker has let go of him */
         worker_tell(worker, &(struct desc){.kind = DESC_DENY, .slot = slot});
         return;
@@ -391,10 +427,13 @@ void flight_outcome(struct node *node, const struct region *region, uint32_t wor
         op.due_s = next_due_s(campaign, word.attempts, op.first_s);
     event_attempt(node, region, worker, flight, campaign, word, verdict);
     if (word.state == LEDGER_EXPIRED)
-        event_expired(node, campaign, op.index, NULL);
+        event_expired(node, campaign, op.index, NULL, verdict.reply_class, reply->code);
     if (word.state == LEDGER_BOUNCED && reply->code >= 500 && verdict.disposition == DISPOSITION_SUPPRESS)
         bounced_suppress(campaign, op.index, reply);
-    push(campaign, &op);
+    if (op.granted == 0)
+        push(campaign, &op);
+    else if (settle_push(campaign, op) != 0)
+        node_freeze(campaign, "out of memory");
 }
 
 void flight_done(struct worker *worker, uint32_t slot)
@@ -424,6 +463,7 @@ void flight_done(struct worker *worker, uint32_t slot)
         run_return(campaign, hold->dest, hold->run);
         hold_end(worker, slot);
     } else if (flight->result == RESULT_DENIED) {
+        span_read_again(campaign, hold->span); /* final, or ahead of us: what stands in the ledger counts */
         campaign_release(campaign, hold->span, hold->run.index, 1, 0);
         hold_end(worker, slot);
     } else {
@@ -461,12 +501,8 @@ void flight_orphan(struct worker *worker, uint32_t slot)
 static void verdict_commit(struct worker *worker, uint32_t slot, enum ledger_verdict verdict)
 {
     struct hold *hold = &worker->hold[slot];
-    struct campaign *campaign = worker->node->campaign[hold->run.campaign];
     struct desc answer = {.kind = verdict == VERDICT_DONE ? DESC_GRANT : DESC_DENY, .slot = slot};
 
-    if (verdict == VERDICT_LOST || verdict == VERDICT_NOT_OURS)
-        node_freeze(campaign, verdict == VERDICT_LOST ? "the ledger has lost a span that was taken"
-                                                      : "another node took over a span of ours");
     if (hold->done)
         return; /* the worker gave it back meanwhile: a release is on its way */
     hold->commit = verdict == VERDICT_DONE ? COMMIT_GRANTED : COMMIT_REFUSED;
@@ -492,6 +528,7 @@ static bool flight_resend(struct worker *worker, const struct ledger_op *outcome
         !may_resend(campaign, outcome->first_s))
         return false;
     op = flight_op(worker, slot, OP_RESEND);
+    event_unknown(campaign, op.index, word.attempts, ledger_state_name(LEDGER_PENDING));
     op.first_s = outcome->first_s;
     op.due_s = next_due_s(campaign, word.attempts, op.first_s);
     push(campaign, &op);
@@ -502,6 +539,7 @@ uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t i
                           uint32_t first_s)
 {
     struct ledger_op op = {.kind = OP_RESEND,
+                           .attempt = attempts,
                            .index = index,
                            .span = number,
                            .span_first = campaign->span[number].first,
@@ -511,6 +549,7 @@ uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t i
 
     if (!may_resend(campaign, op.first_s))
         return 0;
+    event_unknown(campaign, index, attempts, ledger_state_name(LEDGER_PENDING));
     op.due_s = next_due_s(campaign, attempts, op.first_s);
     push(campaign, &op);
     return op.due_s;
@@ -534,6 +573,8 @@ static void verdict_flight(struct worker *worker, const struct ledger_op *op, en
         site_settled(hold->dest->site, 1);
         run_let_go(campaign, hold->run); /* deferred: nobody will try again */
     } else {
+        if (op->kind == OP_RELEASE)
+            span_read_again(campaign, hold->span);
         site_settled(hold->dest->site, 1);
         campaign_release(campaign, hold->span, hold->run.index, 1,
                          op->kind == OP_OUTCOME || op->kind == OP_RESEND ? op->due_s : 0);
@@ -548,6 +589,11 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
 
     if (op->cookie == COOKIE_OLD_REGION)
         return; /* settle.c waits for the ledger as a whole */
+    if (verdict == VERDICT_LOST)
+        node_start_over(node, "Redis has forgotten recipients that were taken");
+    else if (verdict == VERDICT_NOT_OURS)
+        node_start_over(node,
+                        "another node has taken over recipients of this one, which was silent for too long");
     if (op->cookie == COOKIE_ERRAND) {
         errands_verdict(node, id, op, verdict);
         return;
@@ -561,7 +607,7 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
     if (op->cookie == COOKIE_CALL_OFF) {
         if (verdict == VERDICT_DONE)
             span_called_off(campaign, op->span);
-        else
+        else if (!node->again)
             node_freeze(campaign, "the ledger does not let it be cancelled");
         return;
     }

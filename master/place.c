@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "master.h"
 
 #define REPLY_BYTES_MAX (16u * 1024 * 1024)
@@ -87,6 +88,8 @@ int node_enter(const struct config *config, uint64_t wait_ms, struct node_place 
         rc = machine_room(config, why);
     if (rc == 0)
         rc = take_lock(config, wait_ms, &out->lock_fd, why);
+    if (rc == 0)
+        rc = identity_open(config, out, why);
     if (rc == 0)
         rc = redis_server_ensure(config, &out->redis_pid, &out->redis_started, why);
     if (rc == 0)

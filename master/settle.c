@@ -48,12 +48,46 @@ static int wait_for_workers(const struct node *node, struct hk_why *why)
     return 0;
 }
 
-/* The campaign a slot of the old table means, opened if this node does not run it already. */
-static struct campaign *old_campaign(struct node *node, const struct region *old, uint16_t slot,
-                                     bool opened[])
+static bool was_refused(const struct settle_open *open, const char *id)
 {
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (strcmp(open->refused[i], id) == 0)
+            return true;
+    return false;
+}
+
+struct campaign *settle_campaign(struct node *node, const char *id, struct settle_open *open)
+{
+    struct campaign *campaign = campaign_find(node, id);
     struct hk_why why;
-    struct campaign *campaign;
+    int rc;
+
+    if (campaign != NULL || was_refused(open, id))
+        return campaign;
+    rc = campaign_open(node, id, &why);
+    if (rc != 0) {
+        /* One that was purged is nothing to speak of. */
+        if (rc != HK_ENOENT)
+            log_error("campaign %s: %s", id, why.text);
+        snprintf(open->refused[open->refusals++ % REGION_CAMPAIGNS_MAX], sizeof open->refused[0], "%s", id);
+        return NULL;
+    }
+    campaign = campaign_find(node, id);
+    open->campaign[campaign->slot] = campaign;
+    return campaign;
+}
+
+void settle_close(struct node *node, struct settle_open *open)
+{
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (open->campaign[i] != NULL && open->campaign[i] == node->campaign[i])
+            campaign_close(node->campaign[i]);
+}
+
+/* The campaign a slot of the old table means. */
+static struct campaign *old_campaign(struct node *node, const struct region *old, uint16_t slot,
+                                     struct settle_open *open)
+{
     const char *id;
 
     if (slot >= REGION_CAMPAIGNS_MAX)
@@ -61,28 +95,48 @@ static struct campaign *old_campaign(struct node *node, const struct region *old
     id = old->campaign[slot].id;
     if (memchr(id, '\0', sizeof old->campaign[slot].id) == NULL || !campaign_id_is_valid(id))
         return NULL;
-    campaign = campaign_find(node, id);
-    if (campaign != NULL)
-        return campaign;
-    if (campaign_open(node, id, &why) != 0) {
-        log_error("campaign %s: %s", id, why.text);
-        return NULL;
+    return settle_campaign(node, id, open);
+}
+
+static void on_settle_take(void *context, uint64_t cookie, enum ledger_verdict verdict, const uint32_t *words,
+                           const uint32_t *due, const uint32_t *first, uint32_t count)
+{
+    (void)context;
+    (void)cookie;
+    (void)verdict;
+    (void)words;
+    (void)due;
+    (void)first;
+    (void)count;
+}
+
+/* Where Redis has forgotten that the span was ever taken, it is taken anew, and what the op tells is told as our own. */
+int settle_push(struct campaign *campaign, struct ledger_op op)
+{
+    struct ledger *ledger = campaign->node->ledger;
+    struct span *span = &campaign->span[op.span];
+    int rc = 0;
+
+    if (!span->known) {
+        rc = ledger_take(ledger, campaign->manifest.campaign, 0, op.span, span->count, on_settle_take, NULL,
+                         0);
+        span->known = span->ours = rc == 0;
     }
-    campaign = campaign_find(node, id);
-    opened[campaign->slot] = true;
-    return campaign;
+    if (span->ours)
+        op.granted = 0;
+    return rc == 0 ? ledger_push(ledger, campaign->manifest.campaign, &op) : rc;
 }
 
 static void settle_flight(struct node *node, const struct region *old, uint32_t worker, struct flight *flight,
-                          bool opened[], struct tally *tally)
+                          struct settle_open *open, struct tally *tally)
 {
     uint32_t phase = atomic_load_explicit(&flight->phase, memory_order_acquire);
     struct campaign *campaign;
-    struct ledger_op op = {.cookie = COOKIE_OLD_REGION, .count = 1};
+    struct ledger_op op = {.cookie = COOKIE_OLD_REGION, .count = 1, .granted = old->header->epoch};
 
     if (phase == FLIGHT_FREE)
         return;
-    campaign = old_campaign(node, old, flight->send.campaign, opened);
+    campaign = old_campaign(node, old, flight->send.campaign, open);
     if (campaign == NULL || flight->send.index >= segment_count(campaign->segment) || phase > FLIGHT_DONE) {
         tally->strange++;
         return;
@@ -102,7 +156,7 @@ static void settle_flight(struct node *node, const struct region *old, uint32_t 
         return;
     }
     op.kind = OP_RELEASE;
-    if (ledger_push(node->ledger, campaign->manifest.campaign, &op) != 0)
+    if (settle_push(campaign, op) != 0)
         node_freeze(campaign, "out of memory");
     tally->again++;
 }
@@ -124,13 +178,13 @@ int settle_wait(struct node *node, struct hk_why *why)
 
 static int settle_flights(struct node *node, const struct region *old, struct hk_why *why)
 {
-    bool opened[REGION_CAMPAIGNS_MAX] = {false};
+    struct settle_open open = {0};
     struct tally tally = {0};
     int rc;
 
     for (uint32_t w = 0; w < old->header->sizes.workers; w++)
         for (uint32_t i = 0; i < old->header->sizes.flight_slots; i++)
-            settle_flight(node, old, w, region_flight(old, w, i), opened, &tally);
+            settle_flight(node, old, w, region_flight(old, w, i), &open, &tally);
     rc = settle_wait(node, why);
     if (tally.told + tally.unknown + tally.again + tally.strange > 0)
         log_info("the last run left %llu messages under way: %llu had their outcome, %llu are unknown, %llu "
@@ -142,9 +196,24 @@ static int settle_flights(struct node *node, const struct region *old, struct hk
     if (tally.strange > 0)
         log_warning("%llu flights of the last run belong to no campaign that is here",
                     (unsigned long long)tally.strange);
-    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
-        if (opened[i])
-            campaign_close(node->campaign[i]);
+    settle_close(node, &open);
+    return rc;
+}
+
+/* What was written to the event log and not told to this Redis, or told and lost by it. */
+static int settle_journal(struct node *node, struct hk_why *why)
+{
+    struct journal_story story;
+    char place[LEASE_TOLD_SIZE];
+    uint64_t began_ms = clock_now_ms();
+    int rc = store_told(node->store, &node->lease, place, why);
+
+    if (rc == 0)
+        rc = journal_replay(node, place, NULL, &story, why);
+    if (rc == 0 && story.lines > 0)
+        log_info("told the ledger %llu lines of the event log again%s, in %.1f s",
+                 (unsigned long long)story.lines, story.whole ? "" : " (from its beginning)",
+                 (double)(clock_now_ms() - began_ms) / 1000.0);
     return rc;
 }
 
@@ -159,6 +228,10 @@ int settle_region(struct node *node, struct hk_why *why)
         rc = why_set(why, HK_ETOOBIG, "state_dir is too long a path");
     if (rc != 0)
         return rc;
+    fault_at(SETTLE_BEFORE);
+    rc = settle_journal(node, why);
+    if (rc != 0)
+        return rc;
     rc = region_attach(path, &old, &same_boot, why);
     if (rc == HK_ENOENT)
         return 0;
@@ -166,15 +239,12 @@ int settle_region(struct node *node, struct hk_why *why)
         return rc; /* it may be whole: whoever starts again when it can be read finds what was under way */
     if (rc != 0) {
         log_warning("%s; what was under way counts as unknown", why->text);
-        return journal_replay(node, why);
+        return 0;
     }
-    fault_at(SETTLE_BEFORE);
-    if (same_boot) {
+    if (same_boot)
         rc = settle_flights(node, &old, why);
-    } else {
+    else
         log_warning("the machine was started anew: what was under way counts as unknown");
-        rc = journal_replay(node, why);
-    }
     region_close(&old);
     fault_at(SETTLE_AFTER);
     return rc;

@@ -17,6 +17,9 @@ enum hk_exit { EXIT_SETTLED = 0, EXIT_STOPPED = 1, EXIT_USAGE = 2, EXIT_NEEDED =
 #define CAMPAIGN_SEGMENT_PATTERN "segment-%u.seg" /* of the extensions, from 1 on */
 #define CAMPAIGN_MESSAGE_FILE    "message.eml"
 #define CAMPAIGN_REJECTED_FILE   "rejected.csv"
+#define CAMPAIGN_MANIFEST_FILE   "manifest" /* what Redis holds of it, should Redis forget (manifest_print) */
+/* By the node, when it takes the first of its recipients: from which place the event log tells of it. */
+#define CAMPAIGN_JOURNAL_FILE "journal"
 
 struct node_progress {
     const char *campaign;
@@ -48,7 +51,9 @@ struct node_options {
 struct node_place {
     int lock_fd;
     pid_t redis_pid;
-    bool redis_started; /* by us: node_leave ends it */
+    bool redis_started;     /* by us: node_leave ends it */
+    char id[LEASE_ID_SIZE]; /* of the state_dir */
+    uint64_t epoch;         /* the last that was drawn here */
 };
 
 /* Is a node running on this state_dir (control socket answers)? */
@@ -65,12 +70,21 @@ void node_leave(const struct config *config, struct node_place *place);
  * or SIGTERM (a second one stops at once). Returns an exit status; errors were said on standard error. */
 int node_run(const struct config *config, struct node_place *place, const struct node_options *options);
 
+/* Redis knows no campaign of this name: has it forgotten one that was begun here? Then HK_EDOWN, and why says what to do;
+ * else `error` as it is. */
+int node_campaign_is_missing(const struct config *config, const char *campaign, int error,
+                             struct hk_why *why) HK_MUST_USE;
+/* Does the event log of this state_dir reach back to where it began to tell of the campaign? 0 also for one that was never
+ * begun here; HK_ENOENT with words: a part of the log is gone. */
+int node_journal_reaches(const struct config *config, const char *campaign, struct hk_why *why) HK_MUST_USE;
+
 /* One request to the running node over state_dir/control.sock: one JSON object a line each way. *reply is
  * malloc'd JSON text: {"ok":true,...} or {"ok":false,"error":"...","exit":2}. Requests: {"command":"status"},
  * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk), {"command":"suppress-poll"} (read
  * what changed in the suppression lists: "more" true says that there is more of it, ask again), {"command":"pause" |
  * "cancel" | "forget", "campaign":ID}, {"command":"resume", "campaign":ID, "first":N}, {"command":"unknown",
- * "campaign":ID, "as":"sent" | "bounced" | "pending", "index":[...at most 300]}. pause and cancel are answered when no body
+ * "campaign":ID, "as":"sent" | "bounced" | "pending", "index":[...at most 300]}, {"command":"restore", "campaign":ID} (only
+ * of a short-lived node: tell the ledger all that the event log knows of it; "told":N). pause and cancel are answered when no body
  * is without its dot, after 10 s with exit 1 and "outstanding":[recipient, ...]. HK_EDOWN when no node answers within
  * timeout_ms. */
 int node_ask(const struct config *config, const char *request, uint64_t timeout_ms, char **reply,

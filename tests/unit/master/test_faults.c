@@ -81,6 +81,8 @@ static int anew(void **state)
 
 /* ---- writing ---- */
 
+static unsigned headers; /* lines that a file begins with by itself, as read */
+
 /* The numbers of the ids of a file's lines, each whole, go on behind `number`; gives the last. */
 static unsigned read_file(const char *name, unsigned number)
 {
@@ -97,6 +99,7 @@ static unsigned read_file(const char *name, unsigned number)
         line = json_loadb(at, (size_t)(end - at), 0, NULL);
         snprintf(want, sizeof want, "7-%u", ++number);
         assert_string_equal(json_string_value(json_object_get(line, "id")), want);
+        headers += json_object_get(line, "state") != NULL;
         json_decref(line);
     }
     free(text);
@@ -109,10 +112,11 @@ static void read_all(unsigned lines)
     char name[16][128];
     unsigned count = files(name), number = 0;
 
+    headers = 0;
     for (unsigned i = 1; i < count; i++)
         number = read_file(name[i], number);
     number = read_file(name[0], number);
-    assert_int_equal(number, lines);
+    assert_int_equal(number - headers, lines);
 }
 
 /* A flush for each line, again where it was refused. How many were refused. */
@@ -268,17 +272,25 @@ static void a_torn_line_is_cut_off_in_pieces_too(void **state)
 
 static unsigned told, settled;
 
-struct campaign *__wrap_campaign_find(const struct node *node, const char *id);
+struct campaign *__wrap_settle_campaign(struct node *node, const char *id, struct settle_open *open);
+void __wrap_settle_close(struct node *node, struct settle_open *open);
 int __wrap_settle_wait(struct node *node, struct hk_why *why);
 
-struct campaign *__wrap_campaign_find(const struct node *node, const char *id)
+struct campaign *__wrap_settle_campaign(struct node *node, const char *id, struct settle_open *open)
 {
     char want[16];
 
     (void)node;
+    (void)open;
     snprintf(want, sizeof want, "c%u", ++told);
     assert_string_equal(id, want);
     return NULL;
+}
+
+void __wrap_settle_close(struct node *node, struct settle_open *open)
+{
+    (void)node;
+    (void)open;
 }
 
 int __wrap_settle_wait(struct node *node, struct hk_why *why)
@@ -312,16 +324,17 @@ static void write_outcomes(void)
 static int replay(struct hk_why *why)
 {
     static struct node node;
+    struct journal_story story;
 
     node.config = &config;
     told = settled = 0;
-    return journal_replay(&node, why);
+    return journal_replay(&node, "", NULL, &story, why);
 }
 
 /* What the log knows and nobody reads would be unknown for ever: so it is all, or an error. */
 static void a_log_that_cannot_be_read_again_is_an_error(void **state)
 {
-    static const unsigned kinds[] = {FAULT_OPEN, FAULT_READ, FAULT_FILE, FAULT_MEMORY};
+    static const unsigned kinds[] = {FAULT_OPEN, FAULT_READ, FAULT_MEMORY};
 
     (void)state;
     write_outcomes();
