@@ -17,9 +17,10 @@
 
 #include "format.h"
 
-#define PATH_BYTES      4096
-#define IMPORT_WAIT_MS  200
-#define INCOMING_PREFIX "incoming-" /* a list that is only looked at, beside the one in force */
+#define PATH_BYTES         4096
+#define MANIFEST_BYTES_MAX 16384u
+#define IMPORT_WAIT_MS     200
+#define INCOMING_PREFIX    "incoming-" /* a list that is only looked at, beside the one in force */
 
 static int campaign_path(const struct campaign_source *source, const char *name, char out[PATH_BYTES],
                          struct hk_why *why)
@@ -210,9 +211,39 @@ static int place_message(const struct campaign_source *source, struct hk_why *wh
     return error < 0 ? error : hk_write_file(path, 0600, source->message, source->message_length, why);
 }
 
+/* What Redis was told, for the day it has forgotten. The campaign is there already: where it cannot be kept, that is a word,
+ * and the next `send` tries it again. */
+static void keep_manifest(const struct campaign_source *source, const struct manifest *m)
+{
+    char path[PATH_BYTES], *text = manifest_text(m);
+    struct hk_why why;
+    int error = campaign_path(source, CAMPAIGN_MANIFEST_FILE, path, &why);
+
+    if (text == NULL)
+        error = why_set(&why, HK_ENOMEM, "hikyaku: not enough memory for a copy of the manifest");
+    if (error == 0)
+        error = hk_write_file(path, 0600, text, strlen(text), &why);
+    free(text);
+    if (error < 0)
+        log_warning("%s; should Redis ever lose the campaign, it cannot be restored", why.text);
+}
+
+/* A campaign of this name may have been here before, and left what is not about this one. */
+static int forget_earlier(const struct campaign_source *source, struct hk_why *why)
+{
+    char path[PATH_BYTES];
+    int error = campaign_path(source, CAMPAIGN_JOURNAL_FILE, path, why);
+
+    if (error == 0 && unlink(path) != 0 && errno != ENOENT)
+        error = why_set(why, HK_EIO, "%s: cannot be removed: %s", path, strerror(errno));
+    return error;
+}
+
+enum registering { REGISTER_NEW, REGISTER_MORE, REGISTER_REPAIR };
+
 /* Tell Redis, last of all: from here on the campaign, or its extension, is there. `m` gets the totals of `segment`. */
 static int register_campaign(struct store *store, const struct segment *segment, struct manifest *m,
-                             struct hk_why *why)
+                             enum registering how, struct hk_why *why)
 {
     uint32_t domains = segment_domain_count(segment), spans = segment_span_count(segment);
     uint32_t *domain_first = calloc((size_t)domains + 1, sizeof *domain_first);
@@ -231,10 +262,17 @@ static int register_campaign(struct store *store, const struct segment *segment,
     m->domains = domains;
     m->spans = spans;
     snprintf(m->list_sha256, sizeof m->list_sha256, "%s", segment_sha256(segment));
-    if (m->segments == 1)
+    switch (how) {
+    case REGISTER_NEW:
         error = store_campaign_create(store, m, domain_first, span_first, why);
-    else
+        break;
+    case REGISTER_MORE:
         error = store_campaign_extend(store, m, domain_first, span_first, why);
+        break;
+    case REGISTER_REPAIR:
+        error = store_campaign_repair(store, m, domain_first, span_first, why);
+        break;
+    }
 done:
     free(domain_first);
     free(span_first);
@@ -283,9 +321,13 @@ int campaign_create(const struct campaign_source *source, struct store *store, s
         error = place_message(source, why);
     if (error == 0) {
         *out = first_manifest(source, &result);
-        error = register_campaign(store, segment, out, why);
+        error = forget_earlier(source, why);
+        if (error == 0)
+            error = register_campaign(store, segment, out, REGISTER_NEW, why);
     }
     segment_close(segment);
+    if (error == 0)
+        keep_manifest(source, out);
     return error;
 }
 
@@ -470,8 +512,55 @@ int campaign_compare(const struct campaign_source *source, const struct manifest
         error = restore_segment(source, manifest, why);
     else if (strcmp(source->input_sha256, manifest->input_sha256) != 0)
         error = compare_list(source, manifest, why);
-    /* Written anew each time: it is small, and a damaged copy would be refused later by every node. */
+    /* Written anew each time: they are small, and a damaged copy would be refused later by every node. */
+    if (error == 0)
+        keep_manifest(source, manifest);
     return error < 0 ? error : place_message(source, why);
+}
+
+/* ---- after Redis has forgotten ---- */
+
+static int read_kept(const struct config *config, const char *id, struct manifest *out, struct hk_why *why)
+{
+    char path[PATH_BYTES], *text = NULL;
+    size_t length;
+    int error = config_path(config, path, sizeof path, "campaigns/%s/" CAMPAIGN_MANIFEST_FILE, id);
+
+    if (error < 0)
+        return why_set(why, HK_ETOOBIG, "%s: state_dir: the path is too long", config->file);
+    error = hk_read_file(path, MANIFEST_BYTES_MAX, &text, &length, why);
+    if (error == HK_ENOENT)
+        return why_set(why, HK_ENOENT,
+                       "hikyaku: there is no campaign '%s', and none was begun on this state_dir", id);
+    if (error == 0)
+        error = manifest_from_text(id, text, out, why);
+    free(text);
+    return error;
+}
+
+int campaign_rebuild(const struct config *config, const char *id, struct store *store,
+                     struct manifest *manifest, bool *anew, struct hk_why *why)
+{
+    struct segment *segment = NULL;
+    int error = store_campaign_get(store, id, manifest, why);
+
+    *anew = error == HK_ENOENT;
+    if (*anew) {
+        error = read_kept(config, id, manifest, why);
+        manifest->started_us = manifest->first_pass_us = manifest->settled_us = 0;
+        snprintf(manifest->state, sizeof manifest->state, "paused");
+    }
+    if (error == 0)
+        error = segment_open_campaign(config, id, manifest->segments, true, &segment, why);
+    if (error == 0 && strcmp(segment_sha256(segment), manifest->list_sha256) != 0)
+        error = why_set(why, HK_ECHANGED, "%s/campaigns/%s: not the list that the campaign was made of",
+                        config->state_dir, id);
+    if (error == 0 && *anew)
+        error = register_campaign(store, segment, manifest, REGISTER_NEW, why);
+    if (error == 0)
+        error = register_campaign(store, segment, manifest, REGISTER_REPAIR, why);
+    segment_close(segment);
+    return error;
 }
 
 /* ---- --extend ---- */
@@ -551,9 +640,11 @@ int campaign_extend(struct campaign_source *source, struct store *store, struct 
     memcpy(more.input_sha256, result.input_sha256, sizeof more.input_sha256);
     error = segment_open_campaign(source->config, source->id, more.segments, false, &segment, why);
     if (error == 0)
-        error = register_campaign(store, segment, &more, why);
+        error = register_campaign(store, segment, &more, REGISTER_MORE, why);
     segment_close(segment);
-    if (error == 0)
+    if (error == 0) {
         *manifest = more;
+        keep_manifest(source, manifest);
+    }
     return error;
 }

@@ -52,6 +52,12 @@ int campaign_compare(const struct campaign_source *source, const struct manifest
 int campaign_extend(struct campaign_source *source, struct store *store, struct manifest *manifest,
                     struct hk_why *why) HK_MUST_USE;
 
+/* Redis has forgotten the campaign, or a part of it: make what can be made of the files that are here. A campaign that is
+ * gone is there again, as paused and with nobody sent to; one that is not loses what is of no use. *manifest is filled.
+ * HK_ENOENT: nothing is kept here; HK_ECHANGED: the list is not the one it was made of. */
+int campaign_rebuild(const struct config *config, const char *id, struct store *store,
+                     struct manifest *manifest, bool *anew, struct hk_why *why) HK_MUST_USE;
+
 /* How two lists differ in addresses; a local part counts without case, as the import counts duplicates. */
 struct campaign_difference {
     uint64_t added, gone;

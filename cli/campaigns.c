@@ -1,4 +1,4 @@
-/* campaigns.c - hikyaku campaigns list and purge: what there is, and how it goes away again.
+/* campaigns.c - hikyaku campaigns list, purge and restore: what there is, and how it goes away again.
  *
  * docs/campaigns.schema.json is the shape of list --json. A purge takes the ledger out of Redis first and the files
  * after it: cut off between the two, a new campaign of that name writes over them.
@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "campaign.h"
 #include "commands.h"
 #include "errand.h"
 #include "format.h"
@@ -188,6 +189,17 @@ static int let_go(struct reach *reach, const char *campaign, int *status, struct
     return 0;
 }
 
+/* Of a campaign that Redis has forgotten. */
+static int purge_files(const struct config *config, const char *campaign)
+{
+    struct hk_why why;
+    int error = remove_files(config, campaign, &why);
+
+    if (error == 0)
+        printf("campaign %s: Redis knew nothing of it; its files are removed\n", campaign);
+    return error < 0 ? cli_fail(error, &why) : EXIT_SETTLED;
+}
+
 static int purge(const struct config *config, const char *campaign, bool force)
 {
     struct manifest manifest;
@@ -197,7 +209,13 @@ static int purge(const struct config *config, const char *campaign, bool force)
 
     if (error < 0)
         return cli_fail(error, &why);
-    error = reach_campaign(&reach, campaign, &manifest, &why);
+    error = store_campaign_get(reach.store, campaign, &manifest, &why);
+    if (error == HK_ENOENT && force) {
+        reach_close(&reach);
+        return purge_files(config, campaign);
+    }
+    if (error == HK_ENOENT)
+        error = reach_campaign(&reach, campaign, &manifest, &why);
     if (error == 0 && manifest.settled_us == 0 && !force)
         error = why_set(&why, HK_EINVAL,
                         "hikyaku: campaign '%s' is not settled; 'hikyaku cancel' it first, or write --force",
@@ -225,6 +243,59 @@ int cmd_campaigns_purge(const struct cli_options *options)
     if (config == NULL)
         return EXIT_USAGE;
     status = purge(config, options->campaign, options->force != NULL);
+    config_free(config);
+    return status;
+}
+
+/* ---- restore ---- */
+
+static int restore_reached(struct reach *reach, const char *campaign, struct hk_why *why)
+{
+    struct manifest manifest;
+    json_t *reply;
+    bool anew = false;
+    int status, error = 0;
+
+    if (reach->node_runs)
+        error = why_set(why, HK_EBUSY, "hikyaku: a node runs on %s: stop it first", reach->config->state_dir);
+    if (error == 0)
+        error = node_journal_reaches(reach->config, campaign, why);
+    if (error == 0)
+        error = campaign_rebuild(reach->config, campaign, reach->store, &manifest, &anew, why);
+    if (error == 0)
+        error = errand_do_reached(reach, json_pack("{s:s,s:s}", "command", "restore", "campaign", campaign),
+                                  &reply, why);
+    if (error < 0)
+        return cli_fail(error, why);
+    status = errand_status(reply);
+    if (status == EXIT_SETTLED)
+        printf("campaign %s: told Redis %lld lines of the event log again; it is %s%s\n", campaign,
+               (long long)json_integer_value(json_object_get(reply, "told")),
+               json_string_value(json_object_get(reply, "state")),
+               anew ? " (restore it on every other node that sent it before 'hikyaku resume')" : "");
+    json_decref(reply);
+    return status;
+}
+
+int cmd_campaigns_restore(const struct cli_options *options)
+{
+    struct config *config;
+    struct reach reach;
+    struct hk_why why;
+    int status, error;
+
+    if (!cli_campaign_id_check(options->campaign))
+        return EXIT_USAGE;
+    config = cli_config_load(options->config);
+    if (config == NULL)
+        return EXIT_USAGE;
+    error = reach_open(config, &reach, &why);
+    if (error < 0) {
+        status = cli_fail(error, &why);
+    } else {
+        status = restore_reached(&reach, options->campaign, &why);
+        reach_close(&reach);
+    }
     config_free(config);
     return status;
 }

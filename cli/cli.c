@@ -142,6 +142,7 @@ void reach_close(struct reach *reach)
 int reach_campaign(const struct reach *reach, const char *campaign, struct manifest *out, struct hk_why *why)
 {
     int error = store_campaign_get(reach->store, campaign, out, why);
+    error = node_campaign_is_missing(reach->config, campaign, error, why);
     if (error == HK_ENOENT)
         return why_set(why, HK_ENOENT,
                        "hikyaku: there is no campaign '%s'; 'hikyaku status --config %s' lists what there is",

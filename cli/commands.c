@@ -202,6 +202,19 @@ static const struct command command_table[] = {
         .run = cmd_campaigns_purge,
     },
     {
+        .name = "campaigns restore",
+        .summary = "tell a Redis that has lost a campaign, or a part of it, what the event log knows",
+        .help = "After a FLUSHALL, an eviction, or a Redis that came back with less than it had: sending "
+                "stands still until\n"
+                "this was done. No node may run on the state_dir. A campaign that Redis had forgotten as a "
+                "whole is paused\n"
+                "afterwards: where several nodes sent it, restore it on each of them, then 'hikyaku resume'. "
+                "It is refused\n"
+                "where a part of the event log is missing, for then nobody knows who was sent to.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(CAMPAIGN),
+        .run = cmd_campaigns_restore,
+    },
+    {
         .name = "unknown list",
         .summary = "the recipients of whom nobody knows whether they have the message",
         .help =

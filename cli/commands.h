@@ -99,6 +99,7 @@ int cmd_cancel(const struct cli_options *options);
 int cmd_why(const struct cli_options *options);
 int cmd_campaigns_list(const struct cli_options *options);
 int cmd_campaigns_purge(const struct cli_options *options);
+int cmd_campaigns_restore(const struct cli_options *options);
 int cmd_unknown_list(const struct cli_options *options);
 int cmd_unknown_settle(const struct cli_options *options);
 int cmd_config_check(const struct cli_options *options);

@@ -67,6 +67,7 @@ static int prepare(struct sending *s)
     source.encoding = s->options->encoding;
     if (error == 0) {
         error = store_campaign_get(s->reach.store, s->options->campaign, &s->manifest, &s->why);
+        error = node_campaign_is_missing(s->config, s->options->campaign, error, &s->why);
         if (error == HK_ENOENT)
             error = campaign_create(&source, s->reach.store, &s->manifest, &s->why);
         else if (error == 0 && s->options->extend != NULL)

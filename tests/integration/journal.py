@@ -30,7 +30,7 @@ class Journal(harness.Case):
 
         done = self.send(expect=0)
         self.assertIn("the machine was started anew", done.err)
-        self.assertIn("outcomes of the event log again", done.err)
+        self.assertIn("lines of the event log again", done.err)
         states = {r["recipient"]: r["state"] for r in self.recipients()}
         self.assertEqual({states[r] for r in known}, {"sent"})
         report = self.report()

@@ -131,10 +131,10 @@ static size_t listen_no_more(void)
     return (size_t)st.st_size;
 }
 
-/* The number of files of a folder that end in `suffix`; any that is none of the four that may be there is a failure. */
+/* The number of files of a folder that end in `suffix`; any that is none of those that may be there is a failure. */
 static unsigned count_files(const char *folder, const char *suffix)
 {
-    static const char *const known[] = {".eml", "rejected.csv", "segment-0.seg", "preview"};
+    static const char *const known[] = {".eml", "rejected.csv", "segment-0.seg", "preview", "manifest"};
     DIR *dir = opendir(folder);
     const struct dirent *entry;
     unsigned count = 0;

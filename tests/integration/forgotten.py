@@ -1,0 +1,198 @@
+"""A Redis that forgets: everything, one key, its last writes; and two nodes on one Redis. Judged at the receiver:
+nobody has the message twice, nobody is left out.
+"""
+import glob
+import json
+import os
+import signal
+import subprocess
+import time
+
+import harness
+from harness import wait_for
+from redis_external import Redis, PASSWORD
+
+PEOPLE = [f"u{n}@{'a' if n % 3 else 'b'}.test" for n in range(4000)]
+
+
+class Forgotten(harness.Case):
+    def setUp(self):
+        super().setUp()
+        self.a = self.receiver("a", "--latency-dot", "20", "--defer", "0.05")
+        self.b = self.receiver("b", "--latency-dot", "20")
+        self.dns({"a.test": self.a, "b.test": self.b})
+
+    def redis(self, *words):
+        done = subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), *words], capture_output=True,
+                              text=True, timeout=20, check=True)
+        return done.stdout.strip()
+
+    def redis_answers(self):
+        done = subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), "PING"], capture_output=True,
+                              text=True, timeout=20, check=False)
+        return done.stdout.strip() == "PONG"
+
+    def campaigns(self, verb, expect=None, more=()):
+        return self.hikyaku("campaigns", verb, "--config", self.path("hikyaku.conf"), "--campaign", "c", *more,
+                            expect=expect)
+
+    def resume(self):
+        self.hikyaku("resume", "--config", self.path("hikyaku.conf"), "--campaign", "c", expect=0)
+
+    def judge(self, unknown_most=0, people=PEOPLE):
+        counts = self.report()["counts"]
+        states = {r["recipient"]: r["state"] for r in self.recipients()}
+        self.stop_receivers()
+        taken = self.a.taken() + self.b.taken()
+        self.assertEqual([r for r, n in taken.items() if n > 1], [])
+        self.assertEqual(set(states), set(people))
+        sent = {r for r, s in states.items() if s == "sent"}
+        unknown = {r for r, s in states.items() if s == "unknown"}
+        self.assertEqual(sent | unknown, set(people))
+        self.assertEqual((len(sent), len(unknown)), (counts["sent"], counts["unknown"]))
+        self.assertEqual(sent - set(taken), set())
+        self.assertEqual(set(taken) - sent - unknown, set())
+        self.assertLessEqual(len(unknown), unknown_most)
+
+    def test_after_flushall_nothing_is_sent_until_it_was_restored(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(800, process)
+        self.redis("FLUSHALL")
+        done = self.finish(process)
+        self.assertEqual(done.status, 3, done.err[-3000:])
+        self.assertIn("campaigns restore", done.err)
+        for _ in range(2):
+            self.assertIn("campaigns restore", self.send(expect=3).err)
+        had = self.a.taken() + self.b.taken()
+        self.assertIn("campaigns restore", self.hikyaku("status", "--config", self.path("hikyaku.conf"),
+                                                        "--campaign", "c", expect=3).err)
+        out = self.campaigns("restore", expect=0).out
+        self.assertIn("lines of the event log again; it is paused", out)
+        report = self.report()
+        self.assertEqual(report["counts"]["sent"] + report["counts"]["unknown"], len(had))
+        self.assertGreaterEqual(report["attempts"], len(had))
+        self.resume()
+        self.send(expect=0)
+        self.judge(unknown_most=20)
+
+    def test_a_key_that_was_deleted_is_noticed_and_restored(self):
+        self.configure(connections=10)
+        for key in ("s:0.0", "n", "own"):
+            with self.subTest(key):
+                process = self.start_send("c", rows=PEOPLE)
+                self.wait_for_events(self.events() + 800, process)
+                self.redis("DEL", "{c}:" + key)
+                done = self.finish(process)
+                if done.status != 0:
+                    self.assertIn("campaigns restore", done.err)
+                    self.campaigns("restore", expect=0)
+                    self.send(expect=0)
+                self.assertEqual(self.report()["counts"]["sent"], len(PEOPLE))
+                states = {r["recipient"]: r["state"] for r in self.recipients()}
+                self.assertEqual(set(states.values()), {"sent"})
+                self.campaigns("purge")
+        self.stop_receivers()
+        taken = self.a.taken() + self.b.taken()
+        self.assertEqual(set(taken.values()), {3})
+        self.assertEqual(set(taken), set(PEOPLE))
+
+    def test_a_redis_that_lost_its_last_writes_is_told_again(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        for moment, cut in ((700, 20000), (1600, 150000)):
+            self.wait_for_events(moment, process)
+            redis = self.status()["pids"]["redis"]
+            os.kill(redis, signal.SIGKILL)
+            aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
+            os.truncate(aof, max(0, os.path.getsize(aof) - cut))
+            wait_for(self.redis_answers, 20, "another Redis")
+        done = self.finish(process, expect=0, timeout=60)
+        self.assertIn("less than it had acknowledged", done.err)
+        self.assertIn("lines of the event log again", done.err)
+        self.judge(unknown_most=40)
+
+    def test_killed_and_cut_it_is_told_at_the_next_start(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(1500, process)
+        pids = self.status()["pids"]
+        for pid in (pids["master"], *pids["workers"], pids["resolver"], pids["redis"]):
+            os.kill(pid, signal.SIGKILL)
+        self.finish(process)
+        aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
+        os.truncate(aof, max(0, os.path.getsize(aof) - 60000))
+        self.send(expect=0)
+        self.judge(unknown_most=20)
+
+    def test_a_restore_without_the_part_it_needs_is_refused(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(400, process)
+        self.redis("FLUSHALL")
+        self.finish(process)
+        os.rename(self.path("state", "events.jsonl"), self.path("elsewhere"))
+        self.assertIn("nobody knows who was sent to", self.campaigns("restore", expect=2).err)
+        self.assertIn("campaigns restore", self.send(expect=3).err)
+        os.replace(self.path("elsewhere"), self.path("state", "events.jsonl"))
+        self.campaigns("restore", expect=0)
+
+    # ---- two nodes ----
+
+    def node(self, name, server, state, lease="2s"):
+        self.write("redis.password", PASSWORD + "\n")
+        self.configure(more=f"""redis {{ mode = external host = "127.0.0.1" port = {server.port} user = "hikyaku"
+            password_file = "redis.password" }}""")
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            text = f.read().replace(self.path("state"), self.path(state))
+        text = text.replace("node     {", f'node {{ name = "{name}" lease = {lease}', 1)
+        self.assertIn("lease", text)
+        self.write(f"{state}.conf", text)
+        return self.path(f"{state}.conf")
+
+    def by(self, config):
+        words = list(self.send_words(rows=PEOPLE))
+        words[words.index("--config") + 1] = config
+        return words
+
+    def test_a_second_node_of_the_same_name_is_refused(self):
+        server = Redis(self.path("redis"))
+        self.addCleanup(server.stop)
+        one, two = self.node("mta1", server, "state"), self.node("mta1", server, "state2")
+        process = self.start(*self.by(one))
+        self.wait_for_events(200, process)
+        words = self.by(two)
+        done = self.hikyaku(*words, expect=3)
+        self.assertIn('"mta1" runs already', done.err)
+        self.finish(process, expect=0)
+        self.assertIn("nothing to do", self.hikyaku(*words, expect=0).out)
+        self.judge()
+
+    def test_a_node_that_was_stopped_past_its_lease_finds_its_recipients_taken(self):
+        server = Redis(self.path("redis"))
+        self.addCleanup(server.stop)
+        one, two = self.node("mta1", server, "state"), self.node("mta2", server, "state2")
+        process = self.start(*self.by(one))
+        self.wait_for_events(600, process)
+        master = self.status()["pids"]["master"]
+        os.kill(master, signal.SIGSTOP)
+        other = self.start(*self.by(two))
+        wait_for(lambda: self.lines(self.path("state2", "events.jsonl")) > 300 or other.poll() is not None, 30,
+                 "the other node to take over")
+        os.kill(master, signal.SIGCONT)
+        self.assertEqual(self.finish(other, timeout=60).status, 0)
+        done = self.finish(process, timeout=60)
+        self.assertEqual(done.status, 0, done.err[-3000:])
+        self.judge(unknown_most=20)
+
+    @staticmethod
+    def lines(path):
+        try:
+            with open(path, "rb") as f:
+                return f.read().count(b"\n")
+        except FileNotFoundError:
+            return 0
+
+
+if __name__ == "__main__":
+    harness.main()
