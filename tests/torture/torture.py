@@ -287,6 +287,9 @@ def end_in_order(*_):
 
 def main():
     signal.signal(signal.SIGTERM, end_in_order)
+    if not os.access(os.path.join(harness.BUILD, "hikyaku"), os.X_OK):
+        print(f"{__doc__.split(chr(10) * 2)[1].strip()}\n{harness.BUILD} has no hikyaku: build it first", file=sys.stderr)
+        return 2
     points = fault_points()
     options = read_options(playable_kinds(points))
     first, last = [int(n) for n in options.seeds.split("..")] if options.seeds else [options.seed or DEFAULT_SEED] * 2
