@@ -1,0 +1,302 @@
+/* test_journal.c - which lines of the event log move whom, and its parts read from a place on. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include <cmocka.h>
+
+#include "journal.h"
+#include "journal_file.h"
+
+static char directory[] = "/tmp/hikyaku-journal-XXXXXX";
+static char path[64];
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (mkdtemp(directory) == NULL)
+        return -1;
+    snprintf(path, sizeof path, "%s/events.jsonl", directory);
+    return 0;
+}
+
+static int clear(void **state)
+{
+    DIR *folder = opendir(directory);
+    struct dirent *entry;
+    char name[400];
+
+    (void)state;
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        snprintf(name, sizeof name, "%s/%s", directory, entry->d_name);
+        if (entry->d_name[0] != '.')
+            unlink(name);
+    }
+    closedir(folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    clear(state);
+    return rmdir(directory);
+}
+
+/* ---- lines ---- */
+
+#define HEAD \
+    "{\"v\":1,\"id\":\"7-12\",\"time\":\"2026-11-24T09:00:01.500000Z\",\"campaign\":\"c\",\"index\":5,"
+
+static bool read_line(const char *text, struct journal_entry *out)
+{
+    return journal_line(text, strlen(text), out);
+}
+
+static void an_attempt_is_an_outcome_with_what_was_answered(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_line(
+        HEAD "\"type\":\"attempt\",\"attempt\":2,\"outcome\":\"bounced\",\"reply\":{\"code\":550,"
+             "\"text\":\"no such user\"},\"class\":\"mailbox-unknown\",\"disposition\":\"suppress\"}",
+        &e));
+    assert_string_equal(e.campaign, "c");
+    assert_int_equal(e.epoch, 7);
+    assert_int_equal(e.number, 12);
+    assert_int_equal(e.time_us, 1795510801500000u);
+    assert_int_equal(e.index, 5);
+    assert_int_equal(e.count, 1);
+    assert_int_equal(e.kind, OP_OUTCOME);
+    assert_int_equal(e.word.state, LEDGER_BOUNCED);
+    assert_int_equal(e.word.attempts, 2);
+    assert_int_equal(e.word.code, 550);
+    assert_int_equal(e.word.reply_class, CLASS_MAILBOX_UNKNOWN);
+    assert_true(e.suppress);
+    assert_int_equal(e.text_length, 12);
+}
+
+static void each_outcome_is_its_state(void **state)
+{
+    static const uint8_t states[] = {LEDGER_SENT, LEDGER_DEFERRED, LEDGER_BOUNCED, LEDGER_UNKNOWN};
+    struct journal_entry e;
+    char line[300];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof states; i++) {
+        snprintf(line, sizeof line, HEAD "\"type\":\"attempt\",\"attempt\":1,\"outcome\":\"%s\"}",
+                 ledger_state_name((enum ledger_state)states[i]));
+        assert_true(read_line(line, &e));
+        assert_int_equal(e.kind, OP_OUTCOME);
+        assert_int_equal(e.word.state, states[i]);
+        assert_false(e.suppress);
+    }
+}
+
+static void what_ends_without_an_attempt_settles_who_waits(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(
+        read_line(HEAD "\"type\":\"expired\",\"class\":\"greylisted\",\"reply\":{\"code\":451}}", &e));
+    assert_int_equal(e.kind, OP_SETTLE);
+    assert_int_equal(e.word.state, LEDGER_EXPIRED);
+    assert_int_equal(e.word.code, 451);
+    assert_true(read_line(HEAD "\"type\":\"suppressed\"}", &e));
+    assert_int_equal(e.word.state, LEDGER_SUPPRESSED);
+    assert_true(read_line(HEAD "\"type\":\"cancelled\",\"recipients\":77}", &e));
+    assert_int_equal(e.word.state, LEDGER_CANCELLED);
+    assert_int_equal(e.index, 5);
+    assert_int_equal(e.count, 77);
+}
+
+static void a_cancelled_campaign_is_a_line_without_an_index(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_line(
+        "{\"v\":1,\"id\":\"7-12\",\"type\":\"cancelled\",\"campaign\":\"c\",\"recipients\":9}", &e));
+    assert_int_equal(e.index, UINT32_MAX);
+    assert_false(read_line("{\"v\":1,\"id\":\"7-12\",\"type\":\"suppressed\",\"campaign\":\"c\"}", &e));
+}
+
+static void an_unknown_is_found_or_decided(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_line(HEAD "\"type\":\"unknown\",\"attempt\":3}", &e));
+    assert_int_equal(e.kind, OP_OUTCOME);
+    assert_int_equal(e.word.state, LEDGER_UNKNOWN);
+    assert_int_equal(e.word.attempts, 3);
+    assert_true(read_line(HEAD "\"type\":\"unknown\",\"attempt\":3,\"settled_as\":\"sent\"}", &e));
+    assert_int_equal(e.word.state, LEDGER_SENT);
+    assert_true(read_line(HEAD "\"type\":\"unknown\",\"attempt\":3,\"settled_as\":\"pending\"}", &e));
+    assert_int_equal(e.kind, OP_RESEND);
+    /* About which attempt has to stand there: a later one may be unknown as well. */
+    assert_false(read_line(HEAD "\"type\":\"unknown\",\"settled_as\":\"pending\"}", &e));
+}
+
+static void what_moves_nobody_is_passed_over(void **state)
+{
+    static const char *const lines[] = {
+        "",
+        "{",
+        "null",
+        "{\"v\":1,\"id\":\"7-1\",\"type\":\"node\",\"state\":\"the log begins\"}",
+        "{\"v\":1,\"id\":\"x\",\"type\":\"suppressed\",\"campaign\":\"c\",\"index\":1}",
+        "{\"v\":1,\"id\":\"7-1\",\"type\":\"suppressed\",\"campaign\":\"../c\",\"index\":1}",
+        "{\"v\":1,\"id\":\"7-1\",\"type\":\"suppressed\",\"campaign\":\"c\",\"index\":-1}",
+        "{\"v\":1,\"id\":\"7-1\",\"type\":\"suppressed\",\"campaign\":\"c\",\"index\":4294967295}",
+        "{\"v\":1,\"id\":\"7-1\",\"type\":\"cancelled\",\"campaign\":\"c\",\"index\":\"1\"}",
+        HEAD "\"type\":\"attempt\",\"outcome\":\"sent\"}",
+        HEAD "\"type\":\"attempt\",\"attempt\":0,\"outcome\":\"sent\"}",
+        HEAD "\"type\":\"attempt\",\"attempt\":256,\"outcome\":\"sent\"}",
+        HEAD "\"type\":\"attempt\",\"attempt\":1,\"outcome\":\"pending\"}",
+        HEAD "\"type\":\"attempt\",\"attempt\":1,\"outcome\":\"sent\",\"outcome\":\"bounced\"}",
+        HEAD "\"type\":\"complaint\"}",
+    };
+    struct journal_entry e;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        if (read_line(lines[i], &e))
+            fail_msg("%s", lines[i]);
+}
+
+/* ---- parts ---- */
+
+static void write_part(const char *suffix, unsigned from, unsigned to, bool packed, size_t cut)
+{
+    char *text = hk_xcalloc(to - from + 2, 64), *out = text, name[128];
+    size_t used = 0;
+    struct hk_why why;
+
+    for (unsigned i = from; i < to; i++)
+        used += (size_t)snprintf(text + used, 64, "{\"v\":1,\"id\":\"9-%u\",\"n\":%u}\n", i, i);
+    if (packed) {
+        size_t bound = ZSTD_compressBound(used);
+        out = hk_xcalloc(bound, 1);
+        used = ZSTD_compress(out, bound, text, used, 3);
+        assert_int_equal(ZSTD_isError(used), 0);
+    }
+    snprintf(name, sizeof name, "%s%s", path, suffix);
+    assert_int_equal(hk_write_file(name, 0600, out, used - cut, &why), 0);
+    if (packed)
+        free(out);
+    free(text);
+}
+
+struct seen {
+    unsigned next, lines;
+};
+
+static int see(void *context, const char *line, size_t length)
+{
+    struct seen *seen = context;
+    char want[64];
+
+    snprintf(want, sizeof want, "{\"v\":1,\"id\":\"9-%u\",\"n\":%u}", seen->next, seen->next);
+    assert_int_equal(length, strlen(want));
+    assert_memory_equal(line, want, length);
+    seen->next++;
+    seen->lines++;
+    return 0;
+}
+
+static void is_read(const char *place, bool found, unsigned first, unsigned lines)
+{
+    struct seen seen = {.next = first};
+    struct hk_why why = {""};
+    bool was_found;
+
+    if (journal_read(path, place, &was_found, see, &seen, &why) != 0)
+        fail_msg("%s", why.text);
+    assert_int_equal(was_found, found);
+    assert_int_equal(seen.lines, lines);
+}
+
+static void parts_are_read_in_order_packed_or_not(void **state)
+{
+    (void)state;
+    write_part(".2026-11-24T10:00:00.000000Z.zst", 0, 30000, true, 0);
+    write_part(".2026-11-24T11:00:00.000000Z", 30000, 40000, false, 0);
+    write_part("", 40000, 40100, false, 0);
+    is_read("", false, 0, 40100);
+    is_read("3-4:0", false, 0, 40100);
+    is_read("nonsense", false, 0, 40100);
+}
+
+static void a_place_is_found_in_whatever_part_it_is(void **state)
+{
+    (void)state;
+    write_part(".2026-11-24T10:00:00.000000Z.zst", 0, 10, true, 0);
+    write_part(".2026-11-24T11:00:00.000000Z", 10, 20, false, 0);
+    write_part("", 20, 30, false, 0);
+    is_read("9-0:0", true, 0, 30);
+    is_read("9-0:75", true, 3, 27); /* three lines of 25 bytes */
+    is_read("9-10:54", true, 12, 18);
+    is_read("9-20:270", true, 30, 0);
+    is_read("9-20:99999", true, 30, 0); /* more than there is: a power cut took it */
+}
+
+/* Killed while it packed: both are there, and only one of them is whole. */
+static void of_a_part_that_is_there_twice_the_plain_one_counts(void **state)
+{
+    (void)state;
+    write_part(".2026-11-24T10:00:00.000000Z.zst", 0, 1000, true, 20);
+    write_part(".2026-11-24T10:00:00.000000Z", 0, 1000, false, 0);
+    write_part("", 1000, 1010, false, 0);
+    is_read("", false, 0, 1010);
+}
+
+static void a_packed_part_that_is_cut_is_an_error(void **state)
+{
+    struct seen seen = {0};
+    struct hk_why why = {""};
+    bool found;
+
+    (void)state;
+    write_part(".2026-11-24T10:00:00.000000Z.zst", 0, 1000, true, 20);
+    assert_int_equal(journal_read(path, "", &found, see, &seen, &why), HK_EIO);
+    assert_non_null(strstr(why.text, ".zst"));
+}
+
+static void a_torn_line_and_one_that_is_too_long_are_no_lines(void **state)
+{
+    size_t length = 200000;
+    char *text = hk_xcalloc(length + 200, 1);
+    struct hk_why why;
+
+    (void)state;
+    memset(text, 'x', length);
+    snprintf(text + length, 200, "\n{\"v\":1,\"id\":\"9-0\",\"n\":0}\n{\"v\":1,\"id\":");
+    assert_int_equal(hk_write_file(path, 0600, text, strlen(text), &why), 0);
+    is_read("", false, 0, 1);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_attempt_is_an_outcome_with_what_was_answered),
+        cmocka_unit_test(each_outcome_is_its_state),
+        cmocka_unit_test(what_ends_without_an_attempt_settles_who_waits),
+        cmocka_unit_test(a_cancelled_campaign_is_a_line_without_an_index),
+        cmocka_unit_test(an_unknown_is_found_or_decided),
+        cmocka_unit_test(what_moves_nobody_is_passed_over),
+        cmocka_unit_test_setup(parts_are_read_in_order_packed_or_not, clear),
+        cmocka_unit_test_setup(a_place_is_found_in_whatever_part_it_is, clear),
+        cmocka_unit_test_setup(of_a_part_that_is_there_twice_the_plain_one_counts, clear),
+        cmocka_unit_test_setup(a_packed_part_that_is_cut_is_an_error, clear),
+        cmocka_unit_test_setup(a_torn_line_and_one_that_is_too_long_are_no_lines, clear),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
