@@ -210,7 +210,8 @@ struct node {
     bool beating;     /* and has no answer yet */
     char mark[LEASE_TOLD_SIZE],
         told[LEASE_TOLD_SIZE]; /* places in the event log: at ledger_mark(), and told up to */
-    bool told_to_stop;         /* by a signal */
+    bool past_told;    /* what the event log knew at the start: from then on places in it can be told */
+    bool told_to_stop; /* by a signal */
     bool again; /* what it knows and what Redis knows differ: it starts over, settling all as after a death */
     struct region region;
     struct store *store;

@@ -26,6 +26,53 @@
 #define START_OVER_MS 60000u
 #define LAST_WORDS_MS 2000u /* for the ledger to take what is left, once the time to drain is over */
 
+/* ---- the lease ---- */
+
+static void on_beat(void *context, long long left_ms)
+{
+    struct node *node = context;
+
+    node->beating = false;
+    if (left_ms == -1)
+        return;
+    if (left_ms >= 0) {
+        log_error("another node has the name \"%s\" now: this one was silent for too long, and ends",
+                  node->config->node.name);
+        node_give_up(node, EXIT_NEEDED);
+        return;
+    }
+    node_start_over(node, "another node has the epoch of this one");
+}
+
+/* A place in the event log is told when all that was pushed before it has its verdict: it goes with the next beat. */
+static void move_mark(struct node *node)
+{
+    if (!node->past_told || !ledger_mark_reached(node->ledger) || node->log.failing || node->log.used > 0)
+        return;
+    memcpy(node->told, node->mark, sizeof node->told);
+    eventlog_place(&node->log, node->mark);
+    ledger_mark(node->ledger);
+}
+
+/* A short lease wants more than one beat in its life. */
+static uint64_t beat_every_ms(const struct node *node)
+{
+    uint32_t third = node->config->node.lease_ms / 3;
+
+    return third < BEAT_MS ? third : BEAT_MS;
+}
+
+static void beat(struct node *node)
+{
+    uint64_t now = clock_now_ms();
+
+    if (!node->ledger_up || (node->beating && now < node->beat_ms + node->config->node.lease_ms))
+        return;
+    move_mark(node);
+    node->beating = ledger_beat(node->ledger, &node->lease, node->told, on_beat, node) == 0;
+    node->beat_ms = now;
+}
+
 static void on_ledger_up(void *context)
 {
     struct node *node = context;
@@ -33,6 +80,8 @@ static void on_ledger_up(void *context)
     if (!node->ledger_up && node->worker != NULL)
         log_info("Redis answers again");
     node->ledger_up = true;
+    node->beating = false; /* what was asked over the old connection has no answer */
+    beat(node);            /* at once: the lease may have run out meanwhile */
 }
 
 static void on_ledger_down(void *context, const char *why)
@@ -284,53 +333,6 @@ static void check_place(struct node *node)
     log_error("%s was removed under this node: it stops, before another one begins in its place",
               node->config->state_dir);
     node_give_up(node, EXIT_NEEDED);
-}
-
-/* ---- the lease ---- */
-
-static void on_beat(void *context, long long left_ms)
-{
-    struct node *node = context;
-
-    node->beating = false;
-    if (left_ms == -1)
-        return;
-    if (left_ms >= 0) {
-        log_error("another node has the name \"%s\" now: this one was silent for too long, and ends",
-                  node->config->node.name);
-        node_give_up(node, EXIT_NEEDED);
-        return;
-    }
-    node_start_over(node, "another node has the epoch of this one");
-}
-
-/* A place in the event log is told when all that was pushed before it has its verdict: it goes with the next beat. */
-static void move_mark(struct node *node)
-{
-    if (!ledger_mark_reached(node->ledger) || node->log.failing || node->log.used > 0)
-        return;
-    memcpy(node->told, node->mark, sizeof node->told);
-    eventlog_place(&node->log, node->mark);
-    ledger_mark(node->ledger);
-}
-
-/* A short lease wants more than one beat in its life. */
-static uint64_t beat_every_ms(const struct node *node)
-{
-    uint32_t third = node->config->node.lease_ms / 3;
-
-    return third < BEAT_MS ? third : BEAT_MS;
-}
-
-static void beat(struct node *node)
-{
-    uint64_t now = clock_now_ms();
-
-    if (!node->ledger_up || (node->beating && now < node->beat_ms + node->config->node.lease_ms))
-        return;
-    move_mark(node);
-    node->beating = ledger_beat(node->ledger, &node->lease, node->told, on_beat, node) == 0;
-    node->beat_ms = now;
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
@@ -620,6 +622,7 @@ static int prepare(struct node *node, struct hk_why *why)
         rc = machine_sources(node->config, why);
     for (size_t i = 0; rc == 0 && i < sizeof part / sizeof part[0]; i++) {
         rc = part[i](node, why);
+        node->past_told = rc == 0 && part[i] == settle_region;
         if (rc == 0 && node_is_told_to_stop(node))
             rc = why_set(why, HK_EBUSY, "told to stop before anything was sent");
     }

@@ -104,7 +104,8 @@ static int walk_span(const struct walk *walk, uint32_t span, bool taken, const r
 
     if (present ? reply->len != count * (size_t)4 : taken)
         return why_set(why, HK_ECHANGED,
-                       "the ledger of campaign \"%s\" has lost a span: {%s}:s:%" PRIu32 ".%" PRIu32 " %s",
+                       "the ledger of campaign \"%s\" has lost a span: {%s}:s:%" PRIu32 ".%" PRIu32
+                       " %s; 'hikyaku campaigns restore' tells it again what the event log knows",
                        walk->manifest->campaign, walk->manifest->campaign, walk->segment, span,
                        present ? "is cut" : "is gone");
     for (uint32_t i = 0; i < count && result == 0; i++) {
