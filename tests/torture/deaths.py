@@ -316,6 +316,25 @@ def _two_masters(world, dice):
     return f"a second node {'waited' if status is None else f'ended with {status}'}, sent {sent}{'' if held else ': no lease'}"
 
 
+@kind("full-disk", root=True)
+def _full_disk(world, dice):
+    """Not a byte is free for a while: where the log is, where the ledger is, or both."""
+    which = dice.choice([["events"], ["state"], ["events", "state"]])
+    seconds = dice.uniform(0.3, 2.5)
+    fillers = [world.path(name, "filler") for name in which]
+    for filler in fillers:
+        with open(filler, "wb", buffering=0) as f:
+            try:
+                while f.write(b"\0" * 65536):
+                    pass
+            except OSError:
+                pass
+    time.sleep(seconds)
+    for filler in fillers:
+        os.unlink(filler)
+    return f"no room for {' and '.join(which)} for {seconds:.1f} s"
+
+
 # ---- kinds that need the fault build ----
 
 def _lose_the_last_second(world, dice):
