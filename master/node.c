@@ -69,8 +69,10 @@ static void beat(struct node *node)
     if (!node->ledger_up || (node->beating && now < node->beat_ms + node->config->node.lease_ms))
         return;
     move_mark(node);
-    node->beating = ledger_beat(node->ledger, &node->lease, node->told, on_beat, node) == 0;
     node->beat_ms = now;
+    node->beating = true;
+    if (ledger_beat(node->ledger, &node->lease, node->told, on_beat, node) != 0)
+        node->beating = false;
 }
 
 static void on_ledger_up(void *context)

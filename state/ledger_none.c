@@ -34,7 +34,8 @@ struct ledger {
     struct ev_timer turn;
     struct none_campaign *campaigns;
     struct queue items;
-    bool up;
+    uint64_t mark; /* where items ended at ledger_mark() */
+    bool up, abandoned;
     uint32_t words[SPAN_MAX];
 };
 
@@ -175,7 +176,7 @@ int ledger_push(struct ledger *ledger, const char *campaign, const struct ledger
 void ledger_flush(struct ledger *ledger)
 {
     ledger->items.released = ledger->items.tail;
-    if (ledger->items.head < ledger->items.released && !ev_is_active(&ledger->turn))
+    if (!ledger->abandoned && ledger->items.head < ledger->items.released && !ev_is_active(&ledger->turn))
         next_turn(ledger);
 }
 
@@ -256,23 +257,7 @@ int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const stru
     return error ? error : suppress_ours(suppress, entry->scope, key);
 }
 
-/* ---- what needs no ledger: nothing is ever behind, and a lease of no Redis lives for ever ---- */
-
-void ledger_abandon(struct ledger *ledger)
-{
-    ledger->items.sent = ledger->items.released = ledger->items.tail;
-}
-
-void ledger_mark(struct ledger *ledger)
-{
-    (void)ledger;
-}
-
-bool ledger_mark_reached(const struct ledger *ledger)
-{
-    return ledger->items.head == ledger->items.tail;
-}
-
+/* No node dies here, so no lease ends. */
 int ledger_beat(struct ledger *ledger, const struct lease *lease, const char *told, ledger_beat_fn fn,
                 void *context)
 {
@@ -281,4 +266,20 @@ int ledger_beat(struct ledger *ledger, const struct lease *lease, const char *to
     (void)told;
     fn(context, -1);
     return 0;
+}
+
+void ledger_mark(struct ledger *ledger)
+{
+    ledger->mark = ledger->items.tail;
+}
+
+bool ledger_mark_reached(const struct ledger *ledger)
+{
+    return ledger->items.head >= ledger->mark;
+}
+
+void ledger_abandon(struct ledger *ledger)
+{
+    ev_timer_stop(ledger->loop, &ledger->turn);
+    ledger->abandoned = true;
 }
