@@ -273,13 +273,18 @@ class World(harness.Case):
         return "stands still" in said or "campaigns restore" in said
 
     def restore(self):
-        """What those words ask for, typed by the user: with the node, or where that does not help, without it."""
-        words = ("campaigns", "restore", "--config", self.path("hikyaku.conf"), "--campaign", CAMPAIGN)
-        status = self.spawn(*words).wait(90)
+        """What those words ask for, typed by the user: with the node, or where that does not help, without it; and on each
+        other machine that has sent."""
+        def type_it(config):
+            return self.spawn("campaigns", "restore", "--config", self.path(config), "--campaign", CAMPAIGN).wait(90)
+        status = type_it("hikyaku.conf")
         if status != 0 and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(40)
-            status = self.spawn(*words).wait(90)
+            status = type_it("hikyaku.conf")
+        for log in self.other_logs:
+            if os.path.exists(log):
+                self.notes.append(f"restore from another machine gave {type_it(log.replace('.jsonl', '.conf'))}")
         self.words_before = len(self.words())
         self.moved = time.monotonic()
         self.notes.append(f"restore gave {status}")
