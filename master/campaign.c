@@ -581,6 +581,8 @@ void campaign_go_on(struct campaign *campaign)
             span_read_again(campaign, i);
         }
     campaign->halted = false;
+    campaign->thaw_ms = 0;
+    campaign->thaws = 0;
     campaign->frozen = false; /* somebody has looked at it; what is still wrong stops it again */
     log_info("campaign %s goes on", campaign->manifest.campaign);
 }

@@ -159,6 +159,8 @@ struct campaign {
     uint64_t start_us;   /* boot clock of campaign second 1 */
     uint32_t next_due_s; /* no span is due before; 0: look */
     bool frozen;         /* something is wrong that needs a person: said once */
+    uint64_t thaw_ms;    /* or may pass by itself: when it is tried again; 0 never */
+    uint32_t thaws;      /* in a row, without a message sent between */
     bool settled;
     bool parked; /* in memory for a command alone: nothing of it is sent */
     bool halted; /* paused because first_rows were reached */
@@ -265,6 +267,7 @@ struct node {
 /* node.c */
 void node_wait(struct node *node); /* one step of the loop, at start, when no timer runs yet */
 void node_freeze(struct campaign *campaign, const char *why);
+void node_freeze_a_while(struct campaign *campaign, const char *why); /* a worker could not: memory, a file */
 void node_start_over(struct node *node, const char *why);
 bool node_is_told_to_stop(const struct node *node); /* at start: signals are not read yet */
 void node_give_up(struct node *node,

@@ -24,6 +24,8 @@
 #define START_OVER_MAX \
     5u /* times in a row, with START_OVER_MS between them, that a node starts over by itself */
 #define START_OVER_MS 60000u
+#define THAW_MS       3000u /* a worker's trouble may be over by then */
+#define THAWS_MAX     3u    /* in a row; then it needs a person */
 #define LAST_WORDS_MS 2000u /* for the ledger to take what is left, once the time to drain is over */
 
 /* ---- the lease ---- */
@@ -215,6 +217,31 @@ void node_freeze(struct campaign *campaign, const char *why)
     log_error("campaign %s stands still: %s", campaign->manifest.campaign, words);
 }
 
+void node_freeze_a_while(struct campaign *campaign, const char *why)
+{
+    char words[REGION_REPLY_TEXT];
+
+    if (campaign->frozen)
+        return;
+    if (campaign->thaws++ == THAWS_MAX) {
+        node_freeze(campaign, why);
+        return;
+    }
+    campaign->frozen = true;
+    campaign->thaw_ms = clock_now_ms() + THAW_MS;
+    hk_clean_text(words, sizeof words, why, strnlen(why, sizeof words - 1));
+    log_warning("campaign %s stands still for %u s: %s", campaign->manifest.campaign, THAW_MS / 1000, words);
+}
+
+static void thaw(struct campaign *campaign)
+{
+    if (campaign->thaw_ms == 0 || clock_now_ms() < campaign->thaw_ms)
+        return;
+    campaign->thaw_ms = 0;
+    campaign->frozen = false;
+    log_info("campaign %s is tried again", campaign->manifest.campaign);
+}
+
 static bool is_drained(const struct node *node)
 {
     if (node->again)
@@ -308,7 +335,7 @@ static bool is_finished(const struct node *node, int *exit_status)
         const struct campaign *campaign = node->campaign[i];
         if (campaign == NULL || campaign->settled || campaign->parked)
             continue;
-        if (!campaign->frozen && !campaign->halted)
+        if ((!campaign->frozen || campaign->thaw_ms != 0) && !campaign->halted)
             return false;
         if (strcmp(campaign->manifest.campaign, node->options->campaign) == 0)
             *exit_status = EXIT_STOPPED;
@@ -351,6 +378,9 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         site->is_waiting = false;
         site_wake(site);
     }
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL)
+            thaw(node->campaign[i]);
     campaigns_tick(node);
     if (node->ticks % SECOND_EVERY == 0) {
         sites_tick(node);

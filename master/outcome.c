@@ -446,6 +446,8 @@ void flight_done(struct worker *worker, uint32_t slot)
     HK_BUG_ON(!hold->used || hold->done);
     hold->done = true;
     campaign = node->campaign[hold->run.campaign];
+    if (flight->result == RESULT_SENT)
+        campaign->thaws = 0;
     if (hold->conn != NULL) {
         hold->conn->under_way--;
         conn_outcome(hold->conn, flight, hold->commit != COMMIT_NONE);
@@ -453,7 +455,7 @@ void flight_done(struct worker *worker, uint32_t slot)
         hold->conn = NULL;
     }
     if (flight->result == RESULT_RETURNED && flight->reply.text_length > 0)
-        node_freeze(campaign, flight->reply.text);
+        node_freeze_a_while(campaign, flight->reply.text);
     if (flight->result == RESULT_RETURNED) {
         flight_returned(worker, slot);
     } else if (flight->result == RESULT_DENIED && hold->suppressed) {
