@@ -130,12 +130,10 @@ void eventlog_close(struct eventlog *log)
     memset(log, 0, sizeof *log);
 }
 
-/* By a zstd of its own, so that no loop waits; the master reaps it with its other children. Without one the file stays as
- * it is. */
-static void compress(const char *path)
+void eventlog_compress(const char *path)
 {
-    char *argv[] = {(char *)(uintptr_t) "zstd", (char *)(uintptr_t) "-q", (char *)(uintptr_t) "--rm",
-                    (char *)(uintptr_t)path, NULL};
+    char *argv[] = {(char *)(uintptr_t) "zstd", (char *)(uintptr_t) "-qf", (char *)(uintptr_t) "--rm",
+                    (char *)(uintptr_t) "--",   (char *)(uintptr_t)path,   NULL};
     posix_spawnattr_t attributes;
     sigset_t none;
     pid_t pid;
@@ -166,7 +164,7 @@ static void rotate(struct eventlog *log)
     if (fsync(log->fd) != 0 || rename(path, to) != 0) {
         log_warning("%s: cannot rotate: %s", path, strerror(errno));
     } else if (open_file(log, &why) == 0) {
-        compress(to);
+        eventlog_compress(to);
     } else {
         bool back = rename(to, path) == 0;
         log_warning("%s; the event log goes on in %s", why.text, back ? path : to);

@@ -33,6 +33,10 @@ int eventlog_flush(struct eventlog *log) HK_MUST_USE;
 /* Up to where the log is written, as "ID:OFFSET": the id of its file's first line, and bytes. `out` has LEASE_TOLD_SIZE. */
 void eventlog_place(const struct eventlog *log, char *out);
 
+/* Pack a part that was put aside, by a zstd of its own, so that no loop waits; the master reaps it with its other children.
+ * What a zstd that was killed left is written over. Without one the part stays as it is. */
+void eventlog_compress(const char *path);
+
 /* See that what is written survives a power cut: about once a second, so that the log lacks at most its last second. */
 void eventlog_sync(struct eventlog *log);
 

@@ -9,6 +9,7 @@
 #include <zstd.h>
 
 #define PACKED_BYTES 65536u
+#define PACK_AT_ONCE 4u
 
 /* ---- bytes of one part, unpacked ---- */
 
@@ -269,4 +270,20 @@ int journal_read(const char *file, const char *place, bool *found,
     parts_free(&parts);
     free(reader);
     return rc;
+}
+
+void journal_pack(const char *file)
+{
+    struct parts parts;
+    struct hk_why why;
+    unsigned packed = 0;
+
+    if (parts_list(file, &parts, &why) != 0)
+        log_warning("%s", why.text);
+    for (size_t i = 0; i < parts.count && packed < PACK_AT_ONCE; i++)
+        if (strcmp(parts.path[i], file) != 0 && !is_packed(parts.path[i])) {
+            eventlog_compress(parts.path[i]);
+            packed++;
+        }
+    parts_free(&parts);
 }

@@ -13,4 +13,7 @@ int journal_read(const char *file, const char *place, bool *found,
                  int (*fn)(void *context, const char *line, size_t length), void *context,
                  struct hk_why *why) HK_MUST_USE;
 
+/* Parts whose packing was cut off, or never begun, are packed now: a few of them, the others at a later start. */
+void journal_pack(const char *file);
+
 #endif

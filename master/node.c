@@ -12,6 +12,7 @@
 
 #include "errand.h"
 #include "identity.h"
+#include "journal_file.h"
 
 #define TICK_S            0.2
 #define REDIS_CHECK_S     1.0
@@ -655,6 +656,8 @@ static int prepare(struct node *node, struct hk_why *why)
     for (size_t i = 0; rc == 0 && i < sizeof part / sizeof part[0]; i++) {
         rc = part[i](node, why);
         node->past_told = rc == 0 && part[i] == settle_region;
+        if (node->past_told && node->options->request == NULL)
+            journal_pack(node->config->events.file);
         if (rc == 0 && node_is_told_to_stop(node))
             rc = why_set(why, HK_EBUSY, "told to stop before anything was sent");
     }

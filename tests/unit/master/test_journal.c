@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -282,6 +284,28 @@ static void a_torn_line_and_one_that_is_too_long_are_no_lines(void **state)
     free(text);
 }
 
+/* Killed while it packed: the torn one is written over, and the plain one goes. */
+static void what_was_not_packed_is_packed_now(void **state)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    char plain[128];
+    int status;
+
+    (void)state;
+    write_part(".2026-11-24T10:00:00.000000Z.zst", 0, 1000, true, 20);
+    write_part(".2026-11-24T10:00:00.000000Z", 0, 1000, false, 0);
+    write_part("", 1000, 1010, false, 0);
+    journal_pack(path);
+    while (wait(&status) > 0)
+        assert_int_equal(status, 0);
+    snprintf(plain, sizeof plain, "%s.2026-11-24T10:00:00.000000Z", path);
+    for (int i = 0; i < 100 && access(plain, F_OK) == 0; i++)
+        nanosleep(&pause, NULL);
+    assert_int_not_equal(access(plain, F_OK), 0);
+    assert_int_equal(access(path, F_OK), 0);
+    is_read("", false, 0, 1010);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +318,7 @@ int main(void)
         cmocka_unit_test_setup(parts_are_read_in_order_packed_or_not, clear),
         cmocka_unit_test_setup(a_place_is_found_in_whatever_part_it_is, clear),
         cmocka_unit_test_setup(of_a_part_that_is_there_twice_the_plain_one_counts, clear),
+        cmocka_unit_test_setup(what_was_not_packed_is_packed_now, clear),
         cmocka_unit_test_setup(a_packed_part_that_is_cut_is_an_error, clear),
         cmocka_unit_test_setup(a_torn_line_and_one_that_is_too_long_are_no_lines, clear),
     };
