@@ -257,6 +257,7 @@ struct node {
     bool starved; /* the disk is nearly full: nothing new is sent (machine.c) */
     uint64_t drain_until_ms, started_ms, ticks;
     uint64_t redis_revived_ms; /* 0: never */
+    bool forgotten;            /* Redis no longer had what settle.c told it about */
     uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */
     int exit_status;
     uint32_t refill_from; /* the campaign that takes its next span first */

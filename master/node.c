@@ -518,9 +518,6 @@ static void open_timers(struct node *node)
     ev_timer_init(&node->tick, on_tick, TICK_S, TICK_S);
     node->tick.data = node;
     ev_timer_start(node->loop, &node->tick);
-    ev_timer_init(&node->redis_check, on_redis_check, REDIS_CHECK_S, REDIS_CHECK_S);
-    node->redis_check.data = node;
-    ev_timer_start(node->loop, &node->redis_check);
     ev_prepare_init(&node->turn, on_turn);
     node->turn.data = node;
     ev_prepare_start(node->loop, &node->turn);
@@ -568,6 +565,10 @@ static int open_ledger(struct node *node, struct hk_why *why)
         rc = eventlog_open(&node->log, node->config, node->epoch, why);
     if (rc == 0)
         rc = ledger_open(node->config, node->loop, node->epoch, &callbacks, &node->ledger, why);
+    /* From here on: what a start settles waits for it too. */
+    ev_timer_init(&node->redis_check, on_redis_check, REDIS_CHECK_S, REDIS_CHECK_S);
+    node->redis_check.data = node;
+    ev_timer_start(node->loop, &node->redis_check);
     while (rc == 0 && !node->ledger_up && !node_is_told_to_stop(node)) {
         node_wait(node);
         if (!node->ledger_up && clock_now_ms() > until)

@@ -589,8 +589,10 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
     struct node *node = context;
     struct campaign *campaign;
 
-    if (op->cookie == COOKIE_OLD_REGION)
+    if (op->cookie == COOKIE_OLD_REGION) {
+        node->forgotten = node->forgotten || verdict == VERDICT_LOST;
         return; /* settle.c waits for the ledger as a whole */
+    }
     if (verdict == VERDICT_LOST)
         node_start_over(node, "Redis has forgotten recipients that were taken");
     else if (verdict == VERDICT_NOT_OURS)

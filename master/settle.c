@@ -165,6 +165,7 @@ int settle_wait(struct node *node, struct hk_why *why)
 {
     uint64_t until = clock_now_ms() + LEDGER_WAIT_MS;
 
+    node->forgotten = false;
     while (ledger_pending(node->ledger) > 0) {
         if (eventlog_flush(&node->log) == 0)
             ledger_flush(node->ledger);
@@ -173,6 +174,11 @@ int settle_wait(struct node *node, struct hk_why *why)
             return why_set(why, HK_EDOWN,
                            "Redis does not take what the last run left; try again when it does");
     }
+    if (node->forgotten)
+        return why_set(
+            why, HK_EDOWN,
+            "Redis has forgotten recipients while it was told what became of them; the same command "
+            "again tells it anew");
     return 0;
 }
 

@@ -120,6 +120,24 @@ class FaultPoints(harness.Case):
         self.assertNotIn("started anew", done.err)
         self.judge(json.loads(done.out)["counts"], deaths=2)
 
+    def begin_to_settle(self, plan, redis):
+        """A node has died; the next one stands at that point of settling for a while, and redis(words) happens there."""
+        self.limits()
+        self.send_with(-9, HIKYAKU_FAULTS="master/log.write.after:12:kill")
+        struck = self.path("struck")
+        faults = {"HIKYAKU_FAULTS": plan + ":sleep:1500", "HIKYAKU_FAULTS_ONCE": struck}
+        with unittest.mock.patch.dict(os.environ, faults):
+            process = self.start_send()
+        harness.wait_for(lambda: os.listdir(struck), 20, plan)
+        subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), *redis], check=False, capture_output=True)
+        return process
+
+    def test_redis_ends_while_a_start_settles(self):
+        process = self.begin_to_settle("master/redis.send.before:2", ["SHUTDOWN"])
+        self.assertIn(self.finish(process, timeout=8).status, (0, 3), "it is waited for, or said, and soon")
+        self.send_with(0)
+        self.judge(collections.Counter(line["state"] for line in self.recipients()), deaths=1)
+
     def test_the_clock_is_set_back_while_a_node_runs(self):
         self.limits('rate = "100/s"')
         with unittest.mock.patch.dict(os.environ, HIKYAKU_CLOCK=self.write("clock", "0\n")):
