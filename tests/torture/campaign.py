@@ -243,9 +243,9 @@ class World(harness.Case):
 
     def note_exit(self):
         status = self.process.returncode
-        if status < 0 and self.looks_at_exits and -status != signal.SIGKILL:
+        if status < 0 and self.looks_at_exits and -status not in (signal.SIGKILL, signal.SIGTERM):  # both are ours
             self.crashes.append(f"the node died by itself of signal {-status}")
-        elif status not in (0, -signal.SIGKILL):
+        elif status not in (0, -signal.SIGKILL, -signal.SIGTERM):
             self.notes.append(f"send ended with {status} and was started again")
 
     def go_on(self, until=lambda: False):
