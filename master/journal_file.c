@@ -97,7 +97,7 @@ static bool begins_with(const char *path, const char *id)
 {
     char line[128], first[EVENT_ID_SIZE];
     size_t used = 0;
-    struct part *part;
+    struct part *part = NULL;
     ssize_t n;
 
     if (part_open(path, &part, NULL) != 0)
@@ -144,7 +144,7 @@ static int take_lines(struct reader *r)
 
 static int read_part(const char *path, uint64_t from, struct reader *r, struct hk_why *why)
 {
-    struct part *part;
+    struct part *part = NULL;
     ssize_t n = 0;
     int rc = part_open(path, &part, why);
 

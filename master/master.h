@@ -209,12 +209,8 @@ struct node {
     uint64_t epoch;
     struct lease lease;
     uint64_t beat_ms; /* when the last beat went out */
-    bool beating;     /* and has no answer yet */
     char mark[LEASE_TOLD_SIZE],
         told[LEASE_TOLD_SIZE]; /* places in the event log: at ledger_mark(), and told up to */
-    bool past_told;    /* what the event log knew at the start: from then on places in it can be told */
-    bool told_to_stop; /* by a signal */
-    bool again; /* what it knows and what Redis knows differ: it starts over, settling all as after a death */
     struct region region;
     struct store *store;
     struct ledger *ledger;
@@ -254,6 +250,10 @@ struct node {
     ev_idle busy; /* keeps the loop from blocking while sites are ready */
     ev_timer tick, redis_check;
     bool draining, stopping;
+    bool beating;      /* the last beat has no answer yet */
+    bool past_told;    /* what the event log knew at the start: from then on places in it can be told */
+    bool told_to_stop; /* by a signal */
+    bool again; /* what it knows and what Redis knows differ: it starts over, settling all as after a death */
     bool starved; /* the disk is nearly full: nothing new is sent (machine.c) */
     uint64_t drain_until_ms, started_ms, ticks;
     uint64_t redis_revived_ms; /* 0: never */

@@ -64,13 +64,31 @@ struct walk {
     uint32_t *first; /* of each span, and the end behind the last */
 };
 
+/* A table of numbers that every campaign has. */
+static int ask_table(struct store *store, const char *campaign, const char *table, uint32_t segment,
+                     redisReply **out, struct hk_why *why)
+{
+    int error = store_connected(store, why);
+
+    if (!error &&
+        redisAppendCommand(store->redis, "GET {%s}:%s:%" PRIu32, campaign, table, segment) != REDIS_OK)
+        error = why_set(why, HK_ENOMEM, "no memory for a question to Redis");
+    if (!error)
+        error = store_next(store, out, why);
+    if (error || (*out)->type == REDIS_REPLY_STRING)
+        return error;
+    freeReplyObject(*out);
+    return why_set(why, HK_ECHANGED,
+                   "Redis has lost {%s}:%s:%" PRIu32 "; 'hikyaku campaigns restore' writes it anew", campaign,
+                   table, segment);
+}
+
 static int walk_table(struct walk *walk, struct hk_why *why)
 {
     const struct manifest *manifest = walk->manifest;
     redisReply *reply;
     bool valid;
-    int error = store_ask(walk->store, REDIS_REPLY_STRING, &reply, why, "GET {%s}:span:%" PRIu32,
-                          manifest->campaign, walk->segment);
+    int error = ask_table(walk->store, manifest->campaign, "span", walk->segment, &reply, why);
 
     if (error)
         return error;
@@ -276,8 +294,7 @@ int store_domain_first(struct store *store, const struct manifest *manifest, uin
                        uint32_t *count, struct hk_why *why)
 {
     redisReply *reply;
-    int error = store_ask(store, REDIS_REPLY_STRING, &reply, why, "GET {%s}:dom:%" PRIu32, manifest->campaign,
-                          segment);
+    int error = ask_table(store, manifest->campaign, "dom", segment, &reply, why);
 
     if (error)
         return error;

@@ -33,7 +33,7 @@ static int write_table(struct store *store, const char *id, const char *name, co
                        uint32_t count, struct hk_why *why)
 {
     uint8_t *bytes = store_numbers_out(first, count);
-    redisReply *reply;
+    redisReply *reply = NULL;
     int error = bytes ? store_ask(store, REDIS_REPLY_STATUS, &reply, why, "SET {%s}:%s:0 %b", id, name, bytes,
                                   (size_t)count * 4)
                       : why_set(why, HK_ENOMEM, "no memory to write campaign \"%s\"", id);
