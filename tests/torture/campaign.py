@@ -46,7 +46,7 @@ class World(harness.Case):
         self.plan, self.process, self.starts, self.notes, self.env = plan, None, 0, [], {}
         self.standing, self.crashes, self.looks_at_exits, self.log_was_cut = [], [], True, False
         self.external = self.proxy = None
-        self.mounted, self.other_logs = [], []
+        self.mounted, self.other_logs, self.evicted = [], [], False
         self.addCleanup(self.end_all)
         self.begun = self.moved = time.monotonic()
         self.lines, self._part_sizes = 0, {}

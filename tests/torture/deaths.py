@@ -89,6 +89,8 @@ def look_at_what_stands(world):
     directory = world.redis_directory()
     if not os.path.isdir(os.path.join(directory, "appendonlydir")):
         return
+    if world.evicted:
+        return  # what was taken away a moment ago may not have been missed yet
     ledger = witness.read_ledger_of_directory(directory, CAMPAIGN)
     if ledger:
         world.standing += judge.judge_standing(ledger)
@@ -263,6 +265,7 @@ def _evicted(world, dice):
             key = dice.choice(keys) if keys else None
             if key is not None:
                 redis.call("DEL", key)
+                world.evicted = True
     except (OSError, RuntimeError) as error:
         return f"no Redis to evict from: {error}"
     if key is None:
