@@ -208,7 +208,9 @@ struct node {
     struct ev_loop *loop;
     uint64_t epoch;
     struct lease lease;
-    uint64_t beat_ms; /* when the last beat went out */
+    char forgotten[CAMPAIGN_ID_MAX +
+                   1]; /* at start: a campaign of which Redis had no place for what was told; "" none */
+    uint64_t beat_ms;  /* when the last beat went out */
     char mark[LEASE_TOLD_SIZE],
         told[LEASE_TOLD_SIZE]; /* places in the event log: at ledger_mark(), and told up to */
     struct region region;
@@ -257,7 +259,6 @@ struct node {
     bool starved; /* the disk is nearly full: nothing new is sent (machine.c) */
     uint64_t drain_until_ms, started_ms, ticks;
     uint64_t redis_revived_ms; /* 0: never */
-    bool forgotten;            /* Redis no longer had what settle.c told it about */
     uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */
     int exit_status;
     uint32_t refill_from; /* the campaign that takes its next span first */

@@ -590,7 +590,8 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
     struct campaign *campaign;
 
     if (op->cookie == COOKIE_OLD_REGION) {
-        node->forgotten = node->forgotten || verdict == VERDICT_LOST;
+        if (verdict == VERDICT_LOST)
+            snprintf(node->forgotten, sizeof node->forgotten, "%s", id);
         return; /* settle.c waits for the ledger as a whole */
     }
     if (verdict == VERDICT_LOST)

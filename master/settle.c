@@ -165,7 +165,7 @@ int settle_wait(struct node *node, struct hk_why *why)
 {
     uint64_t until = clock_now_ms() + LEDGER_WAIT_MS;
 
-    node->forgotten = false;
+    node->forgotten[0] = '\0';
     while (ledger_pending(node->ledger) > 0) {
         if (eventlog_flush(&node->log) == 0)
             ledger_flush(node->ledger);
@@ -174,11 +174,12 @@ int settle_wait(struct node *node, struct hk_why *why)
             return why_set(why, HK_EDOWN,
                            "Redis does not take what the last run left; try again when it does");
     }
-    if (node->forgotten)
+    if (node->forgotten[0] != '\0')
         return why_set(
             why, HK_EDOWN,
-            "Redis has forgotten recipients while it was told what became of them; the same command "
-            "again tells it anew");
+            "campaign %s: Redis has lost recipients of whom the event log was told; if the same command says "
+            "this again, 'hikyaku campaigns restore' tells it all that the log knows",
+            node->forgotten);
     return 0;
 }
 

@@ -137,6 +137,21 @@ class Forgotten(harness.Case):
         os.replace(self.path("elsewhere"), self.path("state", "events.jsonl"))
         self.campaigns("restore", expect=0)
 
+    def test_a_key_that_went_while_no_node_ran_is_said_and_restored(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(1500, process)
+        pids = self.status()["pids"]
+        for pid in (pids["master"], *pids["workers"], pids["resolver"]):
+            os.kill(pid, signal.SIGKILL)
+        self.finish(process)
+        self.redis("DEL", "{c}:s:0.0")
+        for _ in range(2):
+            self.assertIn("campaigns restore", self.send(expect=3).err)
+        self.campaigns("restore", expect=0)
+        self.send(expect=0)
+        self.judge(unknown_most=20)
+
     # ---- two nodes ----
 
     def node(self, name, server, state, lease="2s"):
