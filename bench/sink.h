@@ -70,6 +70,7 @@ struct sink_reply {
 struct sink_options {
     char **listen;
     size_t listen_count;
+    const char *starttls;                  /* NULL: as it should be; else how it goes wrong */
     const char *tls_certificate, *tls_key; /* both NULL with tls: made in memory */
     bool tls, implicit_tls, no_pipelining, log_mail, log_dot, quiet;
     uint32_t latency_ms, latency_dot_ms;
@@ -145,6 +146,7 @@ struct sink_conn {
     /* state of the socket */
     bool handshaking; /* TLS is being set up */
     bool upgrading;   /* 220 to STARTTLS is on its way */
+    bool silent;      /* --starttls hang: nothing is heard or said any more */
     bool wants_write; /* OpenSSL has to write before it can go on */
     bool more;        /* input may be left inside OpenSSL */
     bool closing;     /* no more input; close when the output is written */

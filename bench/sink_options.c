@@ -21,6 +21,8 @@ static const struct option_row {
      "where to listen; may be given again. Port 0: the system chooses"},
     {"tls", KIND_OTHER, 0, 0, 0, "auto | CERT KEY",
      "offer STARTTLS, with a certificate made in memory or from PEM files"},
+    {"starttls", KIND_TEXT, AT(starttls), 0, 0, "refuse | hang | inject",
+     "454; or 220 and then silence; or 220 with another reply behind it, in the clear (wants --tls)"},
     {"implicit-tls", KIND_FLAG, AT(implicit_tls), 0, 0, NULL, "TLS from the first byte (wants --tls)"},
     {"no-pipelining", KIND_FLAG, AT(no_pipelining), 0, 0, NULL, "do not offer PIPELINING"},
     {"latency", KIND_NUMBER, AT(latency_ms), 0, 600000, "MS", "wait before each reply"},
@@ -197,6 +199,10 @@ static void options_check(const struct sink_options *out)
         usage("where to listen is not said: write --listen 127.0.0.1:2525");
     if (out->implicit_tls && !out->tls)
         usage("--implicit-tls needs --tls auto or --tls CERT KEY");
+    if (out->starttls != NULL &&
+        (!out->tls || (strcmp(out->starttls, "refuse") != 0 && strcmp(out->starttls, "hang") != 0 &&
+                       strcmp(out->starttls, "inject") != 0)))
+        usage("--starttls is refuse, hang or inject, and needs --tls auto or --tls CERT KEY");
     if (out->log_mail && out->log_file == NULL)
         usage("--log-mail needs --log FILE");
     if (out->log_dot && (out->log_file == NULL || out->tls))

@@ -147,6 +147,23 @@ static void on_ehlo(struct sink_conn *conn, const struct smtp_command *c)
     say_and_hold(conn, wire);
 }
 
+static void starttls_begin(struct sink_conn *conn, const char *wrong)
+{
+    if (wrong != NULL && strcmp(wrong, "refuse") == 0) {
+        say(conn, "454 4.7.0 TLS is not to be had\r\n");
+        return;
+    }
+    transaction_reset(conn);
+    conn->greeted = false;
+    if (wrong != NULL && strcmp(wrong, "hang") == 0) {
+        conn->silent = true;
+        say(conn, "220 2.0.0 go ahead\r\n");
+        return;
+    }
+    conn->upgrading = true;
+    say_and_hold(conn, wrong != NULL ? "220 2.0.0 go ahead\r\n250 injected\r\n" : "220 2.0.0 go ahead\r\n");
+}
+
 static void on_starttls(struct sink_conn *conn, const struct smtp_command *c)
 {
     (void)c;
@@ -155,10 +172,7 @@ static void on_starttls(struct sink_conn *conn, const struct smtp_command *c)
     } else if (conn->ssl != NULL) {
         say_bad(conn, "503 5.5.1 TLS is there already\r\n");
     } else {
-        transaction_reset(conn);
-        conn->greeted = false;
-        conn->upgrading = true;
-        say_and_hold(conn, "220 2.0.0 go ahead\r\n");
+        starttls_begin(conn, conn->sink->options.starttls);
     }
 }
 
@@ -540,7 +554,7 @@ void sink_session_input(struct sink_conn *conn, const char *bytes, size_t length
     size_t at = 0;
 
     /* What came behind STARTTLS in the clear is not believed (RFC 3207 4.2): it is dropped. */
-    while (at < length && !conn->closing && !conn->upgrading && !conn->dead)
+    while (at < length && !conn->silent && !conn->closing && !conn->upgrading && !conn->dead)
         at += conn->in_body ? body_input(conn, bytes + at, length - at)
                             : command_input(conn, bytes + at, length - at);
 }
