@@ -50,7 +50,7 @@ const struct config_row config_rows[] = {
 { "dkim.key_file",                 CONF_FILE,      IN(dkim, key_file),                    NULL,     NULL,                   0, 0,             AT_START, "private key in PEM, RSA or Ed25519" },
 
 { "resolver.servers",              CONF_ADDRESSES, AT_LIST(resolver.server, resolver.server_count), NULL, NULL,             0, 0,             AT_START, "forwarders; without them own recursion" },
-{ "resolver.trust_anchor_file",    CONF_FILE,      AT(resolver.trust_anchor_file),        NULL,     NULL,                   0, 0,             AT_START, "DNSSEC trust anchor" },
+{ "resolver.trust_anchor_file",    CONF_FILE,      AT(resolver.trust_anchor_file),        NULL,     NULL,                   0, 0,             AT_START, "DNSSEC trust anchor; with it, DANE (RFC 7672) where TLSA records are published" },
 
 { "smtp.port",                     CONF_PORT,      AT(smtp.port),                         NULL,     "25",                   1, 65535,         AT_START, "port of receivers found by MX" },
 { "smtp.connections",              CONF_COUNT,     AT(smtp.connections),                  NULL,     "2000",                 1, 1000000,       AT_START, "open connections of the whole node" },

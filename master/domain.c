@@ -38,12 +38,17 @@ static struct domain *domain_get(struct node *node, const char *name, int16_t ro
 
 static bool ask(struct node *node, struct domain *domain)
 {
-    struct resolve_question question = {.mx = domain->route < 0};
+    const struct config *config = node->config;
+    const struct cfg_route *route = domain->route >= 0 ? &config->route[domain->route] : NULL;
+    struct resolve_question question = {.mx = route == NULL};
     uint32_t slot;
     const char *name = domain->name;
 
-    if (domain->route >= 0)
-        name = node->config->route[domain->route].relay.host;
+    if (route != NULL)
+        name = route->relay.host;
+    /* Without a trust anchor nothing is secure, and nobody need be asked. */
+    if (config->resolver.trust_anchor_file != NULL)
+        question.tlsa_port = route != NULL ? route->relay.port : config->smtp.port;
     snprintf(question.name, sizeof question.name, "%s", name);
     slot = node->free_question[node->free_questions - 1];
     question.id = slot;
@@ -183,7 +188,8 @@ void domain_answer(struct node *node, const struct resolve_answer *answer)
     /* The resolver reads what strangers send: what it says is checked before it is used as an index. */
     if (answer->id >= RESOLVE_INFLIGHT_MAX || (domain = node->asked[answer->id]) == NULL ||
         answer->host_count > RESOLVE_HOSTS_MAX || answer->address_count > RESOLVE_ADDRESSES_MAX ||
-        (answer->status == RESOLVE_OK && answer->address_count == 0)) {
+        (answer->status == RESOLVE_OK && answer->address_count == 0) ||
+        (answer->has_dane && !dane_is_sound(&answer->dane))) {
         log_error("the resolver gave an answer to no question");
         return;
     }

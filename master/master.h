@@ -66,7 +66,8 @@ struct dest {
     struct resolve_answer *hosts; /* the latest answer: names and addresses */
     uint16_t port;
     int16_t route;
-    uint8_t tls;
+    uint8_t tls;    /* enum tls_policy of the configuration; host_tls() weighs it for each host */
+    char *next_hop; /* the only domain it is for; NULL: any */
     uint32_t
         shared; /* the region slot that new connections get, UINT32_MAX none; older ones may be in use as well */
     uint32_t domains; /* that resolve to it */

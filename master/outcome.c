@@ -80,6 +80,7 @@ static void event_connection(struct node *node, const struct region *region, con
     event_object(log, "tls");
     event_text(log, "version", info->tls_version, strnlen(info->tls_version, sizeof info->tls_version));
     event_text(log, "cipher", info->tls_cipher, strnlen(info->tls_cipher, sizeof info->tls_cipher));
+    event_word(log, "policy", host_tls_name((enum host_tls)info->tls_policy));
     if (info->tls_verified[0] != '\0')
         event_text(log, "verified_by", info->tls_verified,
                    strnlen(info->tls_verified, sizeof info->tls_verified));

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "host_tls.h"
 #include "master.h"
 
 #define USEFUL_AT_FIRST 256u /* recipients of a new site that count for the window */
@@ -116,6 +117,7 @@ static void dest_free(struct dest *dest)
 {
     turns_clear(&dest->queue);
     free(dest->hosts);
+    free(dest->next_hop);
     free(dest->name);
     free(dest);
 }
@@ -204,20 +206,49 @@ static struct site *site_of_answer(struct node *node, const char *domain, int16_
     return site_get(node, first != NULL ? first : domain, provider);
 }
 
-/* What tells one MX set of a site from another: the site, then its hosts by rank. */
-static char *dest_key(const struct site *site, const struct resolve_answer *answer)
+/* Where a host is found by usage DANE-TA its certificate may name the recipient's domain instead (RFC 7672 3.2.2). Then no
+ * other domain may use the connection: whoever owns a certificate for this one could be the host for that one. */
+static bool is_for_one_domain(const struct resolve_answer *answer)
 {
+    for (uint8_t i = 0; answer->has_dane && i < answer->host_count; i++)
+        if (answer->host[i].dane == DANE_USABLE && dane_has_usage(&answer->dane, i, DANE_TA))
+            return true;
+    return false;
+}
+
+/* What tells one MX set of a site from another: the site, then its hosts by rank, and what DANE asks of each (it is there
+ * for some of the domains that have these hosts, and for others not); at last the domain, where it has to be alone. */
+static char *dest_key(const struct site *site, const struct resolve_answer *answer, const char *alone)
+{
+    static const char *const marks[] = {
+        [DANE_NONE] = "", [DANE_USABLE] = "+dane", [DANE_UNUSABLE] = "+tls", [DANE_FAILED] = "+unused"};
     uint8_t order[RESOLVE_HOSTS_MAX];
     uint8_t count = sorted_hosts(answer, order);
     char *key = hk_xasprintf("%s", site->name);
 
     for (uint8_t i = 0; i < count; i++) {
         bool same = i > 0 && answer->host[order[i]].preference == answer->host[order[i - 1]].preference;
-        char *longer = hk_xasprintf("%s%s%s", key, same ? "=" : " ", answer->host[order[i]].name);
+        const char *mark = marks[answer->host[order[i]].dane & DANE_FAILED];
+        char *longer = hk_xasprintf("%s%s%s%s", key, same ? "=" : " ", answer->host[order[i]].name, mark);
+        free(key);
+        key = longer;
+    }
+    if (alone != NULL) {
+        char *longer = hk_xasprintf("%s for %s", key, alone);
         free(key);
         key = longer;
     }
     return key;
+}
+
+/* New connections get the newest addresses; open ones keep the slot they were opened with. */
+static void dest_learn(struct dest *dest, const struct resolve_answer *answer)
+{
+    size_t bytes = resolve_answer_bytes(answer);
+
+    dest->hosts = hk_xrealloc(dest->hosts, 1, bytes);
+    memcpy(dest->hosts, answer, bytes);
+    dest->shared = UINT32_MAX;
 }
 
 struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route,
@@ -225,7 +256,8 @@ struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route
 {
     struct site *site = site_of_answer(node, domain, route, answer);
     const struct cfg_route *relay = route >= 0 ? &node->config->route[route] : NULL;
-    char *key = dest_key(site, answer);
+    const char *alone = relay == NULL && is_for_one_domain(answer) ? domain : NULL;
+    char *key = dest_key(site, answer, alone);
     struct dest *dest = table_find(&node->dests, key);
 
     if (dest == NULL) {
@@ -235,17 +267,14 @@ struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route
         dest->route = route;
         dest->port = relay != NULL ? relay->relay.port : node->config->smtp.port;
         dest->tls = (uint8_t)(relay != NULL ? relay->tls : site->provider->tls);
-        dest->shared = UINT32_MAX;
-        dest->hosts = hk_xcalloc(1, sizeof *dest->hosts);
+        dest->next_hop = alone != NULL ? hk_xstrdup(alone) : NULL;
         TAILQ_INIT(&dest->hungry);
         TAILQ_INSERT_TAIL(&site->dests, dest, of_site);
         table_add(&node->dests, &dest->link, dest->name);
     } else {
         free(key);
     }
-    /* New connections get the newest addresses; open ones keep the slot they were opened with. */
-    *dest->hosts = *answer;
-    dest->shared = UINT32_MAX;
+    dest_learn(dest, answer);
     return dest;
 }
 
@@ -316,7 +345,8 @@ void dests_let_go(struct campaign *campaign)
 
 /* ---- the shared slot that workers read ---- */
 
-static void share_names(struct destination *shared, const struct resolve_answer *hosts)
+static void share_names(struct destination *shared, const struct resolve_answer *hosts,
+                        enum tls_policy policy)
 {
     size_t used = 0;
 
@@ -325,6 +355,7 @@ static void share_names(struct destination *shared, const struct resolve_answer 
         if (used + length > sizeof shared->names)
             break; /* hosts beyond this are not tried: there are enough before them */
         memcpy(shared->names + used, hosts->host[i].name, length);
+        shared->mx_tls[i] = (uint8_t)host_tls(policy, (enum dane_state)hosts->host[i].dane);
         shared->mx_offset[shared->mx_count++] = (uint16_t)used;
         used += length;
     }
@@ -355,11 +386,14 @@ bool dest_share(struct dest *dest)
     memset(shared, 0, sizeof *shared);
     shared->generation = generation;
     shared->port = dest->port;
-    shared->tls = dest->tls;
     shared->route = dest->route;
     shared->no_pipelining = dest->site->no_pipelining_until_ms > clock_now_ms();
     snprintf(shared->site, sizeof shared->site, "%s", dest->site->name);
-    share_names(shared, dest->hosts);
+    share_names(shared, dest->hosts, (enum tls_policy)dest->tls);
+    if (dest->hosts->has_dane)
+        shared->dane = dest->hosts->dane;
+    if (dest->next_hop != NULL)
+        snprintf(shared->next_hop, sizeof shared->next_hop, "%s", dest->next_hop);
     return true;
 }
 

@@ -159,6 +159,7 @@ int packet_next(struct packet *packet, struct packet_record *record)
         if (section == PACKET_END)
             return 0;
         packet->left[section]--;
+        record->owner = packet->at;
         if (name_skip(packet) || packet->length - packet->at < 10)
             return HK_EPROTO;
         fixed = packet->bytes + packet->at;
@@ -199,6 +200,20 @@ int packet_address(const struct packet *packet, const struct packet_record *reco
         return HK_EPROTO;
     memset(ip, 0, 16);
     memcpy(ip, packet->bytes + record->rdata, want);
+    return 0;
+}
+
+int packet_tlsa(const struct packet *packet, const struct packet_record *record, struct packet_tlsa *tlsa)
+{
+    const uint8_t *rdata = packet->bytes + record->rdata;
+
+    if (record->rdata_length < 3)
+        return HK_EPROTO;
+    tlsa->usage = rdata[0];
+    tlsa->selector = rdata[1];
+    tlsa->matching = rdata[2];
+    tlsa->data = rdata + 3;
+    tlsa->length = (uint16_t)(record->rdata_length - 3u);
     return 0;
 }
 

@@ -20,6 +20,7 @@ enum packet_type {
     PACKET_SOA = 6,
     PACKET_MX = 15,
     PACKET_AAAA = 28,
+    PACKET_TLSA = 52,
 };
 enum packet_rcode { PACKET_NOERROR = 0, PACKET_SERVFAIL = 2, PACKET_NXDOMAIN = 3 };
 enum packet_section { PACKET_ANSWER, PACKET_AUTHORITY, PACKET_ADDITIONAL, PACKET_END };
@@ -37,6 +38,7 @@ struct packet_record {
     enum packet_section section;
     uint16_t type; /* may be any; class is IN */
     uint32_t ttl_s;
+    size_t owner; /* offset of its name */
     size_t rdata; /* offset of rdata_length octets */
     uint16_t rdata_length;
 };
@@ -59,6 +61,15 @@ int packet_mx(const struct packet *packet, const struct packet_record *record, u
 /* A or AAAA: its 4 or 16 octets into ip[16], the rest zero. 0 or HK_EPROTO. */
 int packet_address(const struct packet *packet, const struct packet_record *record,
                    uint8_t ip[16]) HK_MUST_USE;
+
+/* TLSA (RFC 6698 2.1): three numbers and what follows them, perhaps nothing. 0 or HK_EPROTO. */
+struct packet_tlsa {
+    uint8_t usage, selector, matching;
+    uint16_t length;
+    const uint8_t *data;
+};
+int packet_tlsa(const struct packet *packet, const struct packet_record *record,
+                struct packet_tlsa *tlsa) HK_MUST_USE;
 
 /* SOA: for how long "there is none" holds (RFC 2308 5): the smaller of its TTL and its last field. */
 int packet_soa_negative_ttl(const struct packet *packet, const struct packet_record *record,

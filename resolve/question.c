@@ -9,6 +9,10 @@ static const char *type_name(enum packet_type type)
 {
     if (type == PACKET_MX)
         return "MX";
+    if (type == PACKET_CNAME)
+        return "CNAME";
+    if (type == PACKET_TLSA)
+        return "TLSA";
     return type == PACKET_A ? "A" : "AAAA";
 }
 
@@ -37,8 +41,11 @@ static void HK_PRINTF(2, 3) answer_words(struct question *q, const char *format,
 static bool hosts_make(struct question *q, uint32_t count)
 {
     q->host = calloc(count, sizeof *q->host);
-    if (!q->host)
+    q->dane_host = calloc(count, sizeof *q->dane_host);
+    if (!q->host || !q->dane_host) {
+        question_end(q);
         return false;
+    }
     q->host_count = count;
     for (uint32_t h = 0; h < count; h++)
         q->positive_ttl_s[h] = UINT32_MAX;
@@ -102,6 +109,7 @@ bool question_begin(struct question *q, const struct resolve_question *asked)
     q->asked = *asked;
     q->answer.id = asked->id;
     q->all_secure = true;
+    q->mx_secure = !asked->mx;
     q->ttl_s = UINT32_MAX;
     q->negative_ttl_s = UINT32_MAX;
     if (!asked->mx && answer_literal(q))
@@ -122,7 +130,9 @@ bool question_begin(struct question *q, const struct resolve_question *asked)
 void question_end(struct question *q)
 {
     free(q->host);
+    free(q->dane_host);
     q->host = NULL;
+    q->dane_host = NULL;
 }
 
 uint32_t question_lookups(const struct question *q, struct question_lookup *out)
@@ -132,6 +142,13 @@ uint32_t question_lookups(const struct question *q, struct question_lookup *out)
     if (q->stage == QUESTION_MX) {
         out[0] = (struct question_lookup){PACKET_MX, 0, q->asked.name};
         return 1;
+    }
+    if (q->stage == QUESTION_DANE) {
+        for (uint32_t h = 0; h < q->host_count; h++)
+            if (q->dane_host[h].ask != DANE_ASK_NOTHING)
+                out[count++] =
+                    (struct question_lookup){dane_host_type(&q->dane_host[h]), h, q->dane_host[h].question};
+        return count;
     }
     for (uint32_t h = 0; h < q->host_count; h++) {
         out[count++] = (struct question_lookup){PACKET_A, h, q->host[h].name};
@@ -149,6 +166,8 @@ void question_take_failure(struct question *q, const struct question_lookup *loo
                  lookup->name);
     if (q->stage == QUESTION_MX)
         q->mx.verdict = READING_FAILED;
+    if (q->stage == QUESTION_DANE)
+        dane_host_failed(&q->dane_host[lookup->host]);
 }
 
 void question_give_up(struct question *q, const char *words)
@@ -182,10 +201,12 @@ static void take_mx(struct question *q, const struct question_lookup *lookup, co
     }
     for (uint32_t h = 0; h < list.count; h++)
         host_name_set(&q->host[h], list.mx[h].name, list.mx[h].preference);
+    if (strcmp(q->mx.owner, q->asked.name) != 0)
+        snprintf(q->answer.dane.next_hop, sizeof q->answer.dane.next_hop, "%s", q->mx.owner);
 }
 
 static void take_addresses(struct question *q, const struct question_lookup *lookup, const void *bytes,
-                           size_t length)
+                           size_t length, bool secure)
 {
     enum choice_family family = lookup->type == PACKET_A ? CHOICE_IPV4 : CHOICE_IPV6;
     struct reading reading;
@@ -196,20 +217,43 @@ static void take_addresses(struct question *q, const struct question_lookup *loo
         question_take_failure(q, lookup, reading.words);
     else if (reading.verdict == READING_FOUND)
         q->positive_ttl_s[lookup->host] = smaller(q->positive_ttl_s[lookup->host], reading.ttl_s);
-    else
+    if (reading.verdict == READING_FOUND)
+        dane_host_address(&q->dane_host[lookup->host], lookup->name, reading.owner, secure);
+    if (reading.verdict == READING_NONE || reading.verdict == READING_NXDOMAIN)
         q->negative_ttl_s = smaller(q->negative_ttl_s, reading.ttl_s);
     if (reading.verdict == READING_NXDOMAIN)
         q->host_nxdomain = true;
 }
 
+static void take_dane(struct question *q, const struct question_lookup *lookup, const void *bytes,
+                      size_t length, bool secure)
+{
+    struct dane_host *host = &q->dane_host[lookup->host];
+    struct reading reading;
+
+    if (lookup->type == PACKET_CNAME)
+        dane_host_cname(host, bytes, length, secure, &reading);
+    else
+        dane_host_tlsa(host, lookup->host, bytes, length, secure, &q->answer.dane, &reading);
+    if (reading.verdict == READING_FAILED)
+        question_take_failure(q, lookup, reading.words);
+    q->ttl_s = smaller(q->ttl_s, reading.ttl_s);
+}
+
 void question_take(struct question *q, const struct question_lookup *lookup, const void *bytes, size_t length,
                    bool secure, choice_draw_fn draw)
 {
+    if (q->stage == QUESTION_DANE) {
+        take_dane(q, lookup, bytes, length, secure);
+        return;
+    }
     q->all_secure &= secure;
-    if (lookup->type == PACKET_MX)
+    if (lookup->type == PACKET_MX) {
+        q->mx_secure = secure;
         take_mx(q, lookup, bytes, length, draw);
-    else
-        take_addresses(q, lookup, bytes, length);
+    } else {
+        take_addresses(q, lookup, bytes, length, secure);
+    }
 }
 
 static bool step_from_mx(struct question *q)
@@ -262,6 +306,57 @@ static void answer_without_address(struct question *q)
     answer_settle(q, RESOLVE_NO_ADDRESS, smaller(q->ttl_s, q->negative_ttl_s));
 }
 
+/* What a host may be asked next; true: something is left to ask. */
+static bool dane_go_on(struct question *q)
+{
+    bool more = false;
+
+    if (q->asked.tlsa_port == 0 || !q->mx_secure)
+        return false;
+    for (uint32_t h = 0; h < q->host_count; h++) {
+        if (q->stage == QUESTION_HOSTS)
+            dane_host_begin(&q->dane_host[h], q->asked.tlsa_port, q->host[h].name);
+        else
+            dane_host_next(&q->dane_host[h], q->asked.tlsa_port, q->host[h].name);
+        more |= q->dane_host[h].ask != DANE_ASK_NOTHING;
+    }
+    q->stage = QUESTION_DANE;
+    return more;
+}
+
+static uint8_t answer_place(const struct question *q, uint32_t h)
+{
+    uint8_t place = 0;
+
+    while (place < q->answer.host_count && strcmp(q->answer.host[place].name, q->host[h].name) != 0)
+        place++;
+    return place;
+}
+
+/* Hosts without an address have no place in the answer: what was found is numbered anew. Only hosts with an address were
+ * asked for. */
+static void answer_dane(struct question *q)
+{
+    struct dane_set *set = &q->answer.dane;
+    uint8_t place[RESOLVE_HOSTS_MAX];
+
+    for (uint32_t h = 0; h < q->host_count; h++) {
+        struct dane_host *host = &q->dane_host[h];
+
+        place[h] = answer_place(q, h);
+        if (host->state == DANE_NONE)
+            continue;
+        HK_BUG_ON(place[h] == q->answer.host_count);
+        if (host->state == DANE_USABLE && host->base_is_expanded &&
+            !dane_base_set(set, place[h], host->expanded))
+            host->state = DANE_FAILED;
+        q->answer.host[place[h]].dane = (uint8_t)host->state;
+        q->answer.has_dane = 1;
+    }
+    for (uint32_t i = 0; i < set->record_count; i++)
+        set->record[i].host = place[set->record[i].host];
+}
+
 bool question_step(struct question *q, choice_draw_fn draw)
 {
     uint32_t ttl_s;
@@ -269,6 +364,8 @@ bool question_step(struct question *q, choice_draw_fn draw)
     HK_BUG_ON(q->stage == QUESTION_ANSWERED);
     if (q->stage == QUESTION_MX)
         return step_from_mx(q);
+    if (dane_go_on(q))
+        return false;
     choice_fill(q->host, q->host_count, draw, &q->answer);
     if (q->answer.address_count == 0) {
         answer_without_address(q);
@@ -284,6 +381,7 @@ bool question_step(struct question *q, choice_draw_fn draw)
     else if (q->answer.host_count < q->host_count)
         answer_words(q, "%u of %u MX hosts have no address", q->host_count - q->answer.host_count,
                      q->host_count);
+    answer_dane(q);
     q->answer.secure = q->all_secure;
     answer_settle(q, RESOLVE_OK, ttl_s);
     return true;

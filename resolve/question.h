@@ -6,6 +6,7 @@
 #ifndef HIKYAKU_QUESTION_H
 #define HIKYAKU_QUESTION_H
 
+#include "dane_host.h"
 #include "reading.h"
 
 #define QUESTION_LOOKUPS_MAX   (RESOLVE_HOSTS_MAX * CHOICE_FAMILIES)
@@ -14,18 +15,20 @@
 #define QUESTION_TTL_PARTIAL_S 300u /* some MX host could not be asked: look again soon */
 #define QUESTION_TTL_FAILED_S  60u
 
-enum question_stage { QUESTION_MX, QUESTION_HOSTS, QUESTION_ANSWERED };
+enum question_stage { QUESTION_MX, QUESTION_HOSTS, QUESTION_DANE, QUESTION_ANSWERED };
 
 struct question {
     struct resolve_question asked;
     enum question_stage stage;
-    struct choice_host *host; /* in the order to be tried; owned */
+    struct choice_host *host;    /* in the order to be tried; owned */
+    struct dane_host *dane_host; /* of each; owned */
     uint32_t host_count;
     uint32_t hosts_failed; /* look-ups without a verdict */
     uint32_t positive_ttl_s[RESOLVE_HOSTS_MAX];
     uint32_t negative_ttl_s; /* smallest "there is none" of the addresses */
     uint32_t ttl_s;          /* of the MX stage */
     bool all_secure;
+    bool mx_secure;     /* DNSSEC vouches for the hosts, or the master named the host itself */
     bool implicit;      /* no MX: the name itself (or a relay's host) */
     bool host_nxdomain; /* some host does not exist at all */
     struct reading mx;  /* what the MX look-up said */

@@ -72,6 +72,19 @@ static int reading_common(const struct packet *packet, const struct packet_recor
     return 0;
 }
 
+/* Whose record is it? Noted for the first one that is used. */
+static int owner_note(const struct packet *packet, const struct packet_record *record, struct reading *out)
+{
+    int rc;
+
+    if (out->owner[0] != '\0')
+        return 0;
+    rc = packet_name(packet, record->owner, out->owner, NULL);
+    if (rc == HK_EINVAL)
+        out->owner[0] = '\0';
+    return rc == HK_EPROTO ? rc : 0;
+}
+
 struct mx_tally {
     uint32_t records;
     uint32_t roots_first; /* "0 ." */
@@ -86,6 +99,8 @@ static int mx_take(const struct packet *packet, const struct packet_record *reco
 
     if (rc == HK_EPROTO)
         return rc;
+    if (owner_note(packet, record, out))
+        return HK_EPROTO;
     tally->records++;
     ttl_lower(&out->ttl_s, record->ttl_s);
     if (rc == 0 && packet_name_is_host(name)) {
@@ -131,6 +146,8 @@ static int address_take(const struct packet *packet, const struct packet_record 
     uint8_t ip[16];
     int rc = packet_address(packet, record, ip);
 
+    if (rc == 0)
+        rc = owner_note(packet, record, out);
     if (rc)
         return rc;
     ttl_lower(&out->ttl_s, record->ttl_s);
@@ -164,4 +181,96 @@ void reading_addresses(const void *bytes, size_t length, enum choice_family fami
     reading_close(out, rc, soa_ttl_s);
     if (out->verdict != READING_FOUND)
         addresses->count = 0;
+}
+
+/* May it be used at all (RFC 7672 3.1, RFC 6698 2.1)? */
+static bool tlsa_is_usable(const struct packet_tlsa *tlsa)
+{
+    if ((tlsa->usage != DANE_TA && tlsa->usage != DANE_EE) || tlsa->selector > 1)
+        return false;
+    switch (tlsa->matching) {
+    case DANE_FULL:
+        return tlsa->length > 0;
+    case DANE_SHA256:
+        return tlsa->length == 32;
+    case DANE_SHA512:
+        return tlsa->length == 64;
+    default:
+        return false;
+    }
+}
+
+struct tlsa_tally {
+    uint32_t records, usable, kept;
+};
+
+static int tlsa_take(const struct packet *packet, const struct packet_record *record, uint32_t host,
+                     struct dane_set *set, struct reading *out, struct tlsa_tally *tally)
+{
+    struct packet_tlsa tlsa;
+    struct dane_record keep;
+    int rc = packet_tlsa(packet, record, &tlsa);
+
+    if (rc)
+        return rc;
+    tally->records++;
+    ttl_lower(&out->ttl_s, record->ttl_s);
+    if (!tlsa_is_usable(&tlsa))
+        return 0;
+    tally->usable++;
+    keep = (struct dane_record){.host = (uint8_t)host,
+                                .usage = tlsa.usage,
+                                .selector = tlsa.selector,
+                                .matching = tlsa.matching,
+                                .length = tlsa.length};
+    tally->kept += dane_add(set, &keep, tlsa.data);
+    return 0;
+}
+
+void reading_tlsa(const void *bytes, size_t length, uint32_t host, struct dane_set *set,
+                  enum dane_state *state, struct reading *out)
+{
+    struct packet packet;
+    struct packet_record record;
+    struct tlsa_tally tally = {0};
+    uint32_t soa_ttl_s = UINT32_MAX;
+    int rc;
+
+    *state = DANE_NONE;
+    if (!reading_open(&packet, bytes, length, out))
+        return;
+    while ((rc = packet_next(&packet, &record)) == 1) {
+        if (record.section == PACKET_ANSWER && record.type == PACKET_TLSA)
+            rc = tlsa_take(&packet, &record, host, set, out, &tally);
+        else
+            rc = reading_common(&packet, &record, out, &soa_ttl_s);
+        if (rc < 0)
+            break;
+    }
+    if (tally.records && out->verdict == READING_NONE) {
+        out->verdict = READING_FOUND;
+        *state = tally.kept ? DANE_USABLE : tally.usable ? DANE_FAILED : DANE_UNUSABLE;
+    }
+    reading_close(out, rc, soa_ttl_s);
+    if (tally.kept < tally.usable)
+        log_info("%u of %u usable TLSA records have no room", tally.usable - tally.kept, tally.usable);
+}
+
+void reading_cname(const void *bytes, size_t length, struct reading *out)
+{
+    struct packet packet;
+    struct packet_record record;
+    uint32_t soa_ttl_s = UINT32_MAX;
+    int rc;
+
+    if (!reading_open(&packet, bytes, length, out))
+        return;
+    while ((rc = packet_next(&packet, &record)) == 1) {
+        if (record.section == PACKET_ANSWER && record.type == PACKET_CNAME && out->verdict == READING_NONE)
+            out->verdict = READING_FOUND;
+        rc = reading_common(&packet, &record, out, &soa_ttl_s);
+        if (rc < 0)
+            break;
+    }
+    reading_close(out, rc, soa_ttl_s);
 }

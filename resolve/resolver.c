@@ -216,7 +216,9 @@ static bool answer_send(struct open_question *open)
     struct resolver *r = open->resolver;
     const struct resolve_answer *answer = &open->question.answer;
 
-    if (send(r->fd, answer, sizeof *answer, MSG_NOSIGNAL) == (ssize_t)sizeof *answer) {
+    size_t bytes = resolve_answer_bytes(answer);
+
+    if (send(r->fd, answer, bytes, MSG_NOSIGNAL) == (ssize_t)bytes) {
         question_free(open);
         return true;
     }

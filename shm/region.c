@@ -27,6 +27,18 @@ const char *log_phase_name(enum log_phase phase)
     return phase < LOG_PHASES ? name[phase] : "?";
 }
 
+const char *host_tls_name(enum host_tls tls)
+{
+    switch (tls) {
+    case HOST_TLS_DANE:
+        return "dane";
+    case HOST_TLS_UNUSED:
+        return "unused";
+    default:
+        return tls_policy_name((enum tls_policy)tls);
+    }
+}
+
 static uint32_t power_of_two_at_least(uint32_t n)
 {
     uint32_t p = 1;

@@ -134,8 +134,10 @@ static void conn_give_up(struct session *s)
 static void conn_address_failed(struct session *s, enum log_phase log_phase)
 {
     struct worker *w = s->worker;
-    bool again_plain = log_phase == LOG_PHASE_STARTTLS && s->terms.tls == TLS_OPPORTUNISTIC &&
-                       !s->terms.implicit_tls && !s->plain;
+    bool again_plain =
+        log_phase == LOG_PHASE_STARTTLS && s->tls == HOST_TLS_OPPORTUNISTIC && !s->terms.implicit_tls;
+    if (again_plain)
+        tls_broken_note(w->tls, &s->dest->address[s->at], s->dest->port, w->now_ms);
     counter_add(w->counters, connect_failures, 1);
     ev_io_stop(w->loop, &s->io);
     link_close(&s->link);
@@ -164,16 +166,31 @@ static void conn_fail(struct session *s, enum log_phase log_phase, const char *w
 
 /* Opening. */
 
+/* What is asked of the address under trial. */
+static enum host_tls conn_tls(const struct session *s, bool implicit_tls)
+{
+    const struct dest_address *address = &s->dest->address[s->at];
+    enum host_tls tls = (enum host_tls)s->dest->mx_tls[address->mx % DEST_MX_MAX];
+    if (tls == HOST_TLS_OPPORTUNISTIC && !implicit_tls &&
+        (s->plain || tls_broken_is(s->worker->tls, address, s->dest->port, s->worker->now_ms)))
+        return HOST_TLS_NONE;
+    return tls;
+}
+
 static void conn_set_terms(struct session *s)
 {
     const struct worker *w = s->worker;
     const struct destination *dest = s->dest;
     const struct cfg_route *route = dest->route >= 0 ? &w->config->route[dest->route] : NULL;
-    s->terms = (struct dialogue_terms){.config = w->config,
-                                       .hostname = w->config->source[s->source].hostname,
-                                       .tls = s->plain ? TLS_NONE : (enum tls_policy)dest->tls,
-                                       .implicit_tls = route != NULL && route->implicit_tls,
-                                       .no_pipelining = dest->no_pipelining != 0};
+    bool implicit_tls = route != NULL && route->implicit_tls;
+    s->tls = conn_tls(s, implicit_tls);
+    /* The dialogue has to know whether it may go on in plain, not what a certificate is held against. */
+    s->terms =
+        (struct dialogue_terms){.config = w->config,
+                                .hostname = w->config->source[s->source].hostname,
+                                .tls = s->tls > HOST_TLS_VERIFIED ? TLS_VERIFIED : (enum tls_policy)s->tls,
+                                .implicit_tls = implicit_tls,
+                                .no_pipelining = dest->no_pipelining != 0};
     if (route == NULL || !w->login[dest->route].given)
         return;
     s->terms.auth_plain = w->login[dest->route].plain;
@@ -195,6 +212,11 @@ static bool conn_try(struct session *s)
     info->mx = address->mx;
     info->port = s->dest->port;
     memcpy(info->peer, address->ip, sizeof info->peer);
+    if (s->tls == HOST_TLS_UNUSED) {
+        conn_note_failure(s, LOG_PHASE_STARTTLS, NULL,
+                          "its TLSA records cannot be looked up, so it may not be used (RFC 7672 2.1.2)");
+        return false;
+    }
     if (link_connect(&s->link, address, s->dest->port, &w->config->source[s->source], words, sizeof words) !=
         0) {
         counter_add(w->counters, connect_failures, 1);
@@ -244,7 +266,8 @@ void conn_open(struct session *s, const struct desc *desc)
 
 static struct tls_peer conn_tls_peer(const struct session *s)
 {
-    return (struct tls_peer){s->host, &s->dest->address[s->at], s->dest->port, s->terms.tls};
+    return (struct tls_peer){s->host, &s->dest->address[s->at], s->dest->port,
+                             s->tls,  &s->dest->dane,           s->dest->next_hop};
 }
 
 static void conn_work(struct session *s);

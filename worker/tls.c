@@ -13,6 +13,14 @@ struct tls_key {
     uint16_t port;
     uint8_t family;
     uint8_t policy;
+    uint8_t dane[8]; /* a hash of the TLSA records: with others the session has to be judged anew */
+};
+
+struct tls_broken {
+    uint64_t until_ms; /* 0: the slot is free */
+    uint16_t port;
+    uint8_t family;
+    uint8_t ip[16];
 };
 
 struct tls_slot {
@@ -22,13 +30,15 @@ struct tls_slot {
 
 struct tls {
     SSL_CTX *ctx;
-    struct tls_slot *slot; /* TLS_CACHE_SLOTS */
+    struct tls_slot *slot;     /* TLS_CACHE_SLOTS */
+    struct tls_broken *broken; /* TLS_BROKEN_SLOTS */
 };
 
 /* What an SSL carries, so that a session ticket that comes later finds its place. */
 struct tls_mark {
     struct tls *tls;
     struct tls_key key;
+    bool dane; /* OpenSSL has TLSA records to hold the certificate against */
 };
 
 static int mark_index = -1;
@@ -43,13 +53,21 @@ static void mark_free(void *parent, void *mark, CRYPTO_EX_DATA *data, int index,
     free(mark);
 }
 
-/* FNV-1a: only spreads the slots, a wrong hit is caught by comparing the key. */
+#define HASH_EMPTY 14695981039346656037u
+
+/* FNV-1a: only spreads the slots, a wrong hit is caught by comparing the key; and tells one host's TLSA records of now from
+ * those of before, where nobody but the host could gain by two that hash alike. */
+static uint64_t hash_more(uint64_t hash, const void *bytes, size_t length)
+{
+    const unsigned char *byte = bytes;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ byte[i]) * 1099511628211u;
+    return hash;
+}
+
 static struct tls_slot *cache_slot(struct tls *tls, const struct tls_key *key)
 {
-    const unsigned char *byte = (const unsigned char *)key;
-    uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof *key; i++)
-        hash = (hash ^ byte[i]) * 1099511628211u;
+    uint64_t hash = hash_more(HASH_EMPTY, key, sizeof *key);
     return &tls->slot[(hash ^ (hash >> 32)) % TLS_CACHE_SLOTS];
 }
 
@@ -78,6 +96,7 @@ int tls_create(const struct config *config, struct tls **out, struct hk_why *why
 {
     struct tls *tls = hk_xcalloc(1, sizeof *tls);
     tls->slot = hk_xcalloc(TLS_CACHE_SLOTS, sizeof *tls->slot);
+    tls->broken = hk_xcalloc(TLS_BROKEN_SLOTS, sizeof *tls->broken);
     if (mark_index < 0)
         mark_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, mark_free);
     tls->ctx = SSL_CTX_new(TLS_client_method());
@@ -89,6 +108,9 @@ int tls_create(const struct config *config, struct tls **out, struct hk_why *why
     SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(tls->ctx, cache_store);
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_NONE, NULL); /* tls_shake judges */
+    /* RFC 7672 3.1.1: with usage 3 neither name nor expiry count. */
+    HK_BUG_ON(SSL_CTX_dane_enable(tls->ctx) != 1);
+    SSL_CTX_dane_set_flags(tls->ctx, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
     const char *ca_file = config->tls.ca_file;
     int loaded = ca_file != NULL ? SSL_CTX_load_verify_file(tls->ctx, ca_file)
                                  : SSL_CTX_set_default_verify_paths(tls->ctx);
@@ -109,6 +131,7 @@ void tls_free(struct tls *tls)
         SSL_SESSION_free(tls->slot[i].session);
     SSL_CTX_free(tls->ctx);
     free(tls->slot);
+    free(tls->broken);
     free(tls);
 }
 
@@ -116,6 +139,58 @@ static bool host_is_literal(const char *host)
 {
     unsigned char ip[16];
     return inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1;
+}
+
+static void dane_hash(const struct tls_peer *peer, uint8_t out[8])
+{
+    const struct dane_set *set = peer->dane;
+    const char *base = dane_base(set, peer->address->mx);
+    uint64_t hash = HASH_EMPTY;
+    for (uint32_t i = 0; i < set->record_count; i++) {
+        const struct dane_record *record = &set->record[i];
+        uint8_t head[3] = {record->usage, record->selector, record->matching};
+        if (record->host != peer->address->mx)
+            continue;
+        hash = hash_more(hash, head, sizeof head);
+        hash = hash_more(hash, set->bytes + record->at, record->length);
+    }
+    hash = base != NULL ? hash_more(hash, base, strlen(base)) : hash;
+    hash = hash_more(hash, set->next_hop, strlen(set->next_hop) + 1);
+    hash = hash_more(hash, peer->next_hop, strlen(peer->next_hop));
+    memcpy(out, &hash, sizeof hash);
+}
+
+/* Which names a certificate under usage 2 may bear (RFC 7672 3.2.2): the base domain, and where an MX look-up led to the host,
+ * the recipient's domain and what that is an alias of. */
+static bool dane_names_set(SSL *ssl, const struct tls_peer *peer)
+{
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS); /* 3.2.3 */
+    if (peer->next_hop[0] == '\0')
+        return true;
+    return SSL_add1_host(ssl, peer->next_hop) == 1 &&
+           (peer->dane->next_hop[0] == '\0' || SSL_add1_host(ssl, peer->dane->next_hop) == 1);
+}
+
+/* Give OpenSSL the records of this host. False: out of memory. */
+static bool dane_set_up(SSL *ssl, const struct tls_peer *peer, bool *usable)
+{
+    const struct dane_set *set = peer->dane;
+    const char *base = dane_base(set, peer->address->mx);
+    /* This also sets SNI to the base domain (8.1). */
+    if (SSL_dane_enable(ssl, base != NULL ? base : peer->host) <= 0)
+        return false;
+    for (uint32_t i = 0; i < set->record_count; i++) {
+        const struct dane_record *record = &set->record[i];
+        if (record->host != peer->address->mx)
+            continue;
+        int added = SSL_dane_tlsa_add(ssl, record->usage, record->selector, record->matching,
+                                      set->bytes + record->at, record->length);
+        if (added < 0)
+            return false;
+        *usable |= added > 0;
+    }
+    ERR_clear_error(); /* a record that is no certificate or key is unusable, not an error */
+    return dane_names_set(ssl, peer);
 }
 
 static bool mark_set(SSL *ssl, struct tls *tls, const struct tls_peer *peer)
@@ -129,6 +204,8 @@ static bool mark_set(SSL *ssl, struct tls *tls, const struct tls_peer *peer)
     mark->key.family = peer->address->family;
     mark->key.port = peer->port;
     mark->key.policy = (uint8_t)peer->policy;
+    if (peer->policy == HOST_TLS_DANE)
+        dane_hash(peer, mark->key.dane);
     if (SSL_set_ex_data(ssl, mark_index, mark) == 1)
         return true;
     free(mark);
@@ -145,14 +222,19 @@ SSL *tls_start(struct tls *tls, int fd, const struct tls_peer *peer)
         SSL_free(ssl);
         return NULL;
     }
-    if (!host_is_literal(peer->host) && peer->host[0] != '\0')
+    struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
+    if (peer->policy == HOST_TLS_DANE && !dane_set_up(ssl, peer, &mark->dane)) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    if (SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) == NULL && !host_is_literal(peer->host) &&
+        peer->host[0] != '\0')
         (void)SSL_set_tlsext_host_name(ssl, peer->host); /* without SNI the handshake still means something */
-    if (peer->policy == TLS_OPPORTUNISTIC) {
+    if (peer->policy == HOST_TLS_OPPORTUNISTIC) {
         /* The choice is not weak or strong TLS, it is weak TLS or none. */
         SSL_set_security_level(ssl, 0);
         (void)SSL_set_min_proto_version(ssl, TLS1_VERSION);
     }
-    const struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
     struct tls_slot *slot = cache_slot(tls, &mark->key);
     if (slot->session != NULL && memcmp(&slot->key, &mark->key, sizeof slot->key) == 0)
         (void)SSL_set_session(ssl, slot->session);
@@ -190,8 +272,36 @@ static const char *certificate_fault(const SSL *ssl, const char *host)
     return match == 1 ? NULL : "it is another host's";
 }
 
+/* NULL: the certificate matches a TLSA record, and under usage 2 bears a right name and is in force. */
+static const char *dane_fault(const SSL *ssl)
+{
+    long result = SSL_get_verify_result(ssl);
+    if (SSL_get0_peer_certificate(ssl) == NULL)
+        return "the server has no certificate";
+    if (result != X509_V_OK)
+        return X509_verify_cert_error_string(result);
+    /* A resumed session bears the result, but no longer which record it was. */
+    if (!SSL_session_reused(ssl) && SSL_get0_dane_authority((SSL *)(uintptr_t)ssl, NULL, NULL) < 0)
+        return "it matches no TLSA record";
+    return NULL;
+}
+
+static bool is_held_against_dane(const SSL *ssl)
+{
+    const struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
+    return mark->dane;
+}
+
+static const char *fault_under_policy(const SSL *ssl, const struct tls_peer *peer)
+{
+    if (is_held_against_dane(ssl))
+        return dane_fault(ssl);
+    return peer->policy == HOST_TLS_VERIFIED ? certificate_fault(ssl, peer->host) : NULL;
+}
+
 enum tls_result tls_shake(SSL *ssl, const struct tls_peer *peer, char *words, size_t size)
 {
+    const struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
     ERR_clear_error();
     errno = 0;
     int result = SSL_do_handshake(ssl);
@@ -202,14 +312,14 @@ enum tls_result tls_shake(SSL *ssl, const struct tls_peer *peer, char *words, si
             return TLS_WANT_READ;
         if (error == SSL_ERROR_WANT_WRITE)
             return TLS_WANT_WRITE;
-        const struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
         cache_forget(mark->tls, &mark->key);
         failure_words(ssl, result, saved_errno, words, size);
         return TLS_FAILED;
     }
-    const char *fault = peer->policy == TLS_VERIFIED ? certificate_fault(ssl, peer->host) : NULL;
+    const char *fault = fault_under_policy(ssl, peer);
     if (fault == NULL)
         return TLS_DONE;
+    cache_forget(mark->tls, &mark->key);
     (void)snprintf(words, size, "certificate of %s not accepted: %s", peer->host, fault);
     return TLS_FAILED;
 }
@@ -249,6 +359,30 @@ void tls_describe(const SSL *ssl, const struct tls_peer *peer, struct conn_info 
 {
     (void)snprintf(info->tls_version, sizeof info->tls_version, "%s", SSL_get_version(ssl));
     (void)snprintf(info->tls_cipher, sizeof info->tls_cipher, "%s", SSL_get_cipher_name(ssl));
-    (void)snprintf(info->tls_verified, sizeof info->tls_verified, "%s",
-                   certificate_fault(ssl, peer->host) == NULL ? "pkix" : "");
+    const char *verified = certificate_fault(ssl, peer->host) == NULL ? "pkix" : "";
+    if (is_held_against_dane(ssl))
+        verified = "dane"; /* or tls_shake() had refused it */
+    (void)snprintf(info->tls_verified, sizeof info->tls_verified, "%s", verified);
+    info->tls_policy = (uint8_t)peer->policy;
+}
+
+static uint64_t broken_slot(const struct dest_address *address, uint16_t port)
+{
+    uint64_t hash = hash_more(HASH_EMPTY, address->ip, sizeof address->ip);
+    return hash_more(hash, &port, sizeof port) % TLS_BROKEN_SLOTS;
+}
+
+void tls_broken_note(struct tls *tls, const struct dest_address *address, uint16_t port, uint64_t now_ms)
+{
+    struct tls_broken *broken = &tls->broken[broken_slot(address, port)];
+    *broken =
+        (struct tls_broken){.until_ms = now_ms + TLS_BROKEN_MS, .port = port, .family = address->family};
+    memcpy(broken->ip, address->ip, sizeof broken->ip);
+}
+
+bool tls_broken_is(const struct tls *tls, const struct dest_address *address, uint16_t port, uint64_t now_ms)
+{
+    const struct tls_broken *broken = &tls->broken[broken_slot(address, port)];
+    return now_ms < broken->until_ms && broken->port == port && broken->family == address->family &&
+           memcmp(broken->ip, address->ip, sizeof broken->ip) == 0;
 }

@@ -1,8 +1,11 @@
-/* tls.h - the TLS side of a worker's connections: one context, and a bounded cache of sessions to resume.
+/* tls.h - the TLS side of a worker's connections: one context, a bounded cache of sessions to resume, and a bounded memory
+ * of addresses at which STARTTLS does not work.
  *
  * Sockets are non-blocking; nothing in here waits. Which certificate is good enough is decided after the
- * handshake and before anything is sent (tls_shake): under TLS_VERIFIED chain and name must hold, else what was
- * found is only noted. A resumed session is judged like a fresh one, by the certificate it came with.
+ * handshake and before anything is sent (tls_shake): under HOST_TLS_VERIFIED chain and name must hold, under HOST_TLS_DANE a
+ * TLSA record must match (RFC 7672 3; where OpenSSL can use none of them, TLS is enough), else what was found is only
+ * noted. A resumed session is judged like a fresh one, by the certificate it came with; other TLSA records than it was
+ * judged by make it no session of this host.
  * Every SSL made here belongs to the caller: SSL_free().
  */
 #ifndef WORKER_TLS_H
@@ -16,6 +19,9 @@
 #define TLS_CACHE_SLOTS \
     1024u /* sessions kept; an address that falls on a taken slot replaces what is there */
 
+#define TLS_BROKEN_SLOTS 1024u /* addresses kept; as above */
+#define TLS_BROKEN_MS    600000u
+
 struct tls;
 
 /* HK_EINVAL with words: tls.ca_file cannot be used. */
@@ -26,7 +32,9 @@ struct tls_peer {
     const char *host; /* for SNI and the check of the name; an address literal is checked as one */
     const struct dest_address *address;
     uint16_t port;
-    enum tls_policy policy;
+    enum host_tls policy;
+    const struct dane_set *dane; /* with HOST_TLS_DANE: the records of host address->mx */
+    const char *next_hop;        /* another name that may stand in its certificate then; "": none */
 };
 
 /* NULL: out of memory. */
@@ -40,7 +48,11 @@ enum tls_result tls_shake(SSL *ssl, const struct tls_peer *peer, char *words, si
 ssize_t tls_read(SSL *ssl, void *where, size_t room, char *words, size_t size);
 ssize_t tls_write(SSL *ssl, const void *bytes, size_t length, char *words, size_t size);
 
-/* Version, cipher and what was verified into info. */
+/* STARTTLS failed at this address: where the policy lets, it is not tried again for TLS_BROKEN_MS. */
+void tls_broken_note(struct tls *tls, const struct dest_address *address, uint16_t port, uint64_t now_ms);
+bool tls_broken_is(const struct tls *tls, const struct dest_address *address, uint16_t port, uint64_t now_ms);
+
+/* Policy, version, cipher and what was verified into info. */
 void tls_describe(const SSL *ssl, const struct tls_peer *peer, struct conn_info *info);
 
 #endif

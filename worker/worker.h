@@ -46,9 +46,10 @@ struct session {
     struct worker *worker;
     struct session *over_next, *render_next;
     enum conn_state state;
-    bool rendering;   /* in the worker's render queue */
-    bool plain;       /* opportunistic TLS failed at this address: once more without */
-    bool ever_opened; /* DESC_OPENED was pushed */
+    bool rendering;    /* in the worker's render queue */
+    bool plain;        /* opportunistic TLS failed at this address: once more without */
+    enum host_tls tls; /* what is asked of the address under trial, or in use */
+    bool ever_opened;  /* DESC_OPENED was pushed */
     char host[DOMAIN_MAX + 1];
     enum log_phase failed_in; /* what conn_note_failure was last told */
     uint8_t at;               /* address of dest under trial, or in use */

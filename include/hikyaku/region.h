@@ -24,6 +24,7 @@
 #include "hikyaku/address.h"
 #include "hikyaku/base.h"
 #include "hikyaku/config.h"
+#include "hikyaku/dane.h"
 #include "hikyaku/ring.h"
 
 #define REGION_WORKERS_MAX   256u
@@ -107,6 +108,7 @@ struct conn_info {
     char tls_version[16]; /* "" plain */
     char tls_cipher[48];
     char tls_verified[16]; /* "" not verified, "pkix", "dane" */
+    uint8_t tls_policy;    /* enum host_tls: what was asked of this host */
     struct outcome_reply failure;
 };
 
@@ -120,22 +122,36 @@ struct dest_address {
 #define DEST_MX_MAX        16u
 #define DEST_NAMES_BYTES   1024u
 
+/* How much TLS one host gets: the configuration's policy, or what is published for the host (master/host_tls.c). */
+enum host_tls {
+    HOST_TLS_NONE = TLS_NONE,
+    HOST_TLS_OPPORTUNISTIC = TLS_OPPORTUNISTIC,
+    HOST_TLS_REQUIRED = TLS_REQUIRED,
+    HOST_TLS_VERIFIED = TLS_VERIFIED,
+    HOST_TLS_DANE,   /* its certificate has to match a record of destination.dane */
+    HOST_TLS_UNUSED, /* its TLSA records could not be looked up: it may not be used */
+};
+const char *host_tls_name(enum host_tls tls);
+
 /* One MX set of a site. Write-once while refs > 0; the generation goes up each time the slot is filled anew.
  */
 struct destination {
     uint32_t generation;
     uint32_t refs; /* master's alone: connections that use it */
     uint16_t port;
-    uint8_t tls; /* enum tls_policy */
-    uint8_t address_count;
     int16_t route; /* index into config.route, -1: MX delivery */
+    uint8_t address_count;
     uint8_t no_pipelining;
     uint8_t mx_count;
+    uint8_t mx_tls[DEST_MX_MAX];                     /* enum host_tls */
     struct dest_address address[DEST_ADDRESSES_MAX]; /* in the order to be tried */
     uint16_t mx_offset[DEST_MX_MAX];                 /* into names; host names for SNI, logs and TLS checks */
     char site[DOMAIN_MAX + 1];
-    char names[DEST_NAMES_BYTES]; /* NUL-terminated names, one after another */
+    char names[DEST_NAMES_BYTES];  /* NUL-terminated names, one after another */
+    char next_hop[DOMAIN_MAX + 1]; /* the one domain that this MX set is used for; "": any */
+    struct dane_set dane;          /* TLSA records of the hosts */
 };
+_Static_assert(DEST_MX_MAX == DANE_HOSTS_MAX, "every host has a place in the set");
 
 struct region_campaign {
     _Atomic uint32_t generation; /* 0: never used; release after the rest is in place */
@@ -180,7 +196,7 @@ struct region_header {
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */
 };
-#define REGION_LAYOUT 3u
+#define REGION_LAYOUT 4u
 
 struct region {
     struct region_header *header;

@@ -11,6 +11,7 @@
 #include "hikyaku/address.h"
 #include "hikyaku/base.h"
 #include "hikyaku/config.h"
+#include "hikyaku/dane.h"
 
 #define RESOLVE_HOSTS_MAX     16u
 #define RESOLVE_ADDRESSES_MAX 16u
@@ -20,6 +21,8 @@ struct resolve_question {
     uint64_t id;  /* the asker's own */
     uint8_t mx;   /* 1: MX of the name (A fallback, RFC 5321 5.1); 0: only its addresses (a relay host) */
     uint8_t ipv6; /* AAAA as well */
+    uint16_t
+        tlsa_port; /* TLSA records of the hosts at this port, where DNSSEC vouches for all before; 0: none */
     char name[DOMAIN_MAX + 1];
 };
 
@@ -42,6 +45,7 @@ struct resolve_answer {
     char words[128]; /* for the event log: "MX mx1.x.test has no address", "SERVFAIL", ... */
     struct {
         uint16_t preference;
+        uint8_t dane;              /* enum dane_state */
         char name[DOMAIN_MAX + 1]; /* lower case */
     } host[RESOLVE_HOSTS_MAX];     /* the usable MX hosts by preference; equal preference in random order */
     struct {
@@ -49,7 +53,16 @@ struct resolve_answer {
         uint8_t host;   /* whose */
         uint8_t ip[16];
     } address[RESOLVE_ADDRESSES_MAX]; /* in the order to be tried */
+    uint8_t has_dane;                 /* some host is not DANE_NONE; else the answer ends here */
+    struct dane_set dane;
 };
+_Static_assert(RESOLVE_HOSTS_MAX == DANE_HOSTS_MAX, "every host has a place in the set");
+
+/* How much of an answer there is: what goes over the socket, and what has to be kept. Few domains have TLSA records. */
+static inline size_t resolve_answer_bytes(const struct resolve_answer *answer)
+{
+    return answer->has_dane ? sizeof *answer : offsetof(struct resolve_answer, dane);
+}
 
 /* The resolver process's whole life: answers questions from fd until it is closed. Returns the exit status.
  */

@@ -22,6 +22,12 @@ static void answer_check(const struct resolve_answer *answer)
         HK_BUG_ON(!packet_name_is_host(answer->host[h].name));
     for (unsigned i = 0; i < answer->address_count; i++)
         HK_BUG_ON(answer->address[i].host >= answer->host_count);
+    if (!answer->has_dane)
+        return;
+    HK_BUG_ON(!dane_is_sound(&answer->dane));
+    for (unsigned i = 0; i < answer->dane.record_count; i++)
+        HK_BUG_ON(answer->dane.record[i].host >= answer->host_count ||
+                  answer->host[answer->dane.record[i].host].dane != DANE_USABLE);
 }
 
 /* The next message, in memory of exactly its size; NULL when there is none. */
@@ -49,13 +55,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct resolve_question asked = {.id = 1, .name = "x.test"};
     struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
     struct question question;
-    bool done;
+    bool done, secure;
 
     if (size == 0)
         return 0;
     log_threshold = LOG_LEVEL_ERROR;
     asked.mx = data[0] & 1;
     asked.ipv6 = (data[0] >> 1) & 1;
+    asked.tlsa_port = data[0] & 4 ? 25 : 0;
+    secure = data[0] & 8;
     data++;
     size--;
     for (done = question_begin(&question, &asked); !done; done = question_step(&question, draw_middle)) {
@@ -66,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             uint8_t *bytes = message_cut(&data, &size, &length);
 
             if (bytes)
-                question_take(&question, &lookups[i], bytes, length, i & 1, draw_middle);
+                question_take(&question, &lookups[i], bytes, length, secure | (i & 1), draw_middle);
             else
                 question_take_failure(&question, &lookups[i], "no more input");
             free(bytes);

@@ -1,6 +1,6 @@
 /* resolve_ask.c - put questions to a resolver process and print its answers (for tests/integration/resolver.py).
  *
- * resolve_ask [--server HOST:PORT]... [--deadline MS] [--anchor FILE] [--window N] [--hang-up]
+ * resolve_ask [--server HOST:PORT]... [--deadline MS] [--anchor FILE] [--window N] [--tlsa PORT] [--hang-up]
  *
  * Reads lines "mx NAME", "mx6 NAME", "host NAME" or "host6 NAME" to the end of input, forks resolver_run() on a socket
  * pair, keeps up to N questions open (without --window: as many as the socket takes), prints one JSON line for each
@@ -27,6 +27,7 @@ struct ask {
     uint64_t *sent_ms;
     size_t count, sent, answered, most_open, window;
     uint32_t deadline_ms;
+    uint16_t tlsa_port;
     bool hang_up;
     int fd;
 };
@@ -67,6 +68,8 @@ static void arguments_read(int argc, char **argv, struct config *config, struct 
             ask->deadline_ms = (uint32_t)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--anchor") == 0)
             config->resolver.trust_anchor_file = argv[++i];
+        else if (strcmp(argv[i], "--tlsa") == 0)
+            ask->tlsa_port = (uint16_t)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--window") == 0)
             ask->window = strtoul(argv[++i], NULL, 10);
         else
@@ -87,6 +90,7 @@ static void question_read(struct ask *ask, char *line)
     memset(question, 0, sizeof *question);
     question->id = ask->count++;
     question->mx = strncmp(line, "mx", 2) == 0;
+    question->tlsa_port = ask->tlsa_port;
     question->ipv6 = line[strlen(line) - 1] == '6';
     snprintf(question->name, sizeof question->name, "%s", name);
 }
@@ -118,6 +122,29 @@ static json_t *addresses_json(const struct resolve_answer *answer)
     return list;
 }
 
+/* [state, base domain, [usage selector matching length, ...]] of each host. */
+static json_t *dane_json(const struct resolve_answer *answer)
+{
+    static const char *const state[] = {"none", "usable", "unusable", "failed"};
+    json_t *list = json_array();
+
+    for (unsigned h = 0; h < answer->host_count; h++) {
+        const char *base = answer->has_dane ? dane_base(&answer->dane, h) : NULL;
+        json_t *records = json_array();
+
+        for (unsigned i = 0; answer->has_dane && i < answer->dane.record_count; i++) {
+            const struct dane_record *r = &answer->dane.record[i];
+            if (r->host == h)
+                json_array_append_new(records,
+                                      json_sprintf("%u %u %u %u", (unsigned)r->usage, (unsigned)r->selector,
+                                                   (unsigned)r->matching, (unsigned)r->length));
+        }
+        json_array_append_new(list, json_pack("[s, s, o]", state[answer->host[h].dane],
+                                              base ? base : answer->host[h].name, records));
+    }
+    return list;
+}
+
 static void answer_print(const struct ask *ask, const struct resolve_answer *answer)
 {
     json_t *hosts = json_array(), *document;
@@ -125,10 +152,11 @@ static void answer_print(const struct ask *ask, const struct resolve_answer *ans
     for (unsigned i = 0; i < answer->host_count; i++)
         json_array_append_new(hosts,
                               json_pack("[i, s]", (int)answer->host[i].preference, answer->host[i].name));
-    document = json_pack("{s:s, s:s, s:o, s:o, s:i, s:b, s:s, s:i}", "name", ask->question[answer->id].name,
-                         "status", status_names[answer->status], "hosts", hosts, "addresses",
-                         addresses_json(answer), "ttl", (int)answer->ttl_s, "secure", (int)answer->secure,
-                         "words", answer->words, "ms", (int)(clock_now_ms() - ask->sent_ms[answer->id]));
+    document = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:b, s:s, s:i}", "name",
+                         ask->question[answer->id].name, "status", status_names[answer->status], "hosts",
+                         hosts, "dane", dane_json(answer), "addresses", addresses_json(answer), "ttl",
+                         (int)answer->ttl_s, "secure", (int)answer->secure, "words", answer->words, "ms",
+                         (int)(clock_now_ms() - ask->sent_ms[answer->id]));
     HK_BUG_ON(!document);
     json_dumpf(document, stdout, JSON_COMPACT);
     putchar('\n');
@@ -147,14 +175,20 @@ static void questions_send(struct ask *ask)
     }
 }
 
+static bool dane_is_sound_or_none(const struct resolve_answer *answer)
+{
+    return !answer->has_dane || dane_is_sound(&answer->dane);
+}
+
 /* False: the resolver has gone. */
 static bool answers_receive(struct ask *ask)
 {
     struct resolve_answer answer;
     ssize_t length;
 
-    while ((length = recv(ask->fd, &answer, sizeof answer, 0)) == (ssize_t)sizeof answer) {
-        HK_BUG_ON(answer.id >= ask->sent || answer.status >= sizeof status_names / sizeof status_names[0]);
+    while ((length = recv(ask->fd, &answer, sizeof answer, 0)) > 0) {
+        HK_BUG_ON((size_t)length != resolve_answer_bytes(&answer) || !dane_is_sound_or_none(&answer) ||
+                  answer.id >= ask->sent || answer.status >= sizeof status_names / sizeof status_names[0]);
         ask->answered++;
         answer_print(ask, &answer);
     }

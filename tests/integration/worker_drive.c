@@ -120,7 +120,7 @@ static void drive_destination(struct drive *d)
     dest->generation = 1;
     dest->refs = 1;
     dest->port = (uint16_t)plan_number(d, "port", 25);
-    dest->tls = (uint8_t)plan_number(d, "tls", TLS_NONE);
+    memset(dest->mx_tls, (int)plan_number(d, "tls", TLS_NONE), sizeof dest->mx_tls);
     dest->route = (int16_t)((int)plan_number(d, "route", 0) - 1);
     dest->no_pipelining = (uint8_t)plan_number(d, "no_pipelining", 0);
     (void)snprintf(dest->site, sizeof dest->site, "site.test");

@@ -19,34 +19,35 @@ CONTRACTS = {
     "address": {"base"},
     "config": {"base", "address"},
     "ring": {"base"},
-    "region": {"base", "address", "config", "ring"},
+    "dane": {"base", "address"},
+    "region": {"base", "address", "config", "dane", "ring"},
     "reply": {"base"},
     "segment": {"base", "address", "config"},
     "message": {"base", "config", "segment", "address"},
     "classify": {"base", "region"},
     "state": {"base", "classify", "config"},
     "suppress": {"base", "address", "config", "state"},
-    "resolve": {"base", "address", "config"},
+    "resolve": {"base", "address", "config", "dane"},
     "process": {"base", "config", "region"},
     "node": {"base", "config", "process", "state"},
 }
 
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
-SHARED = {"base", "fault", "address", "config", "ring", "region", "reply", "segment", "message", "classify", "state",
+SHARED = {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify", "state",
           "suppress"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
-    "base": {"base", "fault", "address", "config", "process"},
+    "base": {"base", "fault", "address", "config", "dane", "process"},
     "shm": {"base", "fault", "address", "config", "ring", "region"},
     "smtp": {"base", "address", "reply"},
     "list": {"base", "address", "config", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
     "bounce": {"base", "region", "classify"},
     "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress"},
-    "resolve": {"base", "address", "config", "resolve", "process"},
-    "worker": {"base", "fault", "address", "config", "ring", "region", "reply", "segment", "message", "process"},
+    "resolve": {"base", "address", "config", "dane", "resolve", "process"},
+    "worker": {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "process"},
     "master": SHARED | {"resolve", "process", "node"},
     "cli": SHARED | {"resolve", "process", "node"},
     "bench": SHARED,

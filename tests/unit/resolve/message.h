@@ -74,6 +74,18 @@ static inline void message_record(struct message *m, unsigned section, unsigned 
     message_u16(m, 0);
 }
 
+/* The same, owned by `owner`. */
+static inline void message_record_of(struct message *m, const char *owner, unsigned type, uint32_t ttl_s)
+{
+    m->bytes[7]++;
+    message_name(m, owner);
+    message_u16(m, type);
+    message_u16(m, 1);
+    message_u32(m, ttl_s);
+    m->rdata_length_at = m->length;
+    message_u16(m, 0);
+}
+
 static inline void message_record_end(struct message *m)
 {
     size_t length = m->length - m->rdata_length_at - 2;
@@ -102,6 +114,18 @@ static inline void message_aaaa(struct message *m, uint32_t ttl_s, uint8_t last)
     message_record(m, 0, 28, ttl_s);
     message_bytes(m, "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0", 15);
     m->bytes[m->length++] = last;
+    message_record_end(m);
+}
+
+static inline void message_tlsa(struct message *m, uint32_t ttl_s, unsigned usage, unsigned selector,
+                                unsigned matching, size_t length)
+{
+    message_record(m, 0, 52, ttl_s);
+    m->bytes[m->length++] = (uint8_t)usage;
+    m->bytes[m->length++] = (uint8_t)selector;
+    m->bytes[m->length++] = (uint8_t)matching;
+    memset(m->bytes + m->length, 0xd5, length);
+    m->length += length;
     message_record_end(m);
 }
 

@@ -544,7 +544,7 @@ static inline void stage_region(struct stage *st, uint16_t port)
     struct destination *dest = &st->region.destination[0];
     dest->generation = dest->refs = 1;
     dest->port = port;
-    dest->tls = (uint8_t)st->tls;
+    memset(dest->mx_tls, (int)st->tls, sizeof dest->mx_tls);
     dest->route = -1;
     dest->address_count = dest->mx_count = 1;
     dest->address[0].family = AF_INET;

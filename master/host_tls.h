@@ -1,0 +1,12 @@
+/* host_tls.h - which policy counts for one host: the only place where what the configuration says and what is published for
+ * the host are weighed against each other.
+ */
+#ifndef MASTER_HOST_TLS_H
+#define MASTER_HOST_TLS_H
+
+#include "hikyaku/region.h"
+
+/* What the operator wrote as "none" or "verified" stands. Opportunistic and required give way to DANE (RFC 7672 2.2). */
+enum host_tls host_tls(enum tls_policy policy, enum dane_state dane);
+
+#endif
