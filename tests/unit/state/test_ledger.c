@@ -531,9 +531,37 @@ static void closing_with_calls_in_flight_frees_them(void **state)
     client_close(&a);
 }
 
+/* The event log is told again from some place on: what came after a line must not be undone by it. */
+static void a_line_that_is_told_again_undoes_nothing(void **state)
+{
+    struct manifest m = fixture_campaign(&f, "again", spans, 3, 0);
+    struct ledger_op commit = op_on(OP_COMMIT, 3, 1, 0), resend = op_on(OP_RESEND, 3, 1, 0);
+    struct ledger_op unknown = op_on(OP_OUTCOME, 3, 1, word_of(LEDGER_UNKNOWN, 1, 0, 0));
+    uint64_t attempts;
+
+    (void)state;
+    resend.due_s = 0;
+    client_open(&a, &f);
+    assert_int_equal(client_take(&a, "again", 0, 100), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "again", &commit), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "again", &unknown), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "again", &resend), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "again", &unknown), VERDICT_SETTLED);
+    assert_int_equal(count_of(&m, LEDGER_PENDING, &attempts), m.recipients);
+    commit.attempt = 2;
+    unknown.word = word_of(LEDGER_UNKNOWN, 2, 0, 0);
+    assert_int_equal(client_do(&a, "again", &commit), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "again", &unknown), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "again", &resend), VERDICT_SETTLED);
+    assert_int_equal(count_of(&m, LEDGER_UNKNOWN, &attempts), 1);
+    assert_int_equal(attempts, 2);
+    client_close(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_line_that_is_told_again_undoes_nothing),
         cmocka_unit_test(a_recipient_is_granted_once),
         cmocka_unit_test(a_span_that_another_node_took_is_refused),
         cmocka_unit_test(what_a_dead_node_was_sending_becomes_unknown_and_evidence_mends_it),
