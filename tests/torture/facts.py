@@ -251,7 +251,7 @@ def read_events(path):
 
 
 REGION_HEADER = struct.Struct("<8sI5I40sQQiIQQQQQQQQQ")
-REGION_LAYOUT = 3  # of include/hikyaku/region.h, as it is read here
+REGION_LAYOUTS = (3, 4)  # of include/hikyaku/region.h: header and flights are as they are read here
 FLIGHT_BYTES, FLIGHT_DOT = 1096, 4
 
 
@@ -264,8 +264,8 @@ def bodies_in_flight(region_path):
             workers_at, stride, flights_at = head[14], head[15], head[18]
             if magic != b"HKREGION":
                 return None
-            if layout != REGION_LAYOUT:
-                raise RuntimeError(f"the region has layout {layout}, and facts.py reads {REGION_LAYOUT}: teach it the new one")
+            if layout not in REGION_LAYOUTS:
+                raise RuntimeError(f"the region has layout {layout}, and facts.py reads {REGION_LAYOUTS}: teach it the new one")
             found = 0
             for worker in range(workers):
                 f.seek(workers_at + worker * stride + flights_at)
