@@ -2,6 +2,7 @@
 #include "choice.h"
 
 #include <string.h>
+#include <strings.h>
 
 _Static_assert(RESOLVE_ADDRESSES_MAX >= RESOLVE_HOSTS_MAX, "every host has to get an address");
 
@@ -16,11 +17,34 @@ static void mx_remove(struct choice_list *list, uint32_t at)
     memmove(&list->mx[at], &list->mx[at + 1], (list->count - at) * sizeof list->mx[0]);
 }
 
+bool choice_is_own(const struct cfg_list *own, const char *name)
+{
+    for (size_t i = 0; own != NULL && i < own->count; i++)
+        if (strcasecmp(own->item[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Nothing of this preference or a worse one is in the list, or comes into it. */
+static void list_close(struct choice_list *list, uint16_t preference)
+{
+    list->has_own = true;
+    list->own_preference = preference;
+    while (list->count > 0 && list->mx[list->count - 1].preference >= preference)
+        list->count--;
+}
+
 void choice_add(struct choice_list *list, uint16_t preference, uint32_t lot, const char *name)
 {
     struct choice_mx mx = {.preference = preference, .lot = lot};
     uint32_t at = 0;
 
+    if (list->has_own && preference >= list->own_preference)
+        return;
+    if (choice_is_own(list->own, name)) {
+        list_close(list, preference);
+        return;
+    }
     memcpy(mx.name, name, strnlen(name, DOMAIN_MAX));
     for (uint32_t i = 0; i < list->count; i++) {
         if (strcmp(list->mx[i].name, mx.name) != 0)

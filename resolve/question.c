@@ -103,11 +103,12 @@ static void name_lower(char *name)
             *name = (char)(*name | 0x20);
 }
 
-bool question_begin(struct question *q, const struct resolve_question *asked)
+bool question_begin(struct question *q, const struct resolve_question *asked, const struct cfg_list *own)
 {
     memset(q, 0, sizeof *q);
     q->asked = *asked;
     q->answer.id = asked->id;
+    q->own = own;
     q->all_secure = true;
     q->mx_secure = !asked->mx;
     q->ttl_s = UINT32_MAX;
@@ -182,10 +183,11 @@ void question_give_up(struct question *q, const char *words)
 static void take_mx(struct question *q, const struct question_lookup *lookup, const void *bytes,
                     size_t length, choice_draw_fn draw)
 {
-    struct choice_list list;
+    struct choice_list list = {.own = q->own};
 
     reading_mx(bytes, length, draw, &list, &q->mx);
     q->ttl_s = q->mx.ttl_s;
+    q->has_own = list.has_own;
     if (q->mx.verdict == READING_FAILED) {
         question_take_failure(q, lookup, q->mx.words);
         return;
@@ -256,6 +258,14 @@ void question_take(struct question *q, const struct question_lookup *lookup, con
     }
 }
 
+/* Nobody but this host takes the domain's mail: it would send to itself, and so it is not sent. */
+static bool answer_own(struct question *q)
+{
+    answer_words(q, "this host is itself the best MX of %.60s: write a route for it", q->asked.name);
+    answer_settle(q, RESOLVE_OWN_HOST, q->ttl_s);
+    return true;
+}
+
 static bool step_from_mx(struct question *q)
 {
     if (q->mx.verdict == READING_FAILED) {
@@ -269,12 +279,14 @@ static bool step_from_mx(struct question *q)
         return true;
     }
     if (q->mx.verdict == READING_NONE)
-        return host_implicit(q);
+        return choice_is_own(q->own, q->asked.name) ? answer_own(q) : host_implicit(q);
     if (q->mx.null_mx) {
         answer_words(q, "%.90s accepts no mail (null MX)", q->asked.name);
         answer_settle(q, RESOLVE_NULL_MX, q->ttl_s);
         return true;
     }
+    if (q->host_count == 0 && q->has_own)
+        return answer_own(q);
     if (q->host_count == 0) {
         answer_words(q, "no MX of %.50s has a usable host name (\"%.30s\")", q->asked.name, q->mx.unfit_name);
         answer_settle(q, RESOLVE_NO_ADDRESS, q->ttl_s);

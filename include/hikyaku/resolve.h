@@ -30,6 +30,7 @@ enum resolve_status {
     RESOLVE_OK = 0,
     RESOLVE_NXDOMAIN,   /* the domain does not exist */
     RESOLVE_NULL_MX,    /* RFC 7505 */
+    RESOLVE_OWN_HOST,   /* the best MX is this host itself, and it takes no mail for others (RFC 5321 5.1) */
     RESOLVE_NO_ADDRESS, /* MX hosts without an address, or neither MX nor A: deferred until give_up */
     RESOLVE_TEMPORARY,  /* SERVFAIL, time-out, a server that does not answer, bogus DNSSEC */
 };

@@ -53,6 +53,9 @@ static uint8_t *message_cut(const uint8_t **data, size_t *size, size_t *length)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct resolve_question asked = {.id = 1, .name = "x.test"};
+    static char own_name[] = "mx1.x.test";
+    char *own_names[] = {own_name};
+    const struct cfg_list own = {own_names, 1};
     struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
     struct question question;
     bool done, secure;
@@ -64,9 +67,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     asked.ipv6 = (data[0] >> 1) & 1;
     asked.tlsa_port = data[0] & 4 ? 25 : 0;
     secure = data[0] & 8;
+    bool has_own = (data[0] >> 4) & 1;
     data++;
     size--;
-    for (done = question_begin(&question, &asked); !done; done = question_step(&question, draw_middle)) {
+    for (done = question_begin(&question, &asked, has_own ? &own : NULL); !done;
+         done = question_step(&question, draw_middle)) {
         uint32_t count = question_lookups(&question, lookups);
 
         for (uint32_t i = 0; i < count; i++) {

@@ -1,6 +1,7 @@
 /* resolve_ask.c - put questions to a resolver process and print its answers (for tests/integration/resolver.py).
  *
- * resolve_ask [--server HOST:PORT]... [--deadline MS] [--anchor FILE] [--window N] [--tlsa PORT] [--hang-up]
+ * resolve_ask [--server HOST:PORT]... [--hostname NAME] [--deadline MS] [--anchor FILE] [--window N] [--tlsa PORT]
+ *             [--hang-up]
  *
  * Reads lines "mx NAME", "mx6 NAME", "host NAME" or "host6 NAME" to the end of input, forks resolver_run() on a socket
  * pair, keeps up to N questions open (without --window: as many as the socket takes), prints one JSON line for each
@@ -32,7 +33,8 @@ struct ask {
     int fd;
 };
 
-static const char *const status_names[] = {"ok", "nxdomain", "null_mx", "no_address", "temporary"};
+static const char *const status_names[] = {"ok",       "nxdomain",   "null_mx",
+                                           "own_host", "no_address", "temporary"};
 
 static _Noreturn void usage(const char *words)
 {
@@ -70,6 +72,8 @@ static void arguments_read(int argc, char **argv, struct config *config, struct 
             config->resolver.trust_anchor_file = argv[++i];
         else if (strcmp(argv[i], "--tlsa") == 0)
             ask->tlsa_port = (uint16_t)strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--hostname") == 0)
+            config->hostname = argv[++i];
         else if (strcmp(argv[i], "--window") == 0)
             ask->window = strtoul(argv[++i], NULL, 10);
         else

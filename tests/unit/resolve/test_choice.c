@@ -80,6 +80,34 @@ static void a_host_named_twice_keeps_its_better_preference(void **state)
     assert_int_equal(list.mx[1].preference, 15);
 }
 
+/* RFC 5321 5.1: our own host closes the list at its preference, wherever in the answer it stands. */
+static void a_host_of_our_own_closes_the_list_at_its_preference(void **state)
+{
+    static char *names[] = {(char *)"me", (char *)"me2"};
+    static const struct cfg_list own = {names, 2};
+    struct choice_list list = {.own = &own};
+
+    (void)state;
+    choice_add(&list, 10, 1, "a");
+    choice_add(&list, 20, 1, "b");
+    choice_add(&list, 30, 1, "ME2");
+    assert_int_equal(list.count, 2);
+    choice_add(&list, 40, 1, "c");
+    choice_add(&list, 30, 1, "d");
+    assert_int_equal(list.count, 2);
+    choice_add(&list, 20, 1, "me");
+    assert_int_equal(list.count, 1);
+    assert_string_equal(list.mx[0].name, "a");
+    choice_add(&list, 20, 1, "e");
+    choice_add(&list, 15, 1, "f");
+    choice_add(&list, 30, 1, "me"); /* worse than what is known: changes nothing */
+    choice_add(&list, 19, 1, "g");
+    assert_int_equal(list.count, 3);
+    choice_add(&list, 0, 1, "me");
+    assert_int_equal(list.count, 0);
+    assert_true(list.has_own);
+}
+
 static void of_too_many_hosts_the_most_preferred_stay(void **state)
 {
     struct choice_list list = {0};
@@ -178,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mx_hosts_stand_by_preference_and_equals_by_lot),
         cmocka_unit_test(a_host_named_twice_keeps_its_better_preference),
+        cmocka_unit_test(a_host_of_our_own_closes_the_list_at_its_preference),
         cmocka_unit_test(of_too_many_hosts_the_most_preferred_stay),
         cmocka_unit_test(preference_decides_before_anything_else),
         cmocka_unit_test(hosts_of_equal_preference_take_turns),

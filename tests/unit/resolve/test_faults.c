@@ -250,7 +250,7 @@ static void a_question_without_memory_for_its_hosts_is_a_temporary_failure(void 
         while (struck) {
             struct resolve_question what = {.id = 1, .mx = 1, .name = "x.test"};
             fault_arm(FAULT_MEMORY, ++nth);
-            assert_false(question_begin(&q, &what));
+            assert_false(question_begin(&q, &what, NULL));
             assert_int_equal(question_lookups(&q, lookup), 1);
             message_begin(&m, 0);
             if (implicit)

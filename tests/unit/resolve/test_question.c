@@ -10,6 +10,8 @@
 
 static struct message message;
 static struct question question;
+static char *own_names[] = {(char *)"MTA.me.test", (char *)"mta2.me.test"};
+static const struct cfg_list own = {own_names, 2};
 
 static uint32_t draw_last(uint32_t bound)
 {
@@ -28,7 +30,7 @@ static bool begin(const char *name, bool mx, bool ipv6)
     struct resolve_question asked = {.id = 42, .mx = mx, .ipv6 = ipv6};
 
     snprintf(asked.name, sizeof asked.name, "%s", name);
-    return question_begin(&question, &asked);
+    return question_begin(&question, &asked, &own);
 }
 
 /* What `message` says is the answer to the n-th look-up of this stage. */
@@ -171,6 +173,57 @@ static void mx_without_a_usable_name_is_no_reason_for_the_a_fallback(void **stat
     take(0, true);
     step_to(RESOLVE_NO_ADDRESS, 700);
     assert_non_null(strstr(question.answer.words, "a?b.test"));
+}
+
+/* RFC 5321 5.1: a host of our own among the MX closes the list at its preference. */
+static void an_mx_that_is_this_host_takes_those_of_no_better_preference_along(void **state)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+    static const uint16_t own_at[] = {0, 1, 2, 3, 4}; /* where in the answer our own record stands */
+
+    (void)state;
+    for (size_t i = 0; i < sizeof own_at / sizeof *own_at; i++) {
+        assert_false(begin("x.test", true, false));
+        message_begin(&message, 0);
+        for (uint16_t at = 0; at <= 4; at++) {
+            if (at == own_at[i])
+                message_mx(&message, 700, 20, "mta.me.TEST");
+            if (at == 0)
+                message_mx(&message, 700, 20, "same.x.test");
+            if (at == 1)
+                message_mx(&message, 700, 10, "better.x.test");
+            if (at == 2)
+                message_mx(&message, 700, 30, "worse.x.test");
+            if (at == 3)
+                message_mx(&message, 700, 30, "mta2.me.test");
+        }
+        take(0, true);
+        assert_false(question_step(&question, draw_last));
+        assert_int_equal(question_lookups(&question, lookups), 1);
+        assert_string_equal(lookups[0].name, "better.x.test");
+        question_end(&question);
+    }
+}
+
+/* RFC 5321 5.1: none left, so it cannot be delivered, and the words say what to do. */
+static void a_domain_whose_best_mx_is_this_host_is_not_sent_to(void **state)
+{
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    message_mx(&message, 700, 20, "other.x.test");
+    message_mx(&message, 700, 20, "mta2.me.test");
+    take(0, true);
+    step_to(RESOLVE_OWN_HOST, 700);
+    assert_non_null(strstr(question.answer.words, "best MX of x.test: write a route"));
+
+    assert_false(begin("mta.me.test", true, false)); /* without MX the name is its own */
+    take_none(0, 0, 120);
+    step_to(RESOLVE_OWN_HOST, 120);
+
+    assert_false(begin("mta.me.test", false, false)); /* as a relay it was asked for */
+    take_a(0, 900, 0x7f000001);
+    step_to(RESOLVE_OK, 900);
 }
 
 static void without_mx_the_name_itself_is_the_host(void **state)
@@ -372,6 +425,8 @@ int main(void)
         TEST(a_null_mx_is_final),
         TEST(a_root_among_other_mx_is_skipped),
         TEST(mx_without_a_usable_name_is_no_reason_for_the_a_fallback),
+        TEST(an_mx_that_is_this_host_takes_those_of_no_better_preference_along),
+        TEST(a_domain_whose_best_mx_is_this_host_is_not_sent_to),
         TEST(without_mx_the_name_itself_is_the_host),
         TEST(neither_mx_nor_address_is_no_address),
         TEST(nxdomain_holds_as_long_as_the_soa_says),
