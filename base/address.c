@@ -236,6 +236,15 @@ int address_parse(const char *text, size_t length, struct address *out, struct h
     return 0;
 }
 
+bool address_is_legacy(const char *text, size_t length)
+{
+    const char *at = memrchr(text, '@', length);
+
+    if (at == NULL || at == text || text[0] == '"')
+        return false;
+    return text[0] == '.' || at[-1] == '.' || memmem(text, (size_t)(at - text), "..", 2) != NULL;
+}
+
 bool domain_matches(const char *pattern, const char *name)
 {
     size_t tail, length = strlen(name);

@@ -242,7 +242,7 @@ static enum reply_class class_by_code(const struct reply *r)
         return r->has_enhanced && r->subject == 7 ? CLASS_RATE_LIMITED : CLASS_UNKNOWN;
     if (r->code >= 530 && r->code <= 538)
         return CLASS_AUTH_SECURITY;
-    if (r->code == 556)
+    if (r->code == 521 || r->code == 556)
         return CLASS_DOMAIN_INVALID; /* RFC 7504 */
     if (r->code <= 504)
         return CLASS_SYSTEM;
@@ -256,12 +256,14 @@ static enum reply_class class_by_code(const struct reply *r)
         return CLASS_RECIPIENT_REFUSED;
     if (r->code == 551)
         return CLASS_MAILBOX_UNKNOWN;
-    return r->code == 552 ? CLASS_MAILBOX_FULL : CLASS_UNKNOWN;
+    if (r->code == 552) /* at RCPT it is 452, "too many recipients" (RFC 5321 4.5.3.1.10) */
+        return r->phase == LOG_PHASE_RCPT ? CLASS_RATE_LIMITED : CLASS_MAILBOX_FULL;
+    return CLASS_UNKNOWN;
 }
 
 static enum reply_class class_by_enhanced(const struct reply *r)
 {
-    if (!r->has_enhanced)
+    if (!r->has_enhanced || (r->code == 521 && r->subject == 3)) /* 521 itself says more than 5.3.2 does */
         return CLASS_NONE;
     for (size_t i = 0; i < code_rule_count; i++) {
         const struct code_rule *rule = &code_rules[i];
@@ -308,7 +310,7 @@ static enum reply_class correct_by_phase(const struct reply *r, enum reply_class
     if (r->code == 0 || r->rcpt_refused)
         return c;
     if (r->phase < LOG_PHASE_RCPT && is_about_recipient(c))
-        return c == CLASS_DOMAIN_INVALID && r->code == 556 ? c : CLASS_SENDER_BLOCKED;
+        return c == CLASS_DOMAIN_INVALID && (r->code == 521 || r->code == 556) ? c : CLASS_SENDER_BLOCKED;
     if (c != CLASS_MAILBOX_UNKNOWN)
         return c;
     if (r->no_address)
@@ -340,8 +342,11 @@ static enum disposition disposition_of(const struct reply *r, enum reply_class c
     bool permanent = r->code == 0 || r->code >= 500;
 
     switch (c) {
-    case CLASS_MAILBOX_UNKNOWN:
     case CLASS_DOMAIN_INVALID:
+        if (r->code == 521) /* about the host, and some use it to turn one client away */
+            return DISPOSITION_COUNT;
+        return permanent ? DISPOSITION_SUPPRESS : DISPOSITION_COUNT;
+    case CLASS_MAILBOX_UNKNOWN:
         return permanent ? DISPOSITION_SUPPRESS : DISPOSITION_COUNT;
     case CLASS_MAILBOX_INACTIVE:
         return permanent && !text_has(r->text, "temporar") ? DISPOSITION_SUPPRESS : DISPOSITION_COUNT;

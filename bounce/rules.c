@@ -381,6 +381,7 @@ const struct text_rule text_rules[] = {
 /* Their machine. */
 { CLASS_UNKNOWN, "recipient error" },
 { CLASS_UNKNOWN, "smtputf8" },
+{ CLASS_UNKNOWN, "local part*is reject" },
 { CLASS_SYSTEM,  "disk space" },
 { CLASS_SYSTEM,  "disk full" },
 { CLASS_SYSTEM,  "no space" },

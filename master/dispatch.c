@@ -76,6 +76,8 @@ static bool open_conn(struct lane *lane, struct dest *dest)
     conn->worked = false;
     conn->under_way = 0;
     conn->sent = 0;
+    conn->send_max = lane->site->provider->messages_per_connection;
+    conn->domain_max = conn->domains = 0;
     node->region.destination[dest->shared].refs++;
     conn->opened_ms = clock_now_ms();
     dest->refs++;
@@ -130,11 +132,39 @@ void conn_feed(struct conn *conn)
         close_conn(conn); /* another site wants a connection, and this one has nothing to do */
 }
 
+/* What the server itself says that it takes in one session (RFC 9422), under what the provider table says. One recipient a
+ * transaction keeps any RCPTMAX. */
+static void take_limits(struct conn *conn, const struct conn_info *info)
+{
+    if (info->mail_max > 0 && (conn->send_max == 0 || info->mail_max < conn->send_max))
+        conn->send_max = info->mail_max;
+    conn->domain_max = info->rcpt_domain_max;
+}
+
+/* Changes from one domain to another are counted, which are never fewer than there are domains. */
+static bool takes_domain(struct conn *conn, const struct run *run)
+{
+    const struct segment *segment = conn->lane->site->node->campaign[run->campaign]->segment;
+    uint64_t domain;
+
+    if (conn->domain_max == 0)
+        return true;
+    domain = table_hash(segment_domain(segment, segment_domain_of(segment, run->index)).name);
+    if (conn->domains > 0 && conn->domain == domain)
+        return true;
+    if (conn->domains >= conn->domain_max)
+        return false;
+    conn->domain = domain;
+    conn->domains++;
+    return true;
+}
+
 void conn_opened(struct worker *worker, uint32_t id)
 {
     struct conn *conn = &worker->conn[id];
 
     HK_BUG_ON(conn->state != CONN_OPENING);
+    take_limits(conn, region_conn(&worker->node->region, worker->number, id));
     conn->state = CONN_READY;
     conn->lane->ready++;
     conn_feed(conn);
@@ -200,6 +230,7 @@ void conn_outcome(struct conn *conn, const struct flight *flight, bool accepted)
     conn->worked = true;
     conn->dest->proven = true;
     conn->dest->failures = 0;
+    conn->dest->never = false;
     conn->dest->dead_until_ms = 0;
 }
 
@@ -215,8 +246,9 @@ static void say_dead(const struct dest *dest, uint32_t seconds)
 }
 
 /* The receiver could not be had. One that answers so while it serves others of ours wants no more of them; a first failure
- * may be chance; after that all who wait are put back until the schedule's next step. */
-static void conn_failed(struct conn *conn)
+ * may be chance; after that all who wait are put back until the schedule's next step. One that takes no mail at all said
+ * so for good. */
+static void conn_failed(struct conn *conn, bool never)
 {
     struct lane *lane = conn->lane;
     struct dest *dest = conn->dest;
@@ -237,11 +269,12 @@ static void conn_failed(struct conn *conn)
         return; /* tried before the last failure was known: the same one */
     dest->failed_ms = clock_now_ms();
     dest->failures++;
-    if (dest->failures == 1) {
+    dest->never = never;
+    if (dest->failures == 1 && !never) {
         dest->hold_until_ms = clock_now_ms() + FIRST_HOLD_MS;
         return;
     }
-    step = dest->failures - 2;
+    step = dest->failures > 2 ? dest->failures - 2 : 0;
     if (step >= config->retry.schedule_count)
         step = (uint32_t)config->retry.schedule_count - 1;
     dest->dead_until_ms = clock_now_ms() + (uint64_t)config->retry.schedule_s[step] * 1000u;
@@ -266,7 +299,7 @@ void conn_closed(struct worker *worker, uint32_t id)
         note_failure(conn->dest, &info->failure, info);
     if ((conn->state == CONN_OPENING && info->failed) ||
         (conn->state == CONN_READY && !conn->worked && (conn->sent > 0 || info->failure.text_length > 0)))
-        conn_failed(conn);
+        conn_failed(conn, info->failed && info->never);
     conn_drop(conn);
 }
 
@@ -347,7 +380,6 @@ static bool next_to_send(struct dest *dest, struct run *run, uint32_t *budget)
  * limits are not what it waits for. */
 static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
 {
-    const struct cfg_provider *provider = dest->site->provider;
     struct conn *conn, *next;
     uint64_t now_us = clock_now_us(), soonest = 0;
     struct run run;
@@ -364,11 +396,16 @@ static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
             continue;
         if (!next_to_send(dest, &run, budget))
             break;
+        if (!takes_domain(conn, &run)) {
+            dest_enqueue(dest, run, true);
+            close_conn(conn);
+            continue;
+        }
         limit_take(&conn->lane->rate, now_us);
         send_one(conn, run);
         (*budget)--;
         conn_set_hungry(conn, false);
-        if (provider->messages_per_connection > 0 && conn->sent >= provider->messages_per_connection)
+        if (conn->send_max > 0 && conn->sent >= conn->send_max)
             close_conn(conn);
         else if (conn->under_way < CONN_DEPTH)
             conn_set_hungry(conn, true); /* behind the others: each gets one before any gets two */

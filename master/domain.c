@@ -84,6 +84,17 @@ void domains_forget_asked(struct node *node)
     }
 }
 
+/* No attempt could change it: the domain does not exist, or takes no mail. Of one whose best MX is this host nothing is
+ * known: what is wrong is our configuration, so it is no reason to suppress anybody. */
+static bool domain_refuses(const struct domain *domain, struct verdict *verdict)
+{
+    *verdict = (struct verdict){CLASS_DOMAIN_INVALID, DISPOSITION_SUPPRESS};
+    if (domain->status == RESOLVE_OWN_HOST)
+        *verdict = (struct verdict){CLASS_SYSTEM, DISPOSITION_NONE};
+    return domain->status == RESOLVE_NXDOMAIN || domain->status == RESOLVE_NULL_MX ||
+           domain->status == RESOLVE_OWN_HOST;
+}
+
 /* A run whose domain is known: into its queue, or settled for what the answer says. */
 static void domain_place(struct node *node, struct domain *domain, struct run run)
 {
@@ -91,6 +102,7 @@ static void domain_place(struct node *node, struct domain *domain, struct run ru
     uint32_t number = segment_domain_of(campaign->segment, run.index);
     const char *name = segment_domain(campaign->segment, number).name;
     struct outcome_reply failure = {.log_phase = LOG_PHASE_CONNECT};
+    struct verdict verdict;
 
     if (!campaign_runs(campaign)) {
         run_let_go(campaign, run);
@@ -105,15 +117,15 @@ static void domain_place(struct node *node, struct domain *domain, struct run ru
     }
     if (ledger_site(node->ledger, campaign->manifest.campaign, run.segment, number, name) != 0)
         log_warning("out of memory: the site of %s is not noted", name);
-    if (domain->status == RESOLVE_NXDOMAIN || domain->status == RESOLVE_NULL_MX) {
-        run_bounce(campaign, run, name, domain->words);
+    failure.text_length = (uint16_t)snprintf(failure.text, sizeof failure.text, "%s", domain->words);
+    if (domain_refuses(domain, &verdict)) {
+        run_bounce(campaign, run, name, &failure, verdict);
         return;
     }
     if (run_is_over(campaign, &run)) {
         run_expire(campaign, run, name, CLASS_NETWORK, 0);
         return;
     }
-    failure.text_length = (uint16_t)snprintf(failure.text, sizeof failure.text, "%s", domain->words);
     event_unreachable(node, NULL, name, run.count, &failure);
     run_put_back(campaign, run, CLASS_NETWORK, 0);
 }

@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 
 #include "eventlog.h"
+#include "hikyaku/classify.h"
 #include "hikyaku/node.h"
 #include "hikyaku/resolve.h"
 #include "hikyaku/segment.h"
@@ -55,6 +56,10 @@ struct conn {
     bool worked;       /* a transaction on it was answered: its receiver can be had */
     uint8_t under_way; /* sends without an outcome */
     uint32_t sent;     /* permissions given in its life */
+    uint32_t send_max; /* at most so many; 0: no limit */
+    uint32_t domain_max,
+        domains;     /* recipient domains it may carry, 0: no limit; and has carried, changes counted */
+    uint64_t domain; /* hash of the latest */
     uint64_t opened_ms;
 };
 
@@ -80,6 +85,7 @@ struct dest {
     uint64_t failed_ms;     /* when the last of them did */
     uint64_t hold_until_ms; /* no new connection before */
     uint64_t dead_until_ms; /* what arrives before is put back at once */
+    bool never;             /* or bounces at once: every host said that it takes no mail at all */
     struct outcome_reply failure;
     char failure_ip[46];
     char *name;
@@ -334,9 +340,9 @@ void domains_close(struct node *node);
 struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route,
                             const struct resolve_answer *answer);
 void dest_enqueue(struct dest *dest, struct run run, bool first);
-void dest_put_back(struct dest *dest);
-void dest_forget(struct dest *dest); /* free it if nothing needs it */
-bool dest_share(struct dest *dest);  /* see that it has a slot in the region; false: none is free */
+void dest_put_back(struct dest *dest); /* all who wait; or bounce them, see dest.never */
+void dest_forget(struct dest *dest);   /* free it if nothing needs it */
+bool dest_share(struct dest *dest);    /* see that it has a slot in the region; false: none is free */
 void dest_unshare(struct dest *dest, uint32_t slot);
 bool dest_next(struct dest *dest, struct run *run); /* take one recipient out of its queue */
 void dests_let_go(struct campaign *campaign);       /* take all of this campaign out of every queue */
@@ -380,7 +386,8 @@ uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t i
 void outcome_verdict(void *context, const char *id, const struct ledger_op *op, enum ledger_verdict verdict);
 /* Runs of one domain that cannot be tried. Each consumes the run: it is active until the ledger has said so. */
 void run_put_back(struct campaign *campaign, struct run run, enum reply_class reply_class, uint16_t code);
-void run_bounce(struct campaign *campaign, struct run run, const char *site, const char *words);
+void run_bounce(struct campaign *campaign, struct run run, const char *site,
+                const struct outcome_reply *reply, struct verdict verdict);
 bool run_is_over(const struct campaign *campaign, const struct run *run); /* give_up has passed */
 void run_expire(struct campaign *campaign, struct run run, const char *site, enum reply_class reply_class,
                 uint16_t code);

@@ -251,24 +251,26 @@ void run_put_back(struct campaign *campaign, struct run run, enum reply_class re
                                 .first_s = first_s});
 }
 
-void run_bounce(struct campaign *campaign, struct run run, const char *site, const char *words)
+void run_bounce(struct campaign *campaign, struct run run, const char *site,
+                const struct outcome_reply *reply, struct verdict verdict)
 {
     struct node *node = campaign->node;
-    struct ledger_word word = {.state = LEDGER_BOUNCED, .reply_class = CLASS_DOMAIN_INVALID, .attempts = 1};
-    struct outcome_reply reply = {.log_phase = LOG_PHASE_CONNECT};
-    const struct verdict verdict = {CLASS_DOMAIN_INVALID, DISPOSITION_SUPPRESS};
+    struct ledger_word word = {.state = LEDGER_BOUNCED,
+                               .reply_class = (uint8_t)verdict.reply_class,
+                               .attempts = 1,
+                               .code = reply->code};
 
-    reply.text_length = (uint16_t)snprintf(reply.text, sizeof reply.text, "%s", words);
     for (uint32_t i = 0; i < run.count; i++) {
         event_begin(&node->log, "attempt");
         event_recipient(&node->log, campaign, run.index + i);
         event_number(&node->log, "attempt", run.attempts + 1u);
         event_word(&node->log, "outcome", "bounced");
-        event_reply(&node->log, &reply);
+        event_reply(&node->log, reply);
         event_verdict(&node->log, verdict);
         event_word(&node->log, "site", site);
         event_end(&node->log);
-        bounced_suppress(campaign, run.index + i, &reply);
+        if (verdict.disposition == DISPOSITION_SUPPRESS)
+            bounced_suppress(campaign, run.index + i, reply);
     }
     push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
 }

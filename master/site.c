@@ -306,21 +306,24 @@ void dest_put_back(struct dest *dest)
 {
     const struct outcome_reply *failure = &dest->failure;
     struct site *site = dest->site;
-    enum reply_class reply_class = reply_classify((enum log_phase)failure->log_phase, failure->code,
-                                                  failure->enhanced, failure->text, failure->text_length)
-                                       .reply_class;
+    struct verdict verdict = reply_classify((enum log_phase)failure->log_phase, failure->code,
+                                            failure->enhanced, failure->text, failure->text_length);
     uint64_t put_back = 0;
     struct run run;
 
     while (turns_get(&dest->queue, &run)) {
         struct campaign *campaign = site->node->campaign[run.campaign];
         site_count(site, -(int64_t)run.count);
+        if (dest->never) {
+            run_bounce(campaign, run, site->name, failure, verdict);
+            continue;
+        }
         if (run_is_over(campaign, &run)) {
-            run_expire(campaign, run, site->name, reply_class, failure->code);
+            run_expire(campaign, run, site->name, verdict.reply_class, failure->code);
             continue;
         }
         put_back += run.count;
-        run_put_back(campaign, run, reply_class, failure->code);
+        run_put_back(campaign, run, verdict.reply_class, failure->code);
     }
     if (put_back > 0)
         event_unreachable(site->node, dest, site->name, put_back, &dest->failure);
@@ -345,6 +348,13 @@ void dests_let_go(struct campaign *campaign)
 
 /* ---- the shared slot that workers read ---- */
 
+/* Hosts of one preference, and of one family, since IPv4 comes first. */
+static bool are_equals(const struct resolve_answer *hosts, const struct dest_address *a,
+                       const struct dest_address *b)
+{
+    return a->family == b->family && hosts->host[a->mx].preference == hosts->host[b->mx].preference;
+}
+
 static void share_names(struct destination *shared, const struct resolve_answer *hosts,
                         enum tls_policy policy)
 {
@@ -366,6 +376,8 @@ static void share_names(struct destination *shared, const struct resolve_answer 
         to->family = hosts->address[i].family;
         to->mx = hosts->address[i].host;
         memcpy(to->ip, hosts->address[i].ip, sizeof to->ip);
+        if (shared->address_count > 0)
+            to->rank = (uint8_t)(to[-1].rank + !are_equals(hosts, &to[-1], to));
         shared->address_count++;
     }
 }
@@ -387,6 +399,7 @@ bool dest_share(struct dest *dest)
     shared->generation = generation;
     shared->port = dest->port;
     shared->route = dest->route;
+    shared->local_part = (uint8_t)dest->site->provider->local_part;
     shared->no_pipelining = dest->site->no_pipelining_until_ms > clock_now_ms();
     snprintf(shared->site, sizeof shared->site, "%s", dest->site->name);
     share_names(shared, dest->hosts, (enum tls_policy)dest->tls);

@@ -3,7 +3,7 @@
 
 #include "table.h"
 
-static uint64_t hash_of(const char *name)
+uint64_t table_hash(const char *name)
 {
     uint64_t h = 14695981039346656037u;
 
@@ -14,7 +14,7 @@ static uint64_t hash_of(const char *name)
 
 void *table_find(const struct table *table, const char *name)
 {
-    uint64_t hash = hash_of(name);
+    uint64_t hash = table_hash(name);
 
     if (table->buckets == 0)
         return NULL;
@@ -48,7 +48,7 @@ void table_add(struct table *table, struct table_link *entry, const char *name)
     if (table->count >= table->buckets)
         table_grow(table);
     entry->name = name;
-    entry->hash = hash_of(name);
+    entry->hash = table_hash(name);
     to = &table->bucket[entry->hash & (table->buckets - 1)];
     entry->next = *to;
     *to = entry;

@@ -20,6 +20,7 @@ struct table {
     size_t count;
 };
 
+uint64_t table_hash(const char *name);
 void *table_find(const struct table *table, const char *name); /* the entry, or NULL */
 void table_add(struct table *table, struct table_link *entry, const char *name);
 void table_remove(struct table *table, struct table_link *entry);

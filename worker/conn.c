@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "order.h"
 #include "worker.h"
 
 /* Before anything of the dialogue is called: the time, and a place for what it writes. */
@@ -100,6 +101,8 @@ void conn_note_failure(struct session *s, enum log_phase log_phase, const struct
     size_t length = reply != NULL ? reply->length : strlen(words);
     char text[REGION_REPLY_TEXT], clean[256];
 
+    if (reply == NULL || reply->code != 521)
+        s->never = false;
     length = length < sizeof text ? length : sizeof text;
     memcpy(text, reply != NULL ? reply->text : words, length);
     if (log_phase == LOG_PHASE_AUTH)
@@ -125,7 +128,9 @@ static bool conn_try(struct session *s);
 
 static void conn_give_up(struct session *s)
 {
-    worker_conn_info(s->worker, s)->failed = 1;
+    struct conn_info *info = worker_conn_info(s->worker, s);
+    info->failed = 1;
+    info->never = s->never;
     dialogue_drain(&s->talk);
     conn_over(s);
 }
@@ -190,7 +195,8 @@ static void conn_set_terms(struct session *s)
                                 .hostname = w->config->source[s->source].hostname,
                                 .tls = s->tls > HOST_TLS_VERIFIED ? TLS_VERIFIED : (enum tls_policy)s->tls,
                                 .implicit_tls = implicit_tls,
-                                .no_pipelining = dest->no_pipelining != 0};
+                                .no_pipelining = dest->no_pipelining != 0,
+                                .local_part = (enum local_part)dest->local_part};
     if (route == NULL || !w->login[dest->route].given)
         return;
     s->terms.auth_plain = w->login[dest->route].plain;
@@ -245,8 +251,10 @@ void conn_open(struct session *s, const struct desc *desc)
     info->source = desc->source;
     s->dest = hk_xcalloc(1, sizeof *s->dest);
     *s->dest = *dest;
+    order_draw(s->dest->address, s->dest->address_count, arc4random_uniform);
     s->source = desc->source;
     s->plain = s->ever_opened = false;
+    s->never = true;
     s->at = 0;
     s->talk = (struct dialogue){.ops = &worker_ops, .context = s, .now_ms = w->now_ms};
     s->terms = (struct dialogue_terms){.config = w->config};
@@ -279,6 +287,8 @@ static void conn_ready(struct session *s)
     struct conn_info *info = worker_conn_info(w, s);
     memset(&info->failure, 0, sizeof info->failure);
     link_local(&s->link, info->local);
+    info->mail_max = s->talk.offer.mail_max;
+    info->rcpt_domain_max = s->talk.offer.rcpt_domain_max;
     if (s->link.ssl != NULL) {
         struct tls_peer peer = conn_tls_peer(s);
         tls_describe(s->link.ssl, &peer, info);

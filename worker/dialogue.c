@@ -4,7 +4,8 @@
  *
  * MAIL refused with RCPT and DATA already written goes by SKIP and VOID, RCPT refused by VOID; a DATA that is
  * granted after that gets a lone dot (LONE, RFC 2920 3.1), one that is refused leaves a transaction open at many
- * servers, so RSET goes in front of the next MAIL, in the same write. 421 may come at any time and ends the
+ * servers, so RSET goes in front of the next MAIL, in the same write. An address that may have to be written twice
+ * (quoted, then as it is) has DATA wait for its RCPT, so that both go into one transaction. 421 may come at any time and ends the
  * session. A reply nobody asked for, and one that no server in step could give, end it too: what was taken for
  * an answer to one command could be the answer to another, and mail would be lost.
  */
@@ -12,6 +13,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 
 static void dialogue_settle(struct dialogue *d, struct letter *letter, const struct outcome *outcome)
 {
@@ -182,7 +184,7 @@ static enum dialogue_phase on_banner(struct dialogue *d, const struct reply *rep
 
 static enum dialogue_phase on_ehlo(struct dialogue *d, const struct reply *reply)
 {
-    if (reply_is(reply, 5))
+    if (reply_is(reply, 5) && reply->code != 521) /* RFC 7504: no mail here, however it is asked */
         return dialogue_put(d, DIALOGUE_HELO, "HELO %s\r\n", d->terms->hostname);
     if (!reply_is(reply, 2))
         return fail_reply(d, reply);
@@ -239,10 +241,27 @@ static bool is_out_of_sequence(const struct dialogue *d, const struct reply *rep
     return d->pipelining && reply->code == 503;
 }
 
+static bool text_is(const struct reply *reply, const char *words)
+{
+    size_t length = reply->length;
+    while (length > 0 && strchr(" .\r\n", reply->text[length - 1]) != NULL)
+        length--;
+    return length == strlen(words) && strncasecmp(reply->text, words, length) == 0;
+}
+
+/* A 5xx to RCPT that is about how many there were. RFC 5321 4.5.3.1.10: 552 is an old "too many recipients", to be
+ * read as 452. A bare 554 behind messages that were taken is how docomo counts the recipients of a session. */
+static bool means_too_many(const struct dialogue *d, const struct reply *reply)
+{
+    if (d->phase != DIALOGUE_RCPT)
+        return false;
+    return reply->code == 552 ||
+           (reply->code == 554 && d->in->nth > 1 && text_is(reply, "Transaction failed"));
+}
+
 static void settle_refused(struct dialogue *d, const struct reply *reply)
 {
-    /* RFC 5321 4.5.3.1.10: 552 to RCPT is an old "too many recipients", to be read as 452. */
-    bool soft = reply_is(reply, 4) || (reply->code == 552 && d->phase == DIALOGUE_RCPT);
+    bool soft = reply_is(reply, 4) || means_too_many(d, reply);
     settle_reply(d, d->in, soft ? RESULT_DEFERRED : RESULT_BOUNCED, reply);
 }
 
@@ -258,7 +277,33 @@ static enum dialogue_phase on_mail(struct dialogue *d, const struct reply *reply
 
 static enum dialogue_phase on_skip(struct dialogue *d, const struct reply *reply)
 {
-    return reply_refuses(reply) ? DIALOGUE_VOID : out_of_step(d, reply);
+    if (!reply_refuses(reply))
+        return out_of_step(d, reply);
+    return d->data_put ? DIALOGUE_VOID : next_transaction(d);
+}
+
+static bool is_quoted(const struct dialogue *d, const struct letter *letter)
+{
+    return letter->legacy && d->terms->local_part == LOCAL_PART_QUOTE && !letter->raw;
+}
+
+static bool put_rcpt(struct dialogue *d, const struct letter *letter)
+{
+    const char *at = memrchr(letter->rcpt, '@', letter->rcpt_length);
+    int local = at != NULL ? (int)(at - letter->rcpt) : 0;
+    if (is_quoted(d, letter))
+        return outbox_put(d->box, "RCPT TO:<\"%.*s\"%.*s>\r\n", local, letter->rcpt,
+                          (int)letter->rcpt_length - local, letter->rcpt + local);
+    return outbox_put(d->box, "RCPT TO:<%.*s>\r\n", (int)letter->rcpt_length, letter->rcpt);
+}
+
+/* Does the server say that it cannot read the address, rather than that nobody has it? */
+static bool refuses_syntax(const struct reply *reply)
+{
+    if (reply->code == 501 || reply->code == 553)
+        return true;
+    return reply->code == 550 && ((reply->enhanced[1] == 1 && reply->enhanced[2] == 3) ||
+                                  strcasestr(reply->text, "syntax") != NULL);
 }
 
 static enum dialogue_phase on_rcpt(struct dialogue *d, const struct reply *reply)
@@ -271,8 +316,12 @@ static enum dialogue_phase on_rcpt(struct dialogue *d, const struct reply *reply
     }
     if (!reply_refuses(reply) || is_out_of_sequence(d, reply))
         return out_of_step(d, reply);
+    if (is_quoted(d, d->in) && refuses_syntax(reply)) {
+        d->in->raw = true;
+        return put_next(d, put_rcpt(d, d->in), DIALOGUE_RCPT);
+    }
     settle_refused(d, reply);
-    if (d->pipelining)
+    if (d->data_put)
         return DIALOGUE_VOID;
     d->reset_due = true;
     return next_transaction(d);
@@ -437,7 +486,8 @@ static enum dialogue_verdict dialogue_break(struct dialogue *d, const char *word
     if (!d->opened)
         return dialogue_enter(d, fail(d, NULL, words));
     if (in == NULL) /* between messages that is idleness; before the first it is a receiver that takes none */
-        return dialogue_enter(d, d->nth == 0 ? fail(d, NULL, words) : DIALOGUE_OVER);
+        return dialogue_enter(d, d->nth == 0 && d->phase != DIALOGUE_QUIT ? fail(d, NULL, words)
+                                                                          : DIALOGUE_OVER);
     if (in->dot_out)
         settle_words(d, in, RESULT_UNKNOWN, LOG_PHASE_DOT, words);
     else if (closed && d->phase == DIALOGUE_MAIL && in->nth > 1)
@@ -515,6 +565,8 @@ static const char *letter_obstacle(struct dialogue *d, const struct letter *lett
     }
     if (letter->smtputf8 && !d->offer.smtputf8)
         return "receiver does not offer SMTPUTF8";
+    if (letter->legacy && d->terms->local_part == LOCAL_PART_REJECT)
+        return "the local part breaks RFC 5321 (a dot too many), and the provider's local_part is reject";
     if (d->offer.size_offered && d->offer.size_max > 0 && letter->bytes > d->offer.size_max)
         return "the message is larger than the receiver's SIZE";
     return NULL;
@@ -528,9 +580,12 @@ static bool put_mail(struct dialogue *d, struct letter *letter)
     d->ops->flight(d->context, letter, FLIGHT_ENVELOPE);
     letter->nth = ++d->nth;
     letter->mail_ms = d->now_ms;
-    if (!outbox_put(d->box, "MAIL FROM:<%s>%s%s\r\n", letter->mail_from, size,
+    /* Every copy is 7-bit (RFC 6152 needs no BODY then), except for the header of one that needs SMTPUTF8. */
+    if (!outbox_put(d->box, "MAIL FROM:<%s>%s%s%s\r\n", letter->mail_from, size,
+                    letter->smtputf8 && d->offer.eightbitmime ? " BODY=8BITMIME" : "",
                     letter->smtputf8 ? " SMTPUTF8" : ""))
         return false;
+    d->data_put = false;
     d->unanswered++;
     d->out = letter;
     d->step = STEP_RCPT;
@@ -604,13 +659,11 @@ static enum pump pump_step(struct dialogue *d)
     case STEP_RCPT:
         if (!turn)
             return PUMP_DONE;
-        return put_step(d, outbox_put(d->box, "RCPT TO:<%.*s>\r\n", (int)letter->rcpt_length, letter->rcpt),
-                        STEP_DATA)
-                   ? PUMP_AGAIN
-                   : PUMP_BUG;
+        return put_step(d, put_rcpt(d, letter), STEP_DATA) ? PUMP_AGAIN : PUMP_BUG;
     case STEP_DATA:
-        if (!turn)
+        if (!turn || (d->unanswered > 0 && is_quoted(d, letter)))
             return PUMP_DONE;
+        d->data_put = true;
         return put_step(d, outbox_put(d->box, "DATA\r\n"), STEP_BODY) ? PUMP_AGAIN : PUMP_BUG;
     case STEP_BODY:
         if (d->phase != DIALOGUE_DOT || d->in != letter ||

@@ -31,6 +31,7 @@ struct letter {
     const char *rcpt; /* not NUL-terminated */
     uint32_t rcpt_length;
     bool smtputf8;
+    bool legacy; /* its local part breaks RFC 5321: terms->local_part says how it is written */
     const char *mail_from;
     const struct iovec *iov;
     size_t iov_count;
@@ -38,6 +39,7 @@ struct letter {
     bool ready; /* the fields above are there: MAIL may go */
     /* the dialogue's */
     bool preparing; /* ops->prepare was called */
+    bool raw;       /* the quoted form was not understood: written as it is */
     bool asked;     /* ops->commit was called */
     bool granted;
     bool dot_put; /* the final dot is in the outbox */
@@ -77,6 +79,7 @@ struct dialogue_terms {
     enum tls_policy tls;
     bool implicit_tls;
     bool no_pipelining;
+    enum local_part local_part;
     /* base64, for a relay that wants AUTH; NULL: none */
     const char *auth_plain, *auth_user, *auth_password;
 };
@@ -137,6 +140,7 @@ struct dialogue {
     uint16_t nth;       /* transactions begun */
     uint8_t unanswered; /* replies that are still to come for what was put */
     bool secured, opened, pipelining;
+    bool data_put;    /* DATA of the letter whose MAIL was put last is on its way */
     bool reset_due;   /* the receiver still holds a transaction of which nothing came */
     bool quit_wanted; /* once the queue is empty */
     bool stopping;    /* no new dot, no new MAIL: end when the dots under way are answered */

@@ -242,6 +242,7 @@ static const char *letter_make(struct worker *w, struct letter *letter)
     letter->rcpt = record.wire;
     letter->rcpt_length = record.wire_length;
     letter->smtputf8 = record.smtputf8;
+    letter->legacy = address_is_legacy(record.wire, record.wire_length);
     letter->mail_from = spare->copy.mail_from;
     letter->iov = spare->copy.iov;
     letter->iov_count = spare->copy.iov_count;

@@ -50,6 +50,7 @@ struct session {
     bool plain;        /* opportunistic TLS failed at this address: once more without */
     enum host_tls tls; /* what is asked of the address under trial, or in use */
     bool ever_opened;  /* DESC_OPENED was pushed */
+    bool never;        /* every address so far said 521: it takes no mail at all */
     char host[DOMAIN_MAX + 1];
     enum log_phase failed_in; /* what conn_note_failure was last told */
     uint8_t at;               /* address of dest under trial, or in use */

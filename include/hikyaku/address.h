@@ -27,6 +27,9 @@ struct address {
  * refused in words; a quoted local part is valid. */
 int address_parse(const char *text, size_t length, struct address *out, struct hk_why *why) HK_MUST_USE;
 
+/* Has an address that was read (address.text, or the wire form in a segment) a legacy local part? */
+bool address_is_legacy(const char *text, size_t length);
+
 /* Make a domain a lower-case A-label name (IDNA 2008, libidn2), without a trailing dot. `out` holds
  * DOMAIN_MAX + 1. */
 int domain_to_ascii(const char *text, size_t length, char *out, struct hk_why *why) HK_MUST_USE;

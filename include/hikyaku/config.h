@@ -28,6 +28,9 @@ struct cfg_address { /* host:port; a literal address is parsed, a name is kept f
 enum tls_policy { TLS_NONE, TLS_OPPORTUNISTIC, TLS_REQUIRED, TLS_VERIFIED };
 const char *tls_policy_name(enum tls_policy policy);
 
+/* How a local part that breaks RFC 5321 ("a..b", ".a", "a.") goes on the wire; the list keeps it as it is. */
+enum local_part { LOCAL_PART_QUOTE, LOCAL_PART_RAW, LOCAL_PART_REJECT };
+
 struct cfg_source {
     char *name;           /* "" for the system's choice, which stands where no source section does */
     char *address;        /* literal to bind to, NULL for the system's choice */
@@ -69,6 +72,7 @@ struct cfg_provider {
     uint32_t messages_per_connection;
     enum tls_policy tls;
     bool legacy_local_part;
+    enum local_part local_part;
     bool own; /* written in the file: matched before built-in rows */
 };
 

@@ -103,18 +103,23 @@ struct conn_info {
     uint8_t local[16];
     uint16_t port;
     uint8_t failed;       /* closed before it was ready: `failure` says why */
+    uint8_t never;        /* with failed: every address said 521, it takes no mail at all (RFC 7504) */
     uint8_t broken_sync;  /* the receiver got out of step while pipelining: do not pipeline to this site for a
                              time */
     char tls_version[16]; /* "" plain */
     char tls_cipher[48];
     char tls_verified[16]; /* "" not verified, "pkix", "dane" */
     uint8_t tls_policy;    /* enum host_tls: what was asked of this host */
+    uint32_t mail_max,
+        rcpt_domain_max; /* what the server's LIMITS allow a session (RFC 9422); 0: none named */
     struct outcome_reply failure;
 };
 
 struct dest_address {
     uint8_t family;
     uint8_t mx; /* index into mx names */
+    uint8_t
+        rank; /* those of one rank are as good as each other: each connection draws their order (RFC 5321 5.1) */
     uint8_t ip[16];
 };
 
@@ -142,6 +147,7 @@ struct destination {
     int16_t route; /* index into config.route, -1: MX delivery */
     uint8_t address_count;
     uint8_t no_pipelining;
+    uint8_t local_part; /* enum local_part */
     uint8_t mx_count;
     uint8_t mx_tls[DEST_MX_MAX];                     /* enum host_tls */
     struct dest_address address[DEST_ADDRESSES_MAX]; /* in the order to be tried */
@@ -196,7 +202,7 @@ struct region_header {
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */
 };
-#define REGION_LAYOUT 4u
+#define REGION_LAYOUT 5u
 
 struct region {
     struct region_header *header;

@@ -82,6 +82,14 @@ static bool plan_has(const struct drive *d, const char *key, uint32_t index)
 
 /* The campaign as `send` leaves it. */
 
+/* How they go on the wire is what is tested here. */
+static bool legacy_allowed(void *context, const char *domain)
+{
+    (void)context;
+    (void)domain;
+    return true;
+}
+
 static void drive_campaign(struct drive *d)
 {
     char folder[4096], path[4096 + 64];
@@ -96,7 +104,8 @@ static void drive_campaign(struct drive *d)
     (void)mkdir(path, 0700);
     (void)mkdir(folder, 0700);
     (void)snprintf(path, sizeof path, "%s/segment-0.seg", folder);
-    const struct import_options options = {.list_path = plan_text(d, "list", ""), .segment_path = path};
+    const struct import_options options = {
+        .list_path = plan_text(d, "list", ""), .segment_path = path, .legacy_allowed = legacy_allowed};
     if (list_import(&options, &result, &why) != 0)
         drive_die(why.text);
     d->recipients = (uint32_t)result.recipients;
@@ -123,10 +132,12 @@ static void drive_destination(struct drive *d)
     memset(dest->mx_tls, (int)plan_number(d, "tls", TLS_NONE), sizeof dest->mx_tls);
     dest->route = (int16_t)((int)plan_number(d, "route", 0) - 1);
     dest->no_pipelining = (uint8_t)plan_number(d, "no_pipelining", 0);
+    dest->local_part = (uint8_t)plan_number(d, "local_part", LOCAL_PART_QUOTE);
     (void)snprintf(dest->site, sizeof dest->site, "site.test");
     json_array_foreach(json_object_get(d->plan, "addresses"), i, value)
     {
         struct dest_address *address = &dest->address[i];
+        address->rank = (uint8_t)i; /* a script's addresses are tried in its order */
         address->family = strchr(json_string_value(value), ':') != NULL ? AF_INET6 : AF_INET;
         address->mx = (uint8_t)i;
         if (inet_pton(address->family, json_string_value(value), address->ip) != 1)
@@ -393,10 +404,11 @@ static json_t *outcome_json(struct drive *d, const struct segment *segment, uint
 static json_t *conn_json(struct drive *d, uint32_t conn)
 {
     const struct conn_info *info = region_conn(&d->region, 0, conn);
-    return json_pack("{s:i, s:i, s:i, s:s, s:s, s:s, s:o}", "failed", (int)info->failed, "broken_sync",
-                     (int)info->broken_sync, "mx", (int)info->mx, "tls_version", info->tls_version,
-                     "tls_cipher", info->tls_cipher, "tls_verified", info->tls_verified, "failure",
-                     reply_json(&info->failure));
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:o}", "failed", (int)info->failed,
+                     "never", (int)info->never, "mail_max", (int)info->mail_max, "rcpt_domain_max",
+                     (int)info->rcpt_domain_max, "broken_sync", (int)info->broken_sync, "mx", (int)info->mx,
+                     "tls_version", info->tls_version, "tls_cipher", info->tls_cipher, "tls_verified",
+                     info->tls_verified, "failure", reply_json(&info->failure));
 }
 
 static json_t *counters_json(struct drive *d)

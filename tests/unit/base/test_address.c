@@ -22,6 +22,7 @@ static void assert_reads(const char *text, const char *wire, bool smtputf8, bool
     assert_int_equal(a.text[a.local_length], '@');
     assert_int_equal(a.smtputf8, smtputf8);
     assert_int_equal(a.legacy, legacy);
+    assert_int_equal(address_is_legacy(a.text, a.length), legacy);
 }
 
 static void assert_refused(const char *text, size_t length, const char *words)

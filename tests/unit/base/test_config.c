@@ -253,6 +253,7 @@ static void the_builtin_table_knows_carriers_and_large_providers(void **state)
     assert_int_equal(row->messages_per_connection, 20);
     assert_int_equal(row->max_connection_rate.count, 100);
     assert_true(row->legacy_local_part);
+    assert_int_equal(row->local_part, LOCAL_PART_QUOTE);
     assert_false(row->own);
     row = by_domain(c, "gmail.com");
     assert_string_equal(row->name, "google");

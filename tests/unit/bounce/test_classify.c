@@ -186,6 +186,8 @@ static void a_brake_is_a_brake_even_in_a_permanent_reply(void **state)
         {DOT, 550, "Connection frequency limited. http://help.test/?id=1", CLASS_RATE_LIMITED,
          DISPOSITION_BLOCK},
         {RCPT, 552, "too many recipients", CLASS_RATE_LIMITED, DISPOSITION_BLOCK},
+        {RCPT, 552, "no", CLASS_RATE_LIMITED, DISPOSITION_BLOCK}, /* RFC 5321 4.5.3.1.10: 452 is meant */
+        {DOT, 552, "no", CLASS_MAILBOX_FULL, DISPOSITION_COUNT},
         {RCPT, 451, "4.7.500 Server busy. Please try again later", CLASS_RATE_LIMITED, DISPOSITION_BLOCK},
         {RCPT, 451, "4.7.1 Greylisting in action, please come back later", CLASS_RATE_LIMITED,
          DISPOSITION_BLOCK},
@@ -213,6 +215,10 @@ static void full_boxes_count_and_dead_ones_are_suppressed(void **state)
         {RCPT, 550, "5.1.2 <a@x.test>: Recipient address rejected: Host unknown", CLASS_DOMAIN_INVALID,
          DISPOSITION_SUPPRESS},
         {RCPT, 556, "5.1.10 no mail here", CLASS_DOMAIN_INVALID, DISPOSITION_SUPPRESS},
+        /* RFC 7504: 521 is a host's word, 556 is about the domain. */
+        {BANNER, 521, "mx.test does not accept mail", CLASS_DOMAIN_INVALID, DISPOSITION_COUNT},
+        {BANNER, 521, "5.3.2 mx.test does not accept mail", CLASS_DOMAIN_INVALID, DISPOSITION_COUNT},
+        {BANNER, 521, "5.7.1 your IP is on our blocklist", CLASS_SENDER_BLOCKED, DISPOSITION_BLOCK},
     };
     (void)state;
 

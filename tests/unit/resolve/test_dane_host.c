@@ -32,7 +32,7 @@ static void begin(bool mx, bool ipv6)
     struct resolve_question asked = {.mx = mx, .ipv6 = ipv6, .tlsa_port = 25};
 
     snprintf(asked.name, sizeof asked.name, "%s", mx ? "x.test" : HOST);
-    assert_false(question_begin(&question, &asked));
+    assert_false(question_begin(&question, &asked, NULL));
 }
 
 static uint32_t lookups(struct question_lookup *out)
@@ -159,7 +159,7 @@ static void without_a_port_nobody_asks(void **state)
     struct resolve_question asked = {.name = HOST};
 
     (void)state;
-    assert_false(question_begin(&question, &asked));
+    assert_false(question_begin(&question, &asked, NULL));
     take_address(HOST, HOST, true);
     end();
     assert_false(question.answer.has_dane);

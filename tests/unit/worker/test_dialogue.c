@@ -638,6 +638,170 @@ static void openings_fail_with_the_phase_and_the_words(void **state)
     }
 }
 
+/* Where a session can stand, and what brings it there. Letters 0 and 1 are queued, 0 is granted when asked for. */
+static const struct stand {
+    enum dialogue_phase phase;
+    const char *replies; /* one a line of the script; a reply ends with LF */
+    enum tls_policy tls;
+    bool auth, no_letters, no_grant, quit;
+    const char *told_421, *told_lost; /* outcomes, in order */
+} stands[] = {
+    {DIALOGUE_BANNER, "", .told_421 = "failed banner 421|", .told_lost = "failed banner 0 gone|"},
+    {DIALOGUE_EHLO, "220 hi\n", .told_421 = "failed ehlo 421|", .told_lost = "failed ehlo 0 gone|"},
+    {DIALOGUE_HELO, "220 hi\n502 no\n", .told_421 = "failed ehlo 421|", .told_lost = "failed ehlo 0 gone|"},
+    {DIALOGUE_STARTTLS, "220 hi\n250-mx\n250 STARTTLS\n", TLS_REQUIRED, .told_421 = "failed starttls 421|",
+     .told_lost = "failed starttls 0 gone|"},
+    {DIALOGUE_AUTH, "220 hi\n250-mx\n250 AUTH PLAIN\n", .auth = true, .told_421 = "failed auth 421|",
+     .told_lost = "failed auth 0 gone|"},
+    {DIALOGUE_AUTH_USER, "220 hi\n250-mx\n250 AUTH LOGIN\n", .auth = true, .told_421 = "failed auth 421|",
+     .told_lost = "failed auth 0 gone|"},
+    {DIALOGUE_AUTH_PASSWORD, "220 hi\n250-mx\n250 AUTH LOGIN\n334 u\n", .auth = true,
+     .told_421 = "failed auth 421|", .told_lost = "failed auth 0 gone|"},
+    {DIALOGUE_IDLE, "220 hi\n" PIPE, .no_letters = true, .told_421 = "failed mail 421|",
+     .told_lost = "failed mail 0 gone|"},
+    {DIALOGUE_MAIL, "220 hi\n" PIPE, .told_421 = "0 deferred mail 421|1 returned - 0|",
+     .told_lost = "0 deferred mail 0|1 returned - 0|"},
+    {DIALOGUE_SKIP, "220 hi\n" PIPE "450 no\n",
+     .told_421 = "0 deferred mail 450|failed rcpt 421|1 returned - 0|",
+     .told_lost = "0 deferred mail 450|1 returned - 0|"},
+    {DIALOGUE_RCPT, "220 hi\n" PIPE "250 ok\n", .told_421 = "0 deferred rcpt 421|1 returned - 0|",
+     .told_lost = "0 deferred rcpt 0|1 returned - 0|"},
+    {DIALOGUE_DATA, "220 hi\n" PIPE "250 ok\n250 ok\n", .told_421 = "0 deferred data 421|1 returned - 0|",
+     .told_lost = "0 deferred data 0|1 returned - 0|"},
+    {DIALOGUE_VOID, "220 hi\n" PIPE "250 ok\n550 no\n",
+     .told_421 = "0 bounced rcpt 550|failed data 421|1 returned - 0|",
+     .told_lost = "0 bounced rcpt 550|1 returned - 0|"},
+    {DIALOGUE_LONE, "220 hi\n" PIPE "250 ok\n550 no\n354 go\n",
+     .told_421 = "0 bounced rcpt 550|failed dot 421|1 returned - 0|",
+     .told_lost = "0 bounced rcpt 550|1 returned - 0|"},
+    {DIALOGUE_RSET, "220 hi\n" PIPE "250 ok\n550 no\n554 no\n",
+     .told_421 = "0 bounced rcpt 550|failed mail 421|1 returned - 0|",
+     .told_lost = "0 bounced rcpt 550|1 returned - 0|"},
+    {DIALOGUE_DOT, "220 hi\n" PIPE "250 ok\n250 ok\n354 go\n", .no_grant = true,
+     .told_421 = "0 deferred data 421|1 returned - 0|", .told_lost = "0 deferred data 0|1 returned - 0|"},
+    {DIALOGUE_DOT, "220 hi\n" PIPE "250 ok\n250 ok\n354 go\n",
+     .told_421 = "0 deferred dot 421|1 returned - 0|", .told_lost = "0 unknown dot 0|1 returned - 0|"},
+    {DIALOGUE_QUIT, "220 hi\n" PIPE, .no_letters = true, .quit = true, .told_421 = "", .told_lost = ""},
+};
+
+static struct rig *rig_standing(const struct stand *stand)
+{
+    struct rig *rig = rig_new();
+    const char *line = stand->replies;
+
+    rig->terms.tls = stand->tls;
+    if (stand->auth) {
+        rig->terms.auth_plain = "AHUAcA==";
+        rig->terms.auth_user = "dQ==";
+        rig->terms.auth_password = "cA==";
+        rig->talk.secured = true;
+    }
+    for (uint32_t slot = 0; slot < 2 && !stand->no_letters; slot++)
+        send_letter(rig, slot);
+    while (*line != '\0') {
+        char one[64] = "";
+        size_t length = strcspn(line, "\n") + 1;
+        memcpy(one, line, length);
+        hear(rig, one);
+        line += length;
+        if (rig->letter[0].asked && !stand->no_grant)
+            grant(rig, 0);
+    }
+    if (stand->quit) {
+        dialogue_quit(&rig->talk);
+        work(rig);
+    }
+    assert_int_equal(rig->talk.phase, stand->phase);
+    return rig;
+}
+
+/* RFC 5321 3.8, 4.2.3: at any point, and it is about the host's state, never the end of a recipient. */
+static void a_421_is_heeded_wherever_it_comes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof stands / sizeof *stands; i++) {
+        struct rig *rig = rig_standing(&stands[i]);
+        hear(rig, "421 4.3.2 closing\n");
+        assert_int_equal(rig->talk.phase, DIALOGUE_OVER);
+        assert_int_equal(rig->verdict, rig->talk.opened ? DIALOGUE_ENDED : DIALOGUE_FAILED);
+        assert_string_equal(rig->told, stands[i].told_421);
+        assert_int_equal(rig->bugs, 0);
+        free(rig);
+    }
+}
+
+/* RFC 5321 3.8, 4.5.4.1: a connection lost in each phase; only behind the dot nobody knows. */
+static void a_connection_lost_in_any_phase_leaves_nobody_out(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof stands / sizeof *stands; i++) {
+        struct rig *rig = rig_standing(&stands[i]);
+        enum dialogue_verdict verdict = dialogue_lost(&rig->talk, "gone");
+        assert_int_equal(verdict, rig->talk.opened ? DIALOGUE_ENDED : DIALOGUE_FAILED);
+        assert_string_equal(rig->told, stands[i].told_lost);
+        assert_int_equal(rig->bugs, 0);
+        free(rig);
+    }
+}
+
+/* RFC 7504: HELO would get no other answer. */
+static void a_521_to_ehlo_is_no_reason_for_helo(void **state)
+{
+    struct rig *rig = rig_new();
+    (void)state;
+    hear(rig, "220 hi\n");
+    hear(rig, "521 5.3.2 no mail here\n");
+    assert_int_equal(rig->verdict, DIALOGUE_FAILED);
+    expect_wire(rig, "EHLO me.test\r\n");
+    assert_string_equal(rig->told, "failed ehlo 521|");
+    free(rig);
+}
+
+static void send_legacy(struct rig *rig, uint32_t slot, const char *rcpt)
+{
+    send_letter(rig, slot);
+    (void)snprintf(rig->rcpt[slot], sizeof rig->rcpt[slot], "%s", rcpt);
+    rig->letter[slot].rcpt_length = (uint32_t)strlen(rcpt);
+    rig->letter[slot].legacy = true;
+}
+
+/* RFC 5321 4.1.2: Local-part = Dot-string / Quoted-string. */
+static void a_legacy_local_part_goes_out_quoted_and_once_more_as_it_is(void **state)
+{
+    static const struct {
+        const char *reply;
+        bool again;
+    } cases[] = {
+        {"501 what\n", true},           {"553 5.1.3 what\n", true},
+        {"550 5.1.3 what\n", true},     {"550 Syntax error in address\n", true},
+        {"550 5.1.1 unknown\n", false}, {"550 Unknown user\n", false},
+        {"450 4.1.3 later\n", false},   {"552 full\n", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rig *rig = rig_opened(PIPE);
+        send_legacy(rig, 0, "a..b@x.test");
+        send_letter(rig, 1);
+        work(rig);
+        expect_wire(rig, MAIL "RCPT TO:<\"a..b\"@x.test>\r\n");
+        hear(rig, "250 ok\n");
+        hear(rig, cases[i].reply);
+        expect_wire(rig, cases[i].again ? "RCPT TO:<a..b@x.test>\r\nDATA\r\n" : "RSET\r\n" ENV(1));
+        if (cases[i].again) {
+            hear(rig, cases[i].reply);
+            assert_string_equal(rig->wire, "");
+            hear(rig, "554 none\n"); /* DATA: then the next one, and no third try */
+            expect_wire(rig, "RSET\r\n" ENV(1));
+        }
+        hear(rig, "250 ok\n250 ok\n250 ok\n354 go\n");
+        grant(rig, 1);
+        hear(rig, "250 queued\n");
+        assert_non_null(strstr(rig->told, "|1 sent dot 250|"));
+        assert_int_equal(rig->bugs, 0);
+        free(rig);
+    }
+}
+
 static void offers_from_before_tls_are_forgotten(void **state)
 {
     struct rig *rig = rig_new();
@@ -809,6 +973,10 @@ int main(void)
         cmocka_unit_test(a_password_goes_out_under_tls_only),
         cmocka_unit_test(auth_login_answers_what_it_is_asked),
         cmocka_unit_test(what_the_receiver_lacks_is_told_before_mail),
+        cmocka_unit_test(a_421_is_heeded_wherever_it_comes),
+        cmocka_unit_test(a_connection_lost_in_any_phase_leaves_nobody_out),
+        cmocka_unit_test(a_521_to_ehlo_is_no_reason_for_helo),
+        cmocka_unit_test(a_legacy_local_part_goes_out_quoted_and_once_more_as_it_is),
         cmocka_unit_test(a_control_character_in_an_address_never_reaches_the_wire),
         cmocka_unit_test(the_dot_does_not_wait_for_a_copy_that_is_not_rendered),
         cmocka_unit_test(a_reply_nobody_asked_for_ends_the_session),
