@@ -704,7 +704,7 @@ static struct rig *rig_standing(const struct stand *stand)
         memcpy(one, line, length);
         hear(rig, one);
         line += length;
-        if (rig->letter[0].asked && !stand->no_grant)
+        if (rig->talk.in == &rig->letter[0] && rig->talk.in->asked && !stand->no_grant)
             grant(rig, 0);
     }
     if (stand->quit) {
