@@ -47,6 +47,7 @@ MORE = {
     "ta-wrongname": ("wrongname", "dane", NEVER),   # 3.2
     "ta-nexthop": ("nexthop", "dane", tls("dane", "dane")),     # 3.2.2: the recipient's domain
     "ta-nexthop-other": ("nexthop", "dane", NEVER),  # ... of another recipient is no name for this one
+    "ta-nexthop-shared": ("nexthop", "dane", NEVER),  # ... even where both have the same host
     "ta-nexthop-alias": ("nexthop", "dane", tls("dane", "dane")),  # 3.2.2: what the domain is an alias of
     "ta-full": ("good", "dane", tls("dane", "dane")),   # 2 0 0
     "ee-full": ("selfsigned", "dane", tls("dane", "dane")),     # 3 1 0
@@ -57,6 +58,7 @@ MORE = {
     "bogus": ("good", "dane", NEVER),               # 2.1.2: the look-up fails, the host is not used
     "bogus-next": ("good", "dane", tls("opportunistic", "pkix")),   # ... and another one is
     "unsigned": ("selfsigned", "dane", tls("opportunistic")),   # 2.2.1: without DNSSEC the records count for nothing
+    "unsigned-mx": ("good", "dane", tls("opportunistic", "pkix")),  # ... nor where only the host is signed
     "alias": ("selfsigned", "dane", tls("dane", "dane")),       # 2.2.2: at the end of the CNAME
     "alias-own": ("selfsigned", "dane", tls("dane", "dane")),   # 2.2.2: at the alias itself
     "alias-out": ("selfsigned", "dane", tls("dane", "dane")),   # 2.2.2: a secure alias into an unsigned zone
@@ -76,6 +78,8 @@ PROVIDER = """provider "%s" {{ domains = {{ "*.%s.test" }} tls = %s max_connecti
 
 
 def domain_of(name, policy):
+    if name == "unsigned-mx":
+        return "unsigned-mx.plain.dane.test"
     return f"{name}.{policy}.test"
 
 
@@ -131,11 +135,11 @@ class World(harness.Case):
         return "".join([f"{self.host[name]}. A {self.address[name]}\n"] +
                        [f"_{self.port}._tcp.{self.host[name]}. TLSA {t}\n" for t in tlsa])
 
-    def serve(self, zone, unsigned="", forge=()):
-        text, anchor = signed("test", zone + "plain NS ns.plain\n")
+    def serve(self, zone, unsigned="", unsigned_mx="", forge=()):
+        text, anchor = signed("test", zone + "plain NS ns.plain\nplain.dane NS ns.plain\n")
         for change in forge:
             text = forged(text, *change)
-        self.nsd = harness.Nsd({"test": text, "plain.test": unsigned}).start()
+        self.nsd = harness.Nsd({"test": text, "plain.test": unsigned, "plain.dane.test": unsigned_mx}).start()
         self.write("anchor.key", anchor)
 
     def set_up_node(self, more="", **how):
@@ -197,7 +201,8 @@ class Matrix(World):
         cells["tls12"] = ("tls12", "verified", tls("verified", "pkix"))
         self.build(cells)
         zone, unsigned, forge = self.zone(cells)
-        self.serve(zone, unsigned, forge)
+        # The same provider, and the host of "mismatch": what DANE asks of one domain is not asked of the other.
+        self.serve(zone, unsigned, f"unsigned-mx MX 10 {self.host['mismatch']}.\n", forge)
         self.set_up_node()
         recipients = {name: f"u@{domain_of(name, cell[1])}" for name, cell in cells.items()}
         self.send(rows=list(recipients.values()), timeout=35)
@@ -240,6 +245,12 @@ class Matrix(World):
         return [f"{domain}. MX 5 first.{self.host[name]}.\n", f"{domain}. MX 10 {self.host[name]}.\n",
                 f"first.{self.host[name]}. A {self.address['bogus']}\n", self.zone_line(name),
                 f"_{self.port}._tcp.first.{self.host[name]}. TLSA {self.leaves['good'].tlsa(3, 1, 1)}\n"], ""
+
+    def zone_unsigned_mx(self, domain, fit):
+        return [], ""
+
+    def zone_ta_nexthop_shared(self, domain, fit):
+        return [f"{domain}. MX 10 {self.host['ta-nexthop']}.\n"], ""
 
     def zone_unsigned(self, domain, fit):
         name, host = "unsigned", "mx.plain.test"

@@ -1,0 +1,380 @@
+/* test_tls.c - what the TLS side of a connection asks of a certificate under DANE, which name it sends, which sessions it
+ * resumes (RFC 7672 3, 8.1; RFC 7671 5), and how long a broken address is remembered. Against OpenSSL's server, in memory. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tls.h"
+
+#define HOST "mx.x.test"
+
+static struct {
+    SSL_CTX *server;
+    X509 *certificate, *authority;
+    struct tls *tls;
+    struct dane_set dane;
+    struct dest_address address;
+    struct tls_peer peer;
+    struct conn_info info;
+    char sni[256];
+    char words[256];
+    bool resumed;
+} rig;
+
+static void extension_add(X509 *x, int nid, const char *value)
+{
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+    assert_non_null(extension);
+    assert_int_equal(X509_add_ext(x, extension, -1), 1);
+    X509_EXTENSION_free(extension);
+}
+
+/* Names and end, signed by `issuer`; of itself where that is NULL. */
+static X509 *certificate_make(EVP_PKEY *key, const char *names, long ends_s, X509 *issuer,
+                              EVP_PKEY *issuer_key)
+{
+    X509 *x = X509_new();
+    const char *organisation = issuer != NULL ? "a server" : "an authority";
+    X509_set_version(x, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+    X509_gmtime_adj(X509_getm_notBefore(x), -7200);
+    X509_gmtime_adj(X509_getm_notAfter(x), ends_s);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "O", MBSTRING_ASC,
+                               (const unsigned char *)organisation, -1, -1, 0);
+    X509_set_issuer_name(x, X509_get_subject_name(issuer != NULL ? issuer : x));
+    X509_set_pubkey(x, key);
+    if (issuer != NULL)
+        extension_add(x, NID_subject_alt_name, names);
+    else
+        extension_add(x, NID_basic_constraints, "critical,CA:TRUE");
+    assert_true(X509_sign(x, issuer != NULL ? issuer_key : key, EVP_sha256()) > 0);
+    return x;
+}
+
+static int on_sni(SSL *ssl, int *alert, void *argument)
+{
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    (void)alert;
+    (void)argument;
+    snprintf(rig.sni, sizeof rig.sni, "%s", name != NULL ? name : "");
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* A server whose certificate has these names and ends then. */
+static void server_make(const char *names, long ends_s)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256"), *authority_key = EVP_EC_gen("P-256");
+    SSL_CTX_free(rig.server);
+    X509_free(rig.certificate);
+    X509_free(rig.authority);
+    rig.authority = certificate_make(authority_key, NULL, 7200, NULL, NULL);
+    rig.certificate = certificate_make(key, names, ends_s, rig.authority, authority_key);
+    rig.server = SSL_CTX_new(TLS_server_method());
+    assert_int_equal(SSL_CTX_use_certificate(rig.server, rig.certificate), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(rig.server, key), 1);
+    assert_int_equal(SSL_CTX_add1_chain_cert(rig.server, rig.authority), 1);
+    SSL_CTX_set_session_id_context(rig.server, (const unsigned char *)"x", 1);
+    SSL_CTX_set_tlsext_servername_callback(rig.server, on_sni);
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(authority_key);
+}
+
+static int set_up(void **state)
+{
+    static struct config config;
+    struct hk_why why;
+    (void)state;
+    memset(&rig, 0, sizeof rig);
+    assert_int_equal(tls_create(&config, &rig.tls, &why), 0);
+    rig.address = (struct dest_address){.family = AF_INET, .mx = 1, .ip = {127, 0, 0, 1}};
+    rig.peer = (struct tls_peer){.host = HOST,
+                                 .address = &rig.address,
+                                 .port = 25,
+                                 .policy = HOST_TLS_DANE,
+                                 .dane = &rig.dane,
+                                 .next_hop = ""};
+    server_make("DNS:" HOST, 7200);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    tls_free(rig.tls);
+    SSL_CTX_free(rig.server);
+    X509_free(rig.certificate);
+    X509_free(rig.authority);
+    return 0;
+}
+
+static void record_add(unsigned host, unsigned usage, unsigned matching, const void *bytes, size_t length)
+{
+    struct dane_record record = {.host = (uint8_t)host,
+                                 .usage = (uint8_t)usage,
+                                 .selector = 0,
+                                 .matching = (uint8_t)matching,
+                                 .length = (uint16_t)length};
+    assert_true(dane_add(&rig.dane, &record, bytes));
+}
+
+/* The server's own certificate or its authority's, as SHA-256. */
+static void record_fit(unsigned host, unsigned usage)
+{
+    unsigned char digest[32];
+    unsigned length = 0;
+    X509 *of = usage == DANE_TA ? rig.authority : rig.certificate;
+    assert_int_equal(X509_digest(of, EVP_sha256(), digest, &length), 1);
+    record_add(host, usage, DANE_SHA256, digest, length);
+}
+
+static void record_other(unsigned host)
+{
+    static const uint8_t digest[32] = {1, 2, 3};
+    record_add(host, DANE_EE, DANE_SHA256, digest, sizeof digest);
+}
+
+static SSL *server_start(int fd)
+{
+    SSL *ssl = SSL_new(rig.server);
+    assert_int_equal(SSL_set_fd(ssl, fd), 1);
+    SSL_set_accept_state(ssl);
+    return ssl;
+}
+
+/* One handshake, and a byte each way so that tickets arrive. */
+static enum tls_result shake(void)
+{
+    enum tls_result result = TLS_WANT_READ;
+    char byte = 'x';
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    SSL *client = tls_start(rig.tls, pair[0], &rig.peer);
+    SSL *server = server_start(pair[1]);
+    assert_non_null(client);
+    memset(&rig.info, 0, sizeof rig.info);
+    for (int turn = 0; turn < 20 && (result == TLS_WANT_READ || result == TLS_WANT_WRITE); turn++) {
+        result = tls_shake(client, &rig.peer, rig.words, sizeof rig.words);
+        (void)SSL_do_handshake(server);
+    }
+    rig.resumed = SSL_session_reused(client) == 1;
+    if (result == TLS_DONE) {
+        (void)SSL_do_handshake(server);
+        assert_int_equal(SSL_write(server, &byte, 1), 1);
+        assert_int_equal(tls_read(client, &byte, 1, rig.words, sizeof rig.words), 1);
+        tls_describe(client, &rig.peer, &rig.info);
+        (void)SSL_shutdown(client);
+    }
+    SSL_free(client);
+    SSL_free(server);
+    close(pair[0]);
+    close(pair[1]);
+    return result;
+}
+
+static void assert_refused(const char *word)
+{
+    assert_int_equal(shake(), TLS_FAILED);
+    if (strstr(rig.words, word) == NULL)
+        fail_msg("\"%s\" says nothing of \"%s\"", rig.words, word);
+}
+
+static void assert_taken(const char *verified)
+{
+    assert_int_equal(shake(), TLS_DONE);
+    assert_string_equal(rig.info.tls_verified, verified);
+    assert_int_equal(rig.info.tls_policy, rig.peer.policy);
+}
+
+/* RFC 7672 3.1.1 */
+static void with_usage_3_neither_name_nor_expiry_counts(void **state)
+{
+    (void)state;
+    server_make("DNS:elsewhere.test", -3600);
+    record_fit(1, DANE_EE);
+    assert_taken("dane");
+}
+
+/* RFC 7672 3.1.2, 3.2 */
+static void with_usage_2_name_and_expiry_count(void **state)
+{
+    (void)state;
+    record_fit(1, DANE_TA);
+    assert_taken("dane");
+    memset(&rig.dane, 0, sizeof rig.dane);
+    server_make("DNS:elsewhere.test", 7200);
+    record_fit(1, DANE_TA);
+    assert_refused("mismatch");
+    memset(&rig.dane, 0, sizeof rig.dane);
+    server_make("DNS:" HOST, -3600);
+    record_fit(1, DANE_TA);
+    assert_refused("expired");
+}
+
+/* RFC 7672 3.2.2 */
+static void with_usage_2_the_recipients_domain_is_a_name_too(void **state)
+{
+    (void)state;
+    server_make("DNS:x.test", 7200);
+    record_fit(1, DANE_TA);
+    assert_refused("mismatch");
+    rig.peer.next_hop = "x.test";
+    assert_taken("dane");
+    server_make("DNS:real.test", 7200);
+    memset(&rig.dane, 0, sizeof rig.dane);
+    record_fit(1, DANE_TA);
+    assert_refused("mismatch");
+    strcpy(rig.dane.next_hop, "real.test");
+    assert_taken("dane");
+}
+
+/* RFC 7672 3.2.3 */
+static void a_wildcard_stands_for_a_whole_label(void **state)
+{
+    (void)state;
+    server_make("DNS:*.x.test", 7200);
+    record_fit(1, DANE_TA);
+    assert_taken("dane");
+    memset(&rig.dane, 0, sizeof rig.dane);
+    server_make("DNS:m*.x.test", 7200);
+    record_fit(1, DANE_TA);
+    assert_refused("mismatch");
+}
+
+static void a_certificate_that_matches_no_record_is_refused(void **state)
+{
+    (void)state;
+    record_other(1);
+    assert_refused("TLSA");
+    record_fit(0, DANE_EE); /* another host's record is none of this one */
+    assert_refused("TLSA");
+    record_fit(1, DANE_EE);
+    assert_taken("dane");
+}
+
+/* RFC 7672 2.2: bytes that only OpenSSL can tell are no certificate. */
+static void records_that_openssl_cannot_use_ask_for_tls_alone(void **state)
+{
+    (void)state;
+    record_add(1, DANE_EE, DANE_FULL, "no certificate", 14);
+    assert_taken("");
+    record_other(1);
+    assert_refused("TLSA");
+}
+
+/* RFC 7672 8.1 */
+static void sni_is_the_base_domain(void **state)
+{
+    (void)state;
+    record_fit(1, DANE_EE);
+    assert_taken("dane");
+    assert_string_equal(rig.sni, HOST);
+    assert_true(dane_base_set(&rig.dane, 1, "real.y.test"));
+    assert_taken("dane");
+    assert_string_equal(rig.sni, "real.y.test");
+    rig.peer.policy = HOST_TLS_REQUIRED;
+    assert_taken("");
+    assert_string_equal(rig.sni, HOST);
+}
+
+static void the_base_domain_is_the_name_that_usage_2_looks_for(void **state)
+{
+    (void)state;
+    server_make("DNS:real.y.test", 7200);
+    record_fit(1, DANE_TA);
+    assert_refused("mismatch");
+    assert_true(dane_base_set(&rig.dane, 1, "real.y.test"));
+    assert_taken("dane");
+}
+
+static void a_session_is_resumed_under_the_same_records_only(void **state)
+{
+    (void)state;
+    record_fit(1, DANE_EE);
+    assert_taken("dane");
+    assert_false(rig.resumed);
+    assert_taken("dane");
+    assert_true(rig.resumed);
+    /* The records changed, and the certificate has not. */
+    memset(&rig.dane, 0, sizeof rig.dane);
+    record_other(1);
+    assert_refused("TLSA");
+    rig.peer.policy = HOST_TLS_OPPORTUNISTIC;
+    assert_taken("");
+    assert_false(rig.resumed);
+}
+
+static void a_session_that_was_refused_is_not_resumed(void **state)
+{
+    (void)state;
+    SSL_CTX_set_max_proto_version(rig.server, TLS1_2_VERSION); /* its session comes with the handshake */
+    record_other(1);
+    assert_refused("TLSA");
+    assert_refused("TLSA");
+    assert_false(rig.resumed);
+    memset(&rig.dane, 0, sizeof rig.dane);
+    record_fit(1, DANE_EE);
+    assert_taken("dane");
+    assert_string_equal(rig.info.tls_version, "TLSv1.2");
+}
+
+static void a_broken_address_is_remembered_for_a_time(void **state)
+{
+    struct dest_address other = rig.address;
+    (void)state;
+    other.ip[3] = 2;
+    assert_false(tls_broken_is(rig.tls, &rig.address, 25, 1000));
+    tls_broken_note(rig.tls, &rig.address, 25, 1000);
+    assert_true(tls_broken_is(rig.tls, &rig.address, 25, 1000 + TLS_BROKEN_MS - 1));
+    assert_false(tls_broken_is(rig.tls, &rig.address, 25, 1000 + TLS_BROKEN_MS));
+    assert_false(tls_broken_is(rig.tls, &rig.address, 26, 1000));
+    assert_false(tls_broken_is(rig.tls, &other, 25, 1000));
+}
+
+static void what_is_remembered_is_bounded(void **state)
+{
+    struct dest_address address = rig.address;
+    unsigned known = 0;
+    (void)state;
+    for (unsigned i = 0; i < 3 * TLS_BROKEN_SLOTS; i++) {
+        address.ip[2] = (uint8_t)(i >> 8);
+        address.ip[3] = (uint8_t)i;
+        tls_broken_note(rig.tls, &address, 25, 1000);
+        assert_true(tls_broken_is(rig.tls, &address, 25, 1001)); /* the newest always */
+    }
+    for (unsigned i = 0; i < 3 * TLS_BROKEN_SLOTS; i++) {
+        address.ip[2] = (uint8_t)(i >> 8);
+        address.ip[3] = (uint8_t)i;
+        known += tls_broken_is(rig.tls, &address, 25, 1001);
+    }
+    assert_in_range(known, TLS_BROKEN_SLOTS / 2, TLS_BROKEN_SLOTS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(with_usage_3_neither_name_nor_expiry_counts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(with_usage_2_name_and_expiry_count, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(with_usage_2_the_recipients_domain_is_a_name_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_wildcard_stands_for_a_whole_label, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_certificate_that_matches_no_record_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(records_that_openssl_cannot_use_ask_for_tls_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(sni_is_the_base_domain, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_base_domain_is_the_name_that_usage_2_looks_for, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_session_is_resumed_under_the_same_records_only, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_session_that_was_refused_is_not_resumed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_broken_address_is_remembered_for_a_time, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_remembered_is_bounded, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
