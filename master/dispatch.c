@@ -119,17 +119,24 @@ static void close_conn(struct conn *conn)
     worker_tell(worker, &(struct desc){.kind = DESC_CLOSE, .conn = conn->id});
 }
 
+/* Another site wants a connection, or another MX set of this one, whose lane has no room for it. */
+static bool is_wanted_elsewhere(const struct conn *conn)
+{
+    struct lane *lane = conn->lane;
+
+    return !TAILQ_EMPTY(&lane->site->node->waiting) ||
+           (lane->site->queued > 0 && lane->conns >= lane_cap(lane));
+}
+
 void conn_feed(struct conn *conn)
 {
-    struct node *node = conn->lane->site->node;
-
     if (conn->state != CONN_READY)
         return;
     conn_set_hungry(conn, conn->under_way < CONN_DEPTH);
     if (conn->dest->queue.recipients > 0)
         site_wake(conn->lane->site);
-    else if (conn->under_way == 0 && !TAILQ_EMPTY(&node->waiting))
-        close_conn(conn); /* another site wants a connection, and this one has nothing to do */
+    else if (conn->under_way == 0 && is_wanted_elsewhere(conn))
+        close_conn(conn); /* this one has nothing to do */
 }
 
 /* What the server itself says that it takes in one session (RFC 9422), under what the provider table says. One recipient a

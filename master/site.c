@@ -208,10 +208,11 @@ static struct site *site_of_answer(struct node *node, const char *domain, int16_
 
 /* Where a host is found by usage DANE-TA its certificate may name the recipient's domain instead (RFC 7672 3.2.2). Then no
  * other domain may use the connection: whoever owns a certificate for this one could be the host for that one. */
-static bool is_for_one_domain(const struct resolve_answer *answer)
+static bool is_for_one_domain(const struct resolve_answer *answer, enum tls_policy policy)
 {
     for (uint8_t i = 0; answer->has_dane && i < answer->host_count; i++)
-        if (answer->host[i].dane == DANE_USABLE && dane_has_usage(&answer->dane, i, DANE_TA))
+        if (host_tls(policy, (enum dane_state)answer->host[i].dane) == HOST_TLS_DANE &&
+            dane_has_usage(&answer->dane, i, DANE_TA))
             return true;
     return false;
 }
@@ -256,7 +257,8 @@ struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route
 {
     struct site *site = site_of_answer(node, domain, route, answer);
     const struct cfg_route *relay = route >= 0 ? &node->config->route[route] : NULL;
-    const char *alone = relay == NULL && is_for_one_domain(answer) ? domain : NULL;
+    enum tls_policy policy = relay != NULL ? relay->tls : site->provider->tls;
+    const char *alone = relay == NULL && is_for_one_domain(answer, policy) ? domain : NULL;
     char *key = dest_key(site, answer, alone);
     struct dest *dest = table_find(&node->dests, key);
 
@@ -266,7 +268,7 @@ struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route
         dest->name = key;
         dest->route = route;
         dest->port = relay != NULL ? relay->relay.port : node->config->smtp.port;
-        dest->tls = (uint8_t)(relay != NULL ? relay->tls : site->provider->tls);
+        dest->tls = (uint8_t)policy;
         dest->next_hop = alone != NULL ? hk_xstrdup(alone) : NULL;
         TAILQ_INIT(&dest->hungry);
         TAILQ_INSERT_TAIL(&site->dests, dest, of_site);

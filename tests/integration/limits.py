@@ -27,6 +27,21 @@ class Limits(harness.Case):
         per_connection = collections.Counter(s.connection for s in strict.log("accepted", "ambiguous"))
         self.assertLessEqual(max(per_connection.values()), NTH)
 
+    def test_one_mx_set_of_a_provider_does_not_wait_for_the_idle_connections_of_another(self):
+        """Each domain has hosts of its own (as at Microsoft), and the provider takes one connection at a time."""
+        domains = [f"d{n}.test" for n in range(12)]
+        one = self.receiver("one", "--log-mail")
+        self.dns({}, more="".join(f"{d}. MX 10 h{n}.mx.test.\nh{n}.mx.test. A {one.address}\n"
+                                  for n, d in enumerate(domains)))
+        self.configure(more='provider "one" { mx = { "*.mx.test" } max_connections = 1 rate = "none" }\n')
+        people = [f"u{n}@{d}" for d in domains for n in range(2)]
+        self.send(rows=people)
+        self.stop_receivers()
+        self.assertEqual(one.taken(), {p: 1 for p in people})
+        times = [s.time_us for s in one.log("mail")]
+        self.assertLess((max(times) - min(times)) / 1e6, 10)  # each would idle for 5 s
+        self.assertEqual(len({s.connection for s in one.log("mail")}), len(domains))
+
     def check_rate(self, times):
         """At most r x w + b in any window of w seconds; c more for what is on its way (design 8)."""
         times.sort()

@@ -16,6 +16,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import nsd  # noqa: E402
+import zones  # noqa: E402
 
 ASK = None  # the helper program, set by main
 
@@ -453,6 +454,76 @@ class Dnssec(unittest.TestCase):
     def test_a_forged_record_is_temporary_and_says_so(self):
         self.assertEqual(self.forged["status"], "temporary", self.forged)
         self.assertIn("validation failure", self.forged["words"])
+
+
+EE = "3 1 1 " + "ab" * 32
+DANE_ZONE = f"""
+good MX 10 mx1
+good MX 20 mx2
+mx1 A 127.0.0.1
+mx2 A 127.0.0.2
+_25._tcp.mx1 TLSA {EE}
+_25._tcp.mx1 TLSA 2 0 2 {"cd" * 64}
+forged MX 10 mx3
+mx3 A 127.0.0.3
+_25._tcp.mx3 TLSA {EE}
+unusable MX 10 mx4
+mx4 A 127.0.0.4
+_25._tcp.mx4 TLSA 1 1 1 {"ab" * 32}
+alias MX 10 mx5
+mx5 CNAME mx1
+out MX 10 mx6
+mx6 CNAME mx.plain.test.
+_25._tcp.mx6 TLSA {EE}
+outside MX 10 mx.plain.test.
+plain NS ns.plain
+many MX 10 mx7
+mx7 A 127.0.0.7
+""" + "".join(f"_25._tcp.mx7 TLSA 3 1 1 {i:064x}\n" for i in range(40))
+
+
+class Dane(unittest.TestCase):
+    """RFC 7672 2.1, 2.2 with libunbound and zones that are really signed."""
+
+    @classmethod
+    def setUpClass(cls):
+        text, anchor = zones.signed("test", DANE_ZONE)
+        text = zones.forged(text, "_25._tcp.mx3.test", "TLSA", "3 1 1 ab", "3 1 1 00")
+        plain = f"mx A 127.0.0.6\n_25._tcp.mx TLSA {EE}\na MX 10 mx1.test.\n"
+        names = ["good.test", "forged.test", "unusable.test", "alias.test", "out.test", "outside.test", "many.test",
+                 "a.plain.test"]
+        with nsd.Nsd({"test": text, "plain.test": plain}) as dns, tempfile.NamedTemporaryFile("w") as file:
+            file.write(anchor)
+            file.flush()
+            answers, _ = ask(dns.server(), [f"mx {n}" for n in names], "--anchor", file.name, "--tlsa", "25")
+            cls.other, _ = ask(dns.server(), ["mx good.test"], "--anchor", file.name, "--tlsa", "26")
+        cls.dane = {a["name"]: a["dane"] for a in answers}
+        cls.words = {a["name"]: a["words"] for a in answers}
+
+    def test_each_host_has_the_records_of_its_port(self):
+        (state, base, records), second = self.dane["good.test"]
+        self.assertEqual((state, base, sorted(records)), ("usable", "mx1.test", ["2 0 2 64", "3 1 1 32"]))
+        self.assertEqual(second, ["none", "mx2.test", []])
+        self.assertEqual([host[0] for host in self.other[0]["dane"]], ["none", "none"])
+
+    def test_a_forged_record_makes_the_host_fail(self):
+        self.assertEqual(self.dane["forged.test"], [["failed", "mx3.test", []]])
+        self.assertIn("TLSA of _25._tcp.mx3.test", self.words["forged.test"])
+
+    def test_unusable_is_not_none(self):
+        self.assertEqual(self.dane["unusable.test"], [["unusable", "mx4.test", []]])
+
+    def test_an_alias_has_the_records_of_its_end_or_its_own(self):
+        self.assertEqual([host[:2] for host in self.dane["alias.test"]], [["usable", "mx1.test"]])
+        self.assertEqual([host[:2] for host in self.dane["out.test"]], [["usable", "mx6.test"]])
+
+    def test_without_signatures_records_count_for_nothing(self):
+        self.assertEqual(self.dane["outside.test"], [["none", "mx.plain.test", []]])
+        self.assertEqual(self.dane["a.plain.test"], [["none", "mx1.test", []]])
+
+    def test_records_beyond_the_bound_are_left_out(self):
+        (state, _, records), = self.dane["many.test"]
+        self.assertEqual((state, len(records)), ("usable", 8))
 
 
 def main():

@@ -232,7 +232,7 @@ static void with_usage_2_the_recipients_domain_is_a_name_too(void **state)
     memset(&rig.dane, 0, sizeof rig.dane);
     record_fit(1, DANE_TA);
     assert_refused("mismatch");
-    strcpy(rig.dane.next_hop, "real.test");
+    snprintf(rig.dane.next_hop, sizeof rig.dane.next_hop, "real.test");
     assert_taken("dane");
 }
 
