@@ -73,13 +73,15 @@ def sent_bytes(content):
 
 class Postfix:
     def __init__(self, address, port, domains, unknown_users=(), replies=None, hostname="mx.postfix.test", tls=True,
-                 settings=None):
-        """replies: {recipient: "450 4.3.0 come back later"} for RCPT. settings: lines for main.cf that come last."""
+                 settings=None, services=""):
+        """replies: {recipient: "450 4.3.0 come back later"} for RCPT. settings: lines for main.cf that come last. services: for
+        master.cf."""
         self.address, self.port, self.hostname, self.tls = address, port, hostname, tls
         self.domains = list(domains)
         self.replies = dict.fromkeys(unknown_users, UNKNOWN)
         self.replies.update(replies or {})
         self.settings = dict(settings or {})
+        self.services = services
         self.process = None
         self.dir = None
 
@@ -214,7 +216,7 @@ class Postfix:
         settings.update(self.settings)
         host = f"[{self.address}]" if ":" in self.address else self.address
         self._write("main.cf", (f"{key} = {value}" for key, value in settings.items()))
-        self._write("master.cf", [SERVICES.format(listen=f"{host}:{self.port}", processes=200)])
+        self._write("master.cf", [SERVICES.format(listen=f"{host}:{self.port}", processes=200) + self.services])
         self._write("domains", (f"{domain} here" for domain in self.domains))
         self._write("replies", (f"{recipient} {reply}" for recipient, reply in self.replies.items()))
 
