@@ -249,7 +249,7 @@ HOSTILE = [
     ("twice-dot", {"dot": replies(b"250 2.0.0 taken\r\n250 2.0.0 taken\r\n")}, {"sent", "expired"}, "taken"),
     ("code-999-rcpt", {"rcpt": replies(b"999 ok\r\n")}, EXPIRED, "not an SMTP reply"),
     ("code-199-dot", {"dot": replies(b"199 hm\r\n")}, UNKNOWN, "not an SMTP reply"),
-    ("521-banner", {"banner": replies(b"521 mx takes no mail\r\n")}, {"bounced", "expired"}, "takes no mail"),
+    ("521-banner", {"banner": replies(b"521 mx takes no mail\r\n")}, BOUNCED, "takes no mail"),  # RFC 7504
     ("552-rcpt", {"rcpt": replies(b"552 too many recipients\r\n")}, EXPIRED, "too many"),
     ("503-mail", {"mail": replies(b"503 bad sequence\r\n")}, {"bounced", "expired"}, "bad sequence"),
 ]
