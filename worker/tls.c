@@ -366,15 +366,14 @@ void tls_describe(const SSL *ssl, const struct tls_peer *peer, struct conn_info 
     info->tls_policy = (uint8_t)peer->policy;
 }
 
-static uint64_t broken_slot(const struct dest_address *address, uint16_t port)
+static uint64_t broken_slot(const struct dest_address *address)
 {
-    uint64_t hash = hash_more(HASH_EMPTY, address->ip, sizeof address->ip);
-    return hash_more(hash, &port, sizeof port) % TLS_BROKEN_SLOTS;
+    return hash_more(HASH_EMPTY, address->ip, sizeof address->ip) % TLS_BROKEN_SLOTS;
 }
 
 void tls_broken_note(struct tls *tls, const struct dest_address *address, uint16_t port, uint64_t now_ms)
 {
-    struct tls_broken *broken = &tls->broken[broken_slot(address, port)];
+    struct tls_broken *broken = &tls->broken[broken_slot(address)];
     *broken =
         (struct tls_broken){.until_ms = now_ms + TLS_BROKEN_MS, .port = port, .family = address->family};
     memcpy(broken->ip, address->ip, sizeof broken->ip);
@@ -382,7 +381,7 @@ void tls_broken_note(struct tls *tls, const struct dest_address *address, uint16
 
 bool tls_broken_is(const struct tls *tls, const struct dest_address *address, uint16_t port, uint64_t now_ms)
 {
-    const struct tls_broken *broken = &tls->broken[broken_slot(address, port)];
+    const struct tls_broken *broken = &tls->broken[broken_slot(address)];
     return now_ms < broken->until_ms && broken->port == port && broken->family == address->family &&
            memcmp(broken->ip, address->ip, sizeof broken->ip) == 0;
 }

@@ -171,8 +171,8 @@ static enum tls_result shake(void)
         assert_int_equal(SSL_write(server, &byte, 1), 1);
         assert_int_equal(tls_read(client, &byte, 1, rig.words, sizeof rig.words), 1);
         tls_describe(client, &rig.peer, &rig.info);
-        (void)SSL_shutdown(client);
     }
+    SSL_set_shutdown(client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* as link_close() does */
     SSL_free(client);
     SSL_free(server);
     close(pair[0]);
@@ -312,6 +312,18 @@ static void a_session_is_resumed_under_the_same_records_only(void **state)
     assert_false(rig.resumed);
 }
 
+static void tls_1_2_resumes_as_well(void **state)
+{
+    (void)state;
+    SSL_CTX_set_max_proto_version(rig.server, TLS1_2_VERSION);
+    record_fit(1, DANE_EE);
+    assert_taken("dane");
+    assert_false(rig.resumed);
+    assert_taken("dane");
+    assert_true(rig.resumed);
+    assert_string_equal(rig.info.tls_version, "TLSv1.2");
+}
+
 static void a_session_that_was_refused_is_not_resumed(void **state)
 {
     (void)state;
@@ -371,6 +383,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_base_domain_is_the_name_that_usage_2_looks_for, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_session_is_resumed_under_the_same_records_only, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tls_1_2_resumes_as_well, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_session_that_was_refused_is_not_resumed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broken_address_is_remembered_for_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_remembered_is_bounded, set_up, tear_down),
