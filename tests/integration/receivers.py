@@ -100,6 +100,7 @@ class Receivers(harness.Case):
         return report, events
 
     def test_421_behind_ehlo_is_a_receiver_that_wants_nothing_now(self):
+        """RFC 5321 4.5.4.1"""
         report, events = self.expire_behind(ehlo_then_421)
         self.assertEqual(report["by_class"], {"rate-limited": 12})
         self.assertIn("too many connections", json.dumps(events))
@@ -112,10 +113,12 @@ class Receivers(harness.Case):
         self.expire_behind(ehlo_then_more)
 
     def test_421_instead_of_an_answer_to_mail(self):
+        """RFC 5321 3.8"""
         report, _ = self.expire_behind(mail_then_421)
         self.assertEqual(report["by_class"], {"system": 12})
 
     def test_a_greeting_that_refuses_is_named_in_the_report(self):
+        """RFC 5321 4.5.4.1"""
         report, _ = self.expire_behind(greet_554)
         self.assertEqual(report["by_class"], {"sender-blocked": 12})
 

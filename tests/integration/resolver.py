@@ -218,16 +218,19 @@ class Rules(unittest.TestCase):
         self.expect("mx text.test", "no_address", words="neither MX nor address")
 
     def test_a_null_mx_is_final_and_a_root_among_others_is_skipped(self):
+        """RFC 7505"""
         self.expect("mx null.test", "null_mx", ttl=300)
         self.expect("mx notnull.test", "ok", [(10, "mx1.test")])
 
     def test_cnames_are_followed(self):
+        """RFC 5321 5.1"""
         self.expect("mx alias.test", "ok", [(10, "mx1.test"), (20, "mx2.test")])
         self.expect("mx mxalias.test", "ok", [(10, "aliasmx.test")], ["127.0.0.12"], 50)
         self.expect("mx dangling.test", "nxdomain")
         self.expect("mx loop1.test", "temporary")
 
     def test_nxdomain_is_told_from_a_server_that_fails(self):
+        """RFC 5321 5.1"""
         self.expect("mx nowhere.test", "nxdomain", ttl=300)
         self.expect("mx broken.test", "temporary", words="SERVFAIL for MX of broken.test")
         self.expect("mx elsewhere.example", "temporary")
@@ -236,6 +239,7 @@ class Rules(unittest.TestCase):
         self.expect("mx half.test", "ok", [(20, "mx1.test")], words="1 of 2 MX hosts have no address")
 
     def test_unusable_mx_never_lead_to_the_a_fallback(self):
+        """RFC 5321 5.1"""
         self.expect("mx gone.test", "no_address", words="MX nowhere.test has no address")
         self.expect("mx allodd.test", "no_address", words="usable host name")
 
@@ -285,6 +289,7 @@ class Rules(unittest.TestCase):
         self.assertEqual(self.totals["exit"], 0, self.totals)
 
     def test_equal_preference_comes_in_random_order(self):
+        """RFC 5321 5.1"""
         answers, _ = ask(self.dns.server(), ["mx eq.test"] * 400)
         first = collections.Counter(a["hosts"][0][1] for a in answers)
         orders = {tuple(h[1] for h in a["hosts"]) for a in answers}

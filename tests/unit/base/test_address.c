@@ -67,6 +67,7 @@ static void legacy_local_parts_are_read_and_marked(void **state)
     assert_reads("a...@docomo.test", "a...@docomo.test", false, true);
 }
 
+/* RFC 5890 */
 static void international_names_become_a_labels(void **state)
 {
     (void)state;
@@ -81,6 +82,7 @@ static void international_names_become_a_labels(void **state)
     assert_reads("\xe9\xa3\x9b\xe8\x84\x9a@x.test", "\xe9\xa3\x9b\xe8\x84\x9a@x.test", true, false);
 }
 
+/* RFC 5321 4.1.3 */
 static void what_is_no_address_is_refused_with_the_reason(void **state)
 {
     static const struct {

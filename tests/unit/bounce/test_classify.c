@@ -54,6 +54,7 @@ static void assert_examples(const struct example *e, size_t count)
 #define RCPT   LOG_PHASE_RCPT
 #define DOT    LOG_PHASE_DOT
 
+/* RFC 5321 4.2.2 */
 static void an_unknown_user_at_rcpt_is_suppressed(void **state)
 {
     static const struct example examples[] = {
@@ -82,6 +83,7 @@ static void an_unknown_user_at_rcpt_is_suppressed(void **state)
     ASSERT_EXAMPLES(examples);
 }
 
+/* RFC 5321 4.2.2 */
 static void the_same_words_after_the_dot_are_no_unknown_user(void **state)
 {
     static const struct example examples[] = {

@@ -38,6 +38,7 @@ static void quoted_printable_hides_what_a_line_may_not_begin_or_end_with(void **
     qp_is("\xE6\x97\xA5", "=E6=97=A5");
 }
 
+/* RFC 5321 4.5.3.1.6 */
 static void a_quoted_printable_line_has_at_most_76_octets_and_decodes_to_the_same(void **state)
 {
     char text[400];
@@ -156,6 +157,7 @@ static void canon_is(const char *text, const char *want)
     buf_free(&out);
 }
 
+/* RFC 6376 */
 static void a_body_is_canonical_as_rfc_6376_shows_it(void **state)
 {
     (void)state;
@@ -199,6 +201,7 @@ static void a_body_is_canonical_the_same_from_runs_and_pieces(void **state)
     buf_free(&whole);
 }
 
+/* RFC 6376 */
 static void a_header_field_is_canonical_in_one_line(void **state)
 {
     static const char field[] = "SubJect : \t a\r\n\tb  c \r\n";

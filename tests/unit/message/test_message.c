@@ -19,6 +19,7 @@ static void header_is(struct fixture *f, const char *field, const char *name, co
         assert_string_equal(got, want);
 }
 
+/* RFC 5322 3.6 */
 static void a_copy_has_the_headers_that_a_message_needs(void **state)
 {
     struct fixture *f = *state;
@@ -33,6 +34,7 @@ static void a_copy_has_the_headers_that_a_message_needs(void **state)
     assert_non_null(strstr(f->mail_from, "@bounce.example.com"));
 }
 
+/* RFC 5322 3.6 */
 static void two_recipients_never_share_a_message_id(void **state)
 {
     struct fixture *f = *state;
@@ -258,6 +260,7 @@ static void text_that_is_not_ascii_is_an_encoded_word(void **state)
             "m.eml:2: Subject is not UTF-8, or has an encoded-word of an unknown charset; write it in UTF-8");
 }
 
+/* RFC 5321 4.5.3.1.6 */
 static void a_long_header_is_folded(void **state)
 {
     struct fixture *f = *state;
@@ -362,6 +365,7 @@ static void from_is_one_address_of_our_domain(void **state)
     header_is(f, "From: a@news.example.com", "", "", "From", "a@news.example.com");
 }
 
+/* RFC 8058 */
 static void unsubscribe_headers_come_in_a_pair(void **state)
 {
     struct fixture *f = *state;
@@ -430,6 +434,7 @@ static void a_value_is_escaped_for_its_part(void **state)
     assert_string_equal(header_of(f->text, "Content-Transfer-Encoding"), "quoted-printable");
 }
 
+/* RFC 5321 4.5.2 */
 static void a_value_cannot_end_the_message_or_a_part(void **state)
 {
     struct fixture *f = *state;
@@ -438,6 +443,7 @@ static void a_value_cannot_end_the_message_or_a_part(void **state)
                         "a\r\n=2E\r\nb\r\n=2D-x\r\n");
 }
 
+/* RFC 5321 4.5.2 */
 static void a_text_without_tags_stays_but_for_its_dots_and_line_ends(void **state)
 {
     struct fixture *f = *state;
@@ -449,6 +455,7 @@ static void a_text_without_tags_stays_but_for_its_dots_and_line_ends(void **stat
     assert_string_equal(body_of(rendered(f, FROM, "", "")), "");
 }
 
+/* RFC 6152 */
 static void a_text_that_is_not_seven_bit_is_encoded(void **state)
 {
     struct fixture *f = *state;

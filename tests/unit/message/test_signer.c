@@ -172,6 +172,7 @@ static void a_key_that_cannot_sign_for_us_is_refused(void **state)
     (void)unlink(path);
 }
 
+/* RFC 8301 */
 static void a_weak_or_foreign_key_is_refused(void **state)
 {
     struct fixture *f = *state;

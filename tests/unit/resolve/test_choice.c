@@ -47,6 +47,7 @@ static const char *order_text(const struct resolve_answer *answer)
     return text;
 }
 
+/* RFC 5321 5.1 */
 static void mx_hosts_stand_by_preference_and_equals_by_lot(void **state)
 {
     struct choice_list list = {0};

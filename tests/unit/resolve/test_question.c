@@ -139,6 +139,7 @@ static void a_cname_on_the_way_lowers_the_ttl(void **state)
     step_to(RESOLVE_OK, 45);
 }
 
+/* RFC 7505 */
 static void a_null_mx_is_final(void **state)
 {
     (void)state;
@@ -164,6 +165,7 @@ static void a_root_among_other_mx_is_skipped(void **state)
     assert_string_equal(lookups[0].name, "mx.x.test");
 }
 
+/* RFC 5321 5.1 */
 static void mx_without_a_usable_name_is_no_reason_for_the_a_fallback(void **state)
 {
     (void)state;
@@ -226,6 +228,7 @@ static void a_domain_whose_best_mx_is_this_host_is_not_sent_to(void **state)
     step_to(RESOLVE_OK, 900);
 }
 
+/* RFC 5321 5.1 */
 static void without_mx_the_name_itself_is_the_host(void **state)
 {
     (void)state;
@@ -248,6 +251,7 @@ static void neither_mx_nor_address_is_no_address(void **state)
     step_to(RESOLVE_NO_ADDRESS, 90);
 }
 
+/* RFC 5321 5.1 */
 static void nxdomain_holds_as_long_as_the_soa_says(void **state)
 {
     (void)state;
@@ -269,6 +273,7 @@ static void a_relay_that_does_not_exist_is_nxdomain(void **state)
     step_to(RESOLVE_NXDOMAIN, 77);
 }
 
+/* RFC 5321 5.1 */
 static void servfail_and_malformed_answers_are_temporary(void **state)
 {
     (void)state;

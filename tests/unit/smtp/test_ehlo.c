@@ -67,6 +67,7 @@ static void a_longer_or_shorter_word_is_another_keyword(void **state)
     assert_int_equal(o.mail_max, 0);
 }
 
+/* RFC 1870 */
 static void a_size_that_is_no_number_sets_no_limit(void **state)
 {
     (void)state;
@@ -88,6 +89,7 @@ static void the_old_form_of_auth_is_understood(void **state)
     assert_false(offer_of("mx\nAUTH CRAM-MD5 PLAINTEXT").auth_plain);
 }
 
+/* RFC 9422 */
 static void limits_that_make_no_sense_are_passed_over(void **state)
 {
     struct ehlo_offer o = offer_of("mx\nLIMITS MAILMAX= RCPTMAX=x NEW=3 RCPTDOMAINMAX=0 MAILMAX RCPTMAXX=2");

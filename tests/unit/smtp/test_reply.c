@@ -96,6 +96,7 @@ static void a_reply_byte_by_byte_comes_with_its_last_byte_and_not_before(void **
     assert_string_equal(r.text, "mx.test\nSIZE 100\nPIPELINING");
 }
 
+/* RFC 5321 4.2.1 */
 static void of_differing_codes_the_last_line_counts(void **state)
 {
     struct reply r;
@@ -106,6 +107,7 @@ static void of_differing_codes_the_last_line_counts(void **state)
     assert_string_equal(r.text, "later\nbusy");
 }
 
+/* RFC 5321 4.2.1 */
 static void codes_that_differ_in_their_first_digit_are_no_reply(void **state)
 {
     struct reply r;
@@ -250,6 +252,7 @@ static void room_comes_back_as_replies_are_taken(void **state)
     }
 }
 
+/* RFC 2034 */
 static void an_enhanced_code_counts_only_in_its_own_class(void **state)
 {
     static const struct {

@@ -205,6 +205,7 @@ static void grant(struct rig *rig, uint32_t slot)
 #define ENV(n)  MAIL RCPT(n) "DATA\r\n"
 #define BODY    "S: x\r\n\r\nhi\r\n"
 
+/* RFC 2920 */
 static void with_pipelining_a_message_costs_one_round_trip(void **state)
 {
     struct rig *rig = rig_opened(PIPE);
@@ -316,6 +317,7 @@ static void a_refused_data_is_followed_by_rset_and_the_next_envelope_in_one_writ
     free(rig);
 }
 
+/* RFC 2920 */
 static void a_refused_mail_takes_its_pipelined_companions_along(void **state)
 {
     struct rig *rig = rig_opened(PIPE);
@@ -487,6 +489,7 @@ static void without_an_answer_to_the_commit_the_message_goes_back_after_twenty_s
     free(rig);
 }
 
+/* RFC 5321 4.5.3.2 */
 static void each_phase_has_its_own_time_limit(void **state)
 {
     struct rig *rig = rig_new();
@@ -586,6 +589,7 @@ static void without_a_master_no_new_dot_leaves_and_one_under_way_is_waited_for(v
     free(rig);
 }
 
+/* RFC 5321 4.1.1.1 */
 static void ehlo_refused_gives_way_to_helo(void **state)
 {
     struct rig *rig = rig_new();
@@ -802,6 +806,7 @@ static void a_legacy_local_part_goes_out_quoted_and_once_more_as_it_is(void **st
     }
 }
 
+/* RFC 3207 */
 static void offers_from_before_tls_are_forgotten(void **state)
 {
     struct rig *rig = rig_new();
@@ -821,6 +826,7 @@ static void offers_from_before_tls_are_forgotten(void **state)
     free(rig);
 }
 
+/* RFC 4954 */
 static void a_password_goes_out_under_tls_only(void **state)
 {
     (void)state;
@@ -863,6 +869,7 @@ static void auth_login_answers_what_it_is_asked(void **state)
     free(rig);
 }
 
+/* RFC 1870 */
 static void what_the_receiver_lacks_is_told_before_mail(void **state)
 {
     struct rig *rig = rig_opened("250-mx\n250-PIPELINING\n250 SIZE 11\n");
