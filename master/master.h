@@ -215,18 +215,11 @@ struct node {
     struct ev_loop *loop;
     uint64_t epoch;
     struct lease lease;
-    char forgotten[CAMPAIGN_ID_MAX +
-                   1]; /* at start: a campaign of which Redis had no place for what was told; "" none */
-    uint64_t beat_ms;  /* when the last beat went out */
-    char mark[LEASE_TOLD_SIZE],
-        told[LEASE_TOLD_SIZE]; /* places in the event log: at ledger_mark(), and told up to */
+    uint64_t beat_ms; /* when the last beat went out */
     struct region region;
     struct store *store;
     struct ledger *ledger;
-    bool ledger_up;
     struct suppress *suppress;
-    bool suppress_due, suppress_more,
-        suppress_failing; /* the last poll left something; it failed: said once */
     struct eventlog log;
 
     struct worker *worker;
@@ -259,6 +252,9 @@ struct node {
     ev_idle busy; /* keeps the loop from blocking while sites are ready */
     ev_timer tick, redis_check;
     bool draining, stopping;
+    bool ledger_up;
+    /* The last poll left something; it failed: said once. */
+    bool suppress_due, suppress_more, suppress_failing;
     bool beating;      /* the last beat has no answer yet */
     bool past_told;    /* what the event log knew at the start: from then on places in it can be told */
     bool told_to_stop; /* by a signal */
@@ -271,6 +267,10 @@ struct node {
     uint32_t refill_from; /* the campaign that takes its next span first */
     uint64_t settled_total, rate_at_ms, rate_from;
     double rate;
+    /* At start: a campaign of which Redis had no place for what was told; "" none. */
+    char forgotten[CAMPAIGN_ID_MAX + 1];
+    /* Places in the event log: at ledger_mark(), and told up to. */
+    char mark[LEASE_TOLD_SIZE], told[LEASE_TOLD_SIZE];
 };
 
 /* node.c */
