@@ -116,6 +116,7 @@ static void queue_letter(struct fuzz *f)
                               .rcpt = "a@x.test",
                               .rcpt_length = 8,
                               .smtputf8 = f->used % 5 == 0,
+                              .legacy = f->used % 3 == 1,
                               .mail_from = "b@me.test",
                               .iov = &f->iov,
                               .iov_count = 1,
@@ -178,6 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0) {
         f->terms.tls = (enum tls_policy)(data[0] & 3);
         f->terms.no_pipelining = (data[0] & 4) != 0;
+        f->terms.local_part = (data[0] & 32) != 0 ? LOCAL_PART_REJECT : LOCAL_PART_QUOTE;
         f->terms.auth_plain = data[0] & 8 ? "AHUAcA==" : NULL;
         f->terms.auth_user = f->terms.auth_password = "dQ==";
     }
