@@ -3,6 +3,7 @@
 The receiver answers only when nothing more comes for a while, and then everything it was sent at once, as a network with
 a long delay would have it. Each time it answers is a round trip.
 """
+import json
 import select
 import socket
 import threading
@@ -115,6 +116,28 @@ class RoundTrips(harness.Case):
     def test_neither_does_one_whose_data_was_granted_all_the_same(self):
         turns = self.count(refuse=lambda r: int(r[1:-13]) % 3 == 1, data_without_rcpt="354")
         self.assertLessEqual(turns, MESSAGES * 1.1 + OPENING)
+
+    # With RCPT accepted and DATA on its way, only a hard close keeps the message back: that is all it costs the next one.
+    def test_a_refused_commit_costs_the_next_message_no_attempt(self):
+        late = {f"u{n}@counted.test" for n in (5, 17, 18)}
+
+        def suppress(recipient):
+            if recipient in late:
+                self.hikyaku("suppress", "add", "--config", self.path("hikyaku.conf"), recipient, expect=0)
+            return False
+
+        receiver = Receiver(f"127.{self.net}.12.1", self.port, refuse=suppress)
+        self.addCleanup(receiver.stop)
+        self.dns({"counted.test": receiver})
+        self.configure(connections=1)
+        self.send(rows=[f"u{n}@counted.test" for n in range(MESSAGES)])
+        self.assertEqual(self.report()["counts"]["suppressed"], len(late))
+        self.assertEqual(len(receiver.taken), MESSAGES - len(late))
+        self.assertEqual(len(set(receiver.taken) | late), MESSAGES)
+        self.assertLessEqual(receiver.connections, 1 + len(late))
+        with open(self.path("state", "events.jsonl"), encoding="utf-8") as f:
+            attempts = [event for event in map(json.loads, f) if event["type"] == "attempt"]
+        self.assertEqual({(a["outcome"], a["attempt"]) for a in attempts}, {("sent", 1)})
 
     def test_without_pipelining_each_command_costs_one(self):
         self.assertGreaterEqual(self.count(pipelining=False), 4 * MESSAGES)
