@@ -150,8 +150,9 @@ local function commit(span, op)
 end
 
 local function outcome_wins(from, to, had, has)
-    -- A line of the event log told again must not undo that somebody was made to wait again after it.
-    if to == UNKNOWN and from ~= SENDING and has <= had then
+    -- A line of the event log told again must not undo what came after it: that somebody was made to wait again, or the
+    -- attempt that followed.
+    if to == UNKNOWN and (has < had or (has == had and from ~= SENDING)) then
         return false
     end
     if EVIDENCE[to] then

@@ -151,8 +151,8 @@ static void an_unknown_one_is_sent_to_again_when_somebody_decides_so(void **stat
 {
     struct manifest m = fixture_campaign(&f, "resend", spans, 3, 0);
     struct ledger_op commit = op_on(OP_COMMIT, 7, 1, 0), again = op_on(OP_RESEND, 7, 0, 0),
-                     lost = op_on(OP_OUTCOME, 7, 1, word_of(LEDGER_UNKNOWN, 0, 1, 0)), next = commit,
-                     sent = op_on(OP_OUTCOME, 8, 1, word_of(LEDGER_SENT, 0, 1, 250)), wrong = again;
+                     lost = op_on(OP_OUTCOME, 7, 1, word_of(LEDGER_UNKNOWN, 1, 0, 0)), next = commit,
+                     sent = op_on(OP_OUTCOME, 8, 1, word_of(LEDGER_SENT, 1, 0, 250)), wrong = again;
     uint64_t attempts;
 
     (void)state;
@@ -172,7 +172,7 @@ static void an_unknown_one_is_sent_to_again_when_somebody_decides_so(void **stat
     assert_int_equal(client_do(&a, "resend", &commit), VERDICT_SETTLED); /* the attempt of before is spent */
     next.attempt = 2;
     assert_int_equal(client_do(&a, "resend", &next), VERDICT_DONE);
-    lost.word = word_of(LEDGER_UNKNOWN, 0, 2, 0);
+    lost.word = word_of(LEDGER_UNKNOWN, 2, 0, 0);
     assert_int_equal(client_do(&a, "resend", &lost), VERDICT_DONE);
     again.due_s = 50; /* not at once */
     assert_int_equal(client_do(&a, "resend", &again), VERDICT_DONE);
@@ -549,8 +549,9 @@ static void a_line_that_is_told_again_undoes_nothing(void **state)
     assert_int_equal(client_do(&a, "again", &unknown), VERDICT_SETTLED);
     assert_int_equal(count_of(&m, LEDGER_PENDING, &attempts), m.recipients);
     commit.attempt = 2;
-    unknown.word = word_of(LEDGER_UNKNOWN, 2, 0, 0);
     assert_int_equal(client_do(&a, "again", &commit), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "again", &unknown), VERDICT_SETTLED); /* of the attempt before */
+    unknown.word = word_of(LEDGER_UNKNOWN, 2, 0, 0);
     assert_int_equal(client_do(&a, "again", &unknown), VERDICT_DONE);
     assert_int_equal(client_do(&a, "again", &resend), VERDICT_SETTLED);
     assert_int_equal(count_of(&m, LEDGER_UNKNOWN, &attempts), 1);

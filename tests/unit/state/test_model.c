@@ -89,9 +89,10 @@ static bool model_outcome_applies(const struct ledger_word *old, const struct le
     case LEDGER_BOUNCED:
         return old->state != LEDGER_SENT && old->state != LEDGER_BOUNCED;
     case LEDGER_UNKNOWN:
-        return old->state == LEDGER_SENDING ||
-               ((old->state == LEDGER_PENDING || old->state == LEDGER_DEFERRED) &&
-                new->attempts > old->attempts);
+        if (old->state == LEDGER_SENDING)
+            return new->attempts >= old->attempts;
+        return (old->state == LEDGER_PENDING || old->state == LEDGER_DEFERRED) &&
+               new->attempts > old->attempts;
     case LEDGER_DEFERRED:
         if (old->state == LEDGER_DEFERRED)
             return new->attempts > old->attempts;
