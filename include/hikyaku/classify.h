@@ -44,4 +44,24 @@ struct verdict {
 struct verdict reply_classify(enum log_phase phase, uint16_t code, const uint8_t enhanced[3],
                               const char *text, size_t length);
 
+/* What a relay that we log in to says about our account. No recipient is to blame, whatever the code says. */
+enum account_fault {
+    ACCOUNT_FINE = 0,
+    ACCOUNT_RATE,     /* faster than the account may */
+    ACCOUNT_QUOTA,    /* no more today */
+    ACCOUNT_IDENTITY, /* from here on nothing helps but a person: an address is not verified, or the sandbox */
+    ACCOUNT_CLOSED,   /* it may not send at all */
+    ACCOUNT_SETTING,  /* the configuration set does not exist */
+    ACCOUNT_MESSAGE,  /* what is wrong with the message is wrong with every copy */
+    ACCOUNT_LOGIN,
+};
+/* The reply of a relay; is_ses: of Amazon SES, whose words are known. */
+enum account_fault account_fault_of(bool is_ses, uint16_t code, const char *text, size_t length);
+bool account_fault_stops(enum account_fault fault);   /* going on would only bring the same for everyone */
+const char *account_advice(enum account_fault fault); /* what a person has to do */
+
+/* "Ok <id>", as SES says after a message: where the id stands and its length, 0 none. */
+#define SES_MESSAGE_ID_MAX 128u
+size_t ses_message_id(const char *text, size_t length, const char **id);
+
 #endif

@@ -1,4 +1,4 @@
-/* fuzz_classify.c - any bytes as a reply: no crash, and no temporary reply ever suppresses. */
+/* fuzz_classify.c - any bytes as a reply: no crash, no temporary reply ever suppresses, and an id lies within its reply. */
 #include <string.h>
 
 #include "hikyaku/classify.h"
@@ -7,8 +7,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const uint16_t codes[] = {0, 421, 450, 452, 500, 521, 530, 550, 551, 552, 553, 554, 556};
+    static const uint16_t codes[] = {0, 421, 450, 452, 500, 521, 454, 530, 535, 550, 551, 552, 553, 554, 556};
     struct verdict v;
+    const char *id;
+    size_t length;
     uint16_t code;
 
     if (size < 5)
@@ -18,5 +20,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                        size - 5);
     HK_BUG_ON(v.reply_class == CLASS_NONE || v.reply_class >= CLASSES);
     HK_BUG_ON(v.disposition == DISPOSITION_SUPPRESS && code >= 400 && code < 500);
+    HK_BUG_ON(account_fault_of(data[1] % 2 == 0, code, (const char *)data + 5, size - 5) > ACCOUNT_LOGIN);
+    length = ses_message_id((const char *)data + 5, size - 5, &id);
+    HK_BUG_ON(length > SES_MESSAGE_ID_MAX ||
+              (length > 0 && (id < (const char *)data + 5 || id + length > (const char *)data + size)));
+    HK_BUG_ON(account_fault_of(data[1] % 2 == 0, code, (const char *)data + 5, size - 5) > ACCOUNT_LOGIN);
+    length = ses_message_id((const char *)data + 5, size - 5, &id);
+    HK_BUG_ON(length > SES_MESSAGE_ID_MAX ||
+              (length > 0 && (id < (const char *)data + 5 || id + length > (const char *)data + size)));
     return 0;
 }
