@@ -187,28 +187,137 @@ static int derive_route_domain(const struct load *load, struct cfg_route *route,
     return 0;
 }
 
+static bool is_ses_word(const struct cfg_address *relay)
+{
+    return relay->port == 0;
+}
+
+static int check_route_region(const struct load *load, size_t nth)
+{
+    const struct cfg_route *route = &load->config->route[nth];
+
+    if (route->region == NULL)
+        return refuse(
+            load, mark_of(load, "route", nth),
+            "route \"%.60s\" has no region; write region = \"ap-northeast-1\", or where your SES is",
+            route->domain);
+    if (strspn(route->region, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(route->region) ||
+        strlen(route->region) > 40)
+        return refuse(load, mark_of_key(load, "route", nth, "region"),
+                      "region \"%.60s\" is none of AWS; write one such as \"ap-northeast-1\"", route->region);
+    return 0;
+}
+
+/* The word ses becomes the endpoint of the region. */
+static int derive_route_relays(const struct load *load, size_t nth, const struct config_mark *mark)
+{
+    struct cfg_route *route = &load->config->route[nth];
+
+    if (route->relay_count == 0)
+        return refuse(load, mark, "route \"%.60s\" has no relay; write relay = \"host:port\", or relay = ses",
+                      route->domain);
+    for (size_t i = 0; i < route->relay_count; i++) {
+        struct cfg_address *relay = &route->relay[i];
+        int rc;
+        if (!is_ses_word(relay))
+            continue;
+        if (route->relay_count > 1)
+            return refuse(
+                load, mark_of_key(load, "route", nth, "relay"),
+                "relay = ses stands beside other relays; write it alone, its name has several addresses");
+        rc = check_route_region(load, nth);
+        if (rc != 0)
+            return rc;
+        free(relay->host);
+        relay->host = hk_xasprintf("email-smtp.%s.amazonaws.com", route->region);
+        relay->port = route->implicit_tls ? 465 : 587;
+        route->profile = RELAY_SES;
+    }
+    return 0;
+}
+
+static int check_route_auth(const struct load *load, size_t nth, const struct config_mark *auth)
+{
+    const struct cfg_route *route = &load->config->route[nth];
+
+    if (route->user == NULL || (route->password_file == NULL && route->secret_key_file == NULL))
+        return refuse(
+            load, auth,
+            "auth of route \"%.60s\" needs both; write auth { user = \"...\" password_file = \"...\" }",
+            route->domain);
+    if (route->secret_key_file == NULL)
+        return 0;
+    if (route->password_file != NULL)
+        return refuse(load, auth,
+                      "auth of route \"%.60s\" has a password_file and a secret_key_file; write one of them",
+                      route->domain);
+    if (route->profile != RELAY_SES)
+        return refuse(
+            load, auth,
+            "auth of route \"%.60s\" has the secret_key_file of SES, and its relay is another; write "
+            "password_file, or profile = ses in the route",
+            route->domain);
+    return check_route_region(load, nth);
+}
+
+/* What only SES wants. */
+static int check_route_ses(const struct load *load, size_t nth, const struct config_mark *mark)
+{
+    const struct cfg_route *route = &load->config->route[nth];
+    const char *set = route->configuration_set;
+
+    if (route->profile != RELAY_SES && set != NULL)
+        return refuse(load, mark_of_key(load, "route", nth, "configuration_set"),
+                      "configuration_set is for SES; leave it out, or write profile = ses");
+    if (route->profile != RELAY_SES)
+        return 0;
+    if (set != NULL &&
+        (strspn(set, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != strlen(set) ||
+         strlen(set) > 64))
+        return refuse(load, mark_of_key(load, "route", nth, "configuration_set"),
+                      "configuration_set \"%.80s\" is no name of SES; write up to 64 letters, digits, - or _",
+                      set);
+    if (route->user == NULL)
+        return refuse(
+            load, mark,
+            "route \"%.60s\" goes to SES, which wants a log-in; write auth { user = \"access key ID\" "
+            "secret_key_file = \"...\" }",
+            route->domain);
+    if (load->config->dkim_count > 1)
+        return refuse(
+            load, mark,
+            "route \"%.60s\" goes to SES, which refuses a message with two signatures; write one dkim "
+            "section",
+            route->domain);
+    return 0;
+}
+
+static int read_route_auth(const struct load *load, size_t nth, const struct config_mark *mark)
+{
+    const struct config_mark *auth = config_scan_find(&load->tree.scan, mark->number, "auth", 0);
+    cfg_t *section = config_tree_section(&load->tree, "route", nth, &mark);
+    int rc;
+
+    if (cfg_size(section, "auth") == 0)
+        return 0;
+    rc = config_tree_apply(&load->tree, cfg_getnsec(section, "auth", 0),
+                           auth == NULL ? UINT32_MAX : auth->number, config_section_find("route.auth"),
+                           &load->place, &load->config->route[nth], load->why);
+    return rc != 0 ? rc : check_route_auth(load, nth, auth == NULL ? mark : auth);
+}
+
 static int check_route(const struct load *load, size_t nth)
 {
     struct cfg_route *route = &load->config->route[nth];
-    const struct config_mark *mark = mark_of(load, "route", nth), *auth;
+    const struct config_mark *mark = mark_of(load, "route", nth);
     int rc = derive_route_domain(load, route, mark);
 
-    if (rc != 0)
-        return rc;
-    if (route->relay.host == NULL)
-        return refuse(load, mark, "route \"%.60s\" has no relay; write relay = \"host:port\"", route->domain);
-    if (cfg_size(config_tree_section(&load->tree, "route", nth, &mark), "auth") > 0) {
-        auth = config_scan_find(&load->tree.scan, mark->number, "auth", 0);
-        rc = config_tree_apply(&load->tree,
-                               cfg_getnsec(config_tree_section(&load->tree, "route", nth, &mark), "auth", 0),
-                               auth == NULL ? UINT32_MAX : auth->number, config_section_find("route.auth"),
-                               &load->place, route, load->why);
-        if (rc == 0 && (route->user == NULL || route->password_file == NULL))
-            rc = refuse(
-                load, auth == NULL ? mark : auth,
-                "auth of route \"%.60s\" needs both; write auth { user = \"...\" password_file = \"...\" }",
-                route->domain);
-    }
+    if (rc == 0)
+        rc = derive_route_relays(load, nth, mark);
+    if (rc == 0)
+        rc = read_route_auth(load, nth, mark);
+    if (rc == 0)
+        rc = check_route_ses(load, nth, mark);
     if (rc != 0)
         return rc;
     if (config_scan_find(&load->tree.scan, mark->number, "tls", 0) == NULL)

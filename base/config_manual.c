@@ -32,8 +32,20 @@ static const struct {
     {"source", "Once for each address to send from; the title is its name. Without any, the system chooses."},
     {"pool", "A set of sources; the title is its name."},
     {"dkim", "Once for each key; the title is the selector. Without any, messages are not signed."},
-    {"route", "A smarthost instead of MX look-ups; the title is a recipient domain, or `*` for all."},
-    {"route.auth", "Inside a route. A password is only said under TLS."},
+    {"route",
+     "A smarthost instead of MX look-ups; the title is a recipient domain, or `*` for all. The limits of a "
+     "provider whose `mx` names the relay's host apply. With several relays, `{ \"a:587\", \"b:587\" }`, the "
+     "first is used as long as it can be had, then the next; what the first has not taken goes there.\n\n"
+     "    route \"*\" {\n        relay = ses\n        region = \"ap-northeast-1\"\n"
+     "        configuration_set = \"news\"\n"
+     "        auth { user = \"AKIA...\" secret_key_file = \"ses.key\" }\n    }\n\n"
+     "SES, told by `relay = ses` or `profile = ses`: every copy carries X-SES-CONFIGURATION-SET and our "
+     "token in "
+     "X-SES-MESSAGE-TAGS; the id of its reply is `remote_id` in the event log; its maximum sending rate is "
+     "found by itself; at the end of the daily quota the route rests for the steps of `retry.schedule`; an "
+     "address that is not verified, or an account that may not send, stops the campaign with the reason. "
+     "No recipient is charged with any of that. SES refuses two signatures: one `dkim` section at most."},
+    {"route.auth", "Inside a route. A password is only said under TLS, and stands in no log."},
     {"provider", "Limits of a mailbox provider, laid over the built-in table (`hikyaku config check` prints "
                  "it); the title is its name. "
                  "The one named `default` is for everyone else."},

@@ -70,11 +70,15 @@ const struct config_row config_rows[] = {
 { "tls.policy",                    CONF_CHOICE,    AT(tls.policy),                     POLICIES,    "opportunistic",        0, 0,             ANY_TIME, "how much TLS is asked of receivers" },
 { "tls.ca_file",                   CONF_FILE,      AT(tls.ca_file),                       NULL,     NULL,                   0, 0,             AT_START, "certificates to verify with; without it the system's" },
 
-{ "route.relay",                   CONF_ADDRESS,   IN(route, relay),                      NULL,     NULL,                   0, 0,             AT_START, "the smarthost" },
+{ "route.relay",                   CONF_RELAYS,    IN_LIST(route, relay, relay_count),    NULL,     NULL,                   0, 0,             AT_START, "the smarthost, or several: the first that can be had is used; ses: the endpoint of Amazon SES in `region`, port 587, or 465 with implicit_tls" },
+{ "route.profile",                 CONF_CHOICE,    IN(route, profile),              "plain|ses",     "plain",                0, 0,             AT_START, "ses: behind these addresses is Amazon SES, as it is with relay = ses" },
+{ "route.region",                  CONF_TEXT,      IN(route, region),                     NULL,     NULL,                   0, 0,             AT_START, "the AWS region, such as ap-northeast-1" },
+{ "route.configuration_set",       CONF_TEXT,      IN(route, configuration_set),          NULL,     NULL,                   0, 0,             AT_START, "configuration set of SES, which decides what events are published" },
 { "route.implicit_tls",            CONF_FLAG,      IN(route, implicit_tls),           "no|yes",     "no",                   0, 0,             AT_START, "TLS from the first byte (port 465)" },
 { "route.tls",                     CONF_CHOICE,    IN(route, tls),                     POLICIES,    "=route",               0, 0,             AT_START, "how much TLS is asked of the relay; verified with auth" },
 { "route.auth.user",               CONF_TEXT,      IN(route, user),                       NULL,     NULL,                   0, 0,             AT_START, "user to log in with" },
-{ "route.auth.password_file",      CONF_FILE,      IN(route, password_file),              NULL,     NULL,                   0, 0,             AT_START, "file with the password" },
+{ "route.auth.password_file",      CONF_FILE,      IN(route, password_file),              NULL,     NULL,                   0, 0,             AT_START, "file with the password, in its first line" },
+{ "route.auth.secret_key_file",    CONF_FILE,      IN(route, secret_key_file),            NULL,     NULL,                   0, 0,             AT_START, "SES: file with the secret access key of the IAM user whose access key ID is `user`; the password is made of it" },
 
 { "provider.domains",              CONF_PATTERNS,  IN(provider, domains),                 NULL,     NULL,                   0, 0,             ANY_TIME, "recipient domains of the provider" },
 { "provider.mx",                   CONF_PATTERNS,  IN(provider, mx),                      NULL,     NULL,                   0, 0,             ANY_TIME, "MX hosts of the provider" },

@@ -34,8 +34,8 @@ static const char *const type_words[] = {
 
 bool config_type_is_list(enum config_type type)
 {
-    return type == CONF_PATTERNS || type == CONF_ADDRESSES || type == CONF_TIMES_S || type == CONF_SOURCES ||
-           type == CONF_WEIGHTS;
+    return type == CONF_PATTERNS || type == CONF_ADDRESSES || type == CONF_RELAYS || type == CONF_TIMES_S ||
+           type == CONF_SOURCES || type == CONF_WEIGHTS;
 }
 
 static size_t *count_of(const struct config_row *row, void *base)
@@ -437,11 +437,6 @@ static int read_address_into(const struct input *in, struct cfg_address *out)
     return 0;
 }
 
-static int read_address(const struct input *in)
-{
-    return read_address_into(in, in->field);
-}
-
 /* --- lists: one entry more --- */
 
 static int read_addresses(const struct input *in)
@@ -454,6 +449,22 @@ static int read_addresses(const struct input *in)
         return rc;
     *list = hk_xrealloc(*list, *count + 1, sizeof one);
     (*list)[(*count)++] = one;
+    return 0;
+}
+
+/* The word ses stands as a host without a port, which no address can be, until the route's region is known. */
+static int read_relays(const struct input *in)
+{
+    struct cfg_address **list = in->field;
+    size_t *count = count_of(in->row, in->base);
+
+    if (*count == ROUTE_RELAYS_MAX)
+        return refuse(in, "relay \"%.60s\" is one too many; write up to %u of them", in->text,
+                      ROUTE_RELAYS_MAX);
+    if (strcmp(in->text, "ses") != 0)
+        return read_addresses(in);
+    *list = hk_xrealloc(*list, *count + 1, sizeof **list);
+    (*list)[(*count)++] = (struct cfg_address){.host = hk_xstrdup("ses")};
     return 0;
 }
 
@@ -541,7 +552,7 @@ static int (*const readers[])(const struct input *) = {
     [CONF_LITERAL] = read_literal,  [CONF_FILE] = read_file,           [CONF_STATE_FILE] = read_file,
     [CONF_COUNT] = read_count,      [CONF_LIMIT] = read_count,         [CONF_WORKERS] = read_workers,
     [CONF_PORT] = read_port,        [CONF_TIME_MS] = read_time,        [CONF_TIME_S] = read_time,
-    [CONF_SIZE] = read_size,        [CONF_RATE] = read_rate,           [CONF_ADDRESS] = read_address,
+    [CONF_SIZE] = read_size,        [CONF_RATE] = read_rate,           [CONF_RELAYS] = read_relays,
     [CONF_PATTERNS] = read_pattern, [CONF_ADDRESSES] = read_addresses, [CONF_TIMES_S] = read_times,
     [CONF_SOURCES] = read_source,   [CONF_WEIGHTS] = read_weight,
 };
@@ -585,7 +596,7 @@ static void clear_array(const struct config_row *row, void *base)
     void **array = (void **)((char *)base + row->at);
     size_t *count = count_of(row, base);
 
-    if (row->type == CONF_ADDRESSES)
+    if (row->type == CONF_ADDRESSES || row->type == CONF_RELAYS)
         for (size_t i = 0; i < *count; i++)
             free(((struct cfg_address *)*array)[i].host);
     free(*array);
@@ -609,14 +620,11 @@ void config_value_clear(const struct config_row *row, void *base)
         free(*(char **)field);
         *(char **)field = NULL;
         break;
-    case CONF_ADDRESS:
-        free(((struct cfg_address *)field)->host);
-        *(struct cfg_address *)field = (struct cfg_address){0};
-        break;
     case CONF_PATTERNS:
         free_list(field);
         break;
     case CONF_ADDRESSES:
+    case CONF_RELAYS:
     case CONF_TIMES_S:
     case CONF_SOURCES:
     case CONF_WEIGHTS:
@@ -675,6 +683,7 @@ static char *entry_text(const struct config_row *row, const struct config *confi
     case CONF_PATTERNS:
         return quoted(((const struct cfg_list *)field)->item[i]);
     case CONF_ADDRESSES:
+    case CONF_RELAYS:
         return address_text(*(struct cfg_address *const *)field + i);
     case CONF_TIMES_S:
         return text_with_unit(time_units, (*(uint32_t *const *)field)[i] * 1000ull);
@@ -732,10 +741,9 @@ char *config_value_text(const struct config_row *row, const struct config *confi
         return text_with_unit(size_units, *(const uint64_t *)field);
     case CONF_RATE:
         return rate_text(field);
-    case CONF_ADDRESS:
-        return address_text(field);
     case CONF_PATTERNS:
     case CONF_ADDRESSES:
+    case CONF_RELAYS:
     case CONF_TIMES_S:
     case CONF_SOURCES:
     case CONF_WEIGHTS:

@@ -70,10 +70,15 @@ int files_check(const struct config *config, bool tell, struct hk_why *why)
 
     if (error == 0)
         error = check_ca(config, why);
-    for (size_t i = 0; i < config->route_count && error == 0; i++)
-        if (config->route[i].password_file != NULL)
-            error = check_readable(config, "route.auth.password_file", config->route[i].password_file,
-                                   PASSWORD_MAX, true, why);
+    for (size_t i = 0; i < config->route_count && error == 0; i++) {
+        const struct cfg_route *route = &config->route[i];
+        if (route->password_file != NULL)
+            error = check_readable(config, "route.auth.password_file", route->password_file, PASSWORD_MAX,
+                                   true, why);
+        else if (route->secret_key_file != NULL)
+            error = check_readable(config, "route.auth.secret_key_file", route->secret_key_file, PASSWORD_MAX,
+                                   true, why);
+    }
     if (error == 0 && config->redis.password_file != NULL)
         error = check_readable(config, "redis.password_file", config->redis.password_file, PASSWORD_MAX, true,
                                why);

@@ -135,7 +135,8 @@ void conn_feed(struct conn *conn)
     conn_set_hungry(conn, conn->under_way < CONN_DEPTH);
     if (conn->dest->queue.recipients > 0)
         site_wake(conn->lane->site);
-    else if (conn->under_way == 0 && is_wanted_elsewhere(conn))
+    if (conn->under_way == 0 && (conn->lane->site->suspended_until_ms > clock_now_ms() ||
+                                 (conn->dest->queue.recipients == 0 && is_wanted_elsewhere(conn))))
         close_conn(conn); /* this one has nothing to do */
 }
 
@@ -175,6 +176,18 @@ void conn_opened(struct worker *worker, uint32_t id)
     conn->state = CONN_READY;
     conn->lane->ready++;
     conn_feed(conn);
+}
+
+void dest_rest(struct dest *dest)
+{
+    struct conn *conn, *next;
+
+    dest->proven = false;
+    for (conn = TAILQ_FIRST(&dest->hungry); conn != NULL; conn = next) {
+        next = TAILQ_NEXT(conn, hungry_link);
+        if (conn->under_way == 0)
+            close_conn(conn);
+    }
 }
 
 /* A connection has become free: whoever has waited longest for one is looked at. */
@@ -235,7 +248,9 @@ void conn_outcome(struct conn *conn, const struct flight *flight, bool accepted)
         return;
     }
     conn->worked = true;
-    conn->dest->proven = true;
+    /* What was under way when the account was refused says nothing about what it takes now. */
+    if (flight->result != RESULT_REFUSED && conn->lane->site->suspended_until_ms == 0)
+        conn->dest->proven = true;
     conn->dest->failures = 0;
     conn->dest->never = false;
     conn->dest->dead_until_ms = 0;
@@ -276,8 +291,8 @@ static void conn_failed(struct conn *conn, bool never)
         return; /* tried before the last failure was known: the same one */
     dest->failed_ms = clock_now_ms();
     dest->failures++;
-    dest->never = never;
-    if (dest->failures == 1 && !never) {
+    dest->never = never && dest->route < 0; /* what a relay says of itself is about no recipient */
+    if (dest->failures == 1 && !never && !relay_has_stand_in(lane->site->node, dest)) {
         dest->hold_until_ms = clock_now_ms() + FIRST_HOLD_MS;
         return;
     }
@@ -446,12 +461,23 @@ static uint64_t open_more(struct dest *dest)
     return soonest;
 }
 
+static void site_timer(struct site *site, uint64_t wait_us)
+{
+    ev_timer_stop(site->node->loop, &site->timer);
+    ev_timer_set(&site->timer, (double)wait_us / 1e6, 0.0);
+    ev_timer_start(site->node->loop, &site->timer);
+}
+
 static void visit_site(struct site *site)
 {
     uint32_t budget = SENDS_A_VISIT;
     uint64_t now_ms = clock_now_ms(), soonest = 0;
     struct dest *dest, *next;
 
+    if (site_is_suspended(site, now_ms)) {
+        site_timer(site, (site->suspended_until_ms - now_ms) * 1000u);
+        return;
+    }
     for (dest = TAILQ_FIRST(&site->dests); dest != NULL; dest = next) {
         next = TAILQ_NEXT(dest, of_site);
         if (dest->queue.recipients == 0)
@@ -459,7 +485,8 @@ static void visit_site(struct site *site)
         if (dest->dead_until_ms > now_ms && dest->live == 0) {
             dest_put_back(dest);
             dest_forget(dest);
-            continue;
+            site_wake(site); /* another relay's destination may have come or gone by that */
+            return;
         }
         for (int step = 0; step < 2; step++) {
             uint64_t wait_us = step == 0 ? feed_dest(dest, &budget) : open_more(dest);
@@ -470,9 +497,7 @@ static void visit_site(struct site *site)
     if (budget == 0) {
         site_wake(site);
     } else if (soonest > 0) {
-        ev_timer_stop(site->node->loop, &site->timer);
-        ev_timer_set(&site->timer, (double)soonest / 1e6, 0.0);
-        ev_timer_start(site->node->loop, &site->timer);
+        site_timer(site, soonest);
     }
 }
 

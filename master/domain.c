@@ -16,14 +16,14 @@ void domains_open(struct node *node)
         node->free_question[node->free_questions++] = i;
 }
 
-static struct domain *domain_get(struct node *node, const char *name, int16_t route)
+static struct domain *domain_get(struct node *node, const char *name, int16_t route, uint8_t relay)
 {
     struct domain *domain;
     char key[DOMAIN_MAX + 16];
 
-    /* The relay of a route is not the domain of the same name: a blank cannot stand in a domain. */
+    /* A relay of a route is not the domain of the same name: a blank cannot stand in a domain. */
     if (route >= 0)
-        snprintf(key, sizeof key, "route %d", route);
+        snprintf(key, sizeof key, "route %d.%u", route, relay);
     else
         snprintf(key, sizeof key, "%s", name);
     domain = table_find(&node->domains, key);
@@ -32,8 +32,41 @@ static struct domain *domain_get(struct node *node, const char *name, int16_t ro
     domain = hk_xcalloc(1, sizeof *domain + strlen(key) + 1);
     memcpy(domain->name, key, strlen(key) + 1);
     domain->route = route;
+    domain->relay = relay;
     table_add(&node->domains, &domain->link, domain->name);
     return domain;
+}
+
+static bool relay_is_out(struct node *node, int16_t route, uint8_t relay)
+{
+    const struct domain *domain;
+    char key[DOMAIN_MAX + 16];
+    uint64_t now_ms = clock_now_ms();
+
+    snprintf(key, sizeof key, "route %d.%u", route, relay);
+    domain = table_find(&node->domains, key);
+    if (domain == NULL || domain->state != DOMAIN_KNOWN || domain->expires_ms <= now_ms)
+        return false; /* to be asked first */
+    return domain->status != RESOLVE_OK || (domain->dest->dead_until_ms > now_ms && domain->dest->live == 0);
+}
+
+/* The first relay that can be had, as far as is known; the first of all where none can: it says why. */
+static uint8_t relay_in_turn(struct node *node, int16_t route)
+{
+    for (uint8_t relay = 0; relay < node->config->route[route].relay_count; relay++)
+        if (!relay_is_out(node, route, relay))
+            return relay;
+    return 0;
+}
+
+bool relay_has_stand_in(struct node *node, const struct dest *dest)
+{
+    if (dest->route < 0)
+        return false;
+    for (uint8_t relay = 0; relay < node->config->route[dest->route].relay_count; relay++)
+        if (relay != dest->relay && !relay_is_out(node, dest->route, relay))
+            return true;
+    return false;
 }
 
 static bool ask(struct node *node, struct domain *domain)
@@ -44,11 +77,12 @@ static bool ask(struct node *node, struct domain *domain)
     uint32_t slot;
     const char *name = domain->name;
 
-    if (route != NULL)
-        name = route->relay.host;
+    const struct cfg_address *relay = route != NULL ? &route->relay[domain->relay] : NULL;
+    if (relay != NULL)
+        name = relay->host;
     /* Without a trust anchor nothing is secure, and nobody need be asked. */
     if (config->resolver.trust_anchor_file != NULL)
-        question.tlsa_port = route != NULL ? route->relay.port : config->smtp.port;
+        question.tlsa_port = relay != NULL ? relay->port : config->smtp.port;
     snprintf(question.name, sizeof question.name, "%s", name);
     slot = node->free_question[node->free_questions - 1];
     question.id = slot;
@@ -84,13 +118,16 @@ void domains_forget_asked(struct node *node)
     }
 }
 
-/* No attempt could change it: the domain does not exist, or takes no mail. Of one whose best MX is this host nothing is
+/* No attempt could change it: the domain does not exist, or takes no mail. (A relay that does not exist is our mistake, or
+ * DNS', and says nothing about a recipient.) Of one whose best MX is this host nothing is
  * known: what is wrong is our configuration, so it is no reason to suppress anybody. */
 static bool domain_refuses(const struct domain *domain, struct verdict *verdict)
 {
     *verdict = (struct verdict){CLASS_DOMAIN_INVALID, DISPOSITION_SUPPRESS};
     if (domain->status == RESOLVE_OWN_HOST)
         *verdict = (struct verdict){CLASS_SYSTEM, DISPOSITION_NONE};
+    if (domain->route >= 0)
+        return false;
     return domain->status == RESOLVE_NXDOMAIN || domain->status == RESOLVE_NULL_MX ||
            domain->status == RESOLVE_OWN_HOST;
 }
@@ -113,6 +150,10 @@ static void domain_place(struct node *node, struct domain *domain, struct run ru
                         domain->dest->site->name) != 0)
             log_warning("out of memory: the site of %s is not noted", name);
         dest_enqueue(domain->dest, run, false);
+        return;
+    }
+    if (domain->route >= 0 && relay_in_turn(node, domain->route) != domain->relay) {
+        domain_enqueue(node, campaign, number, run);
         return;
     }
     if (ledger_site(node->ledger, campaign->manifest.campaign, run.segment, number, name) != 0)
@@ -160,7 +201,7 @@ static void domain_learn(struct node *node, struct domain *domain, const struct 
     domain->expires_ms = clock_now_ms() + (uint64_t)answer->ttl_s * 1000u;
     snprintf(domain->words, sizeof domain->words, "%s", answer->words);
     if (answer->status == RESOLVE_OK) {
-        domain->dest = dest_of_answer(node, domain->name, domain->route, answer);
+        domain->dest = dest_of_answer(node, domain, answer);
         domain->dest->domains++;
     }
     while (queue_get(&domain->queue, &run)) {
@@ -173,8 +214,9 @@ void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t numbe
 {
     const char *name = segment_domain(campaign->segment, number).name;
     const struct cfg_route *route = config_route(node->config, name);
-    struct domain *domain =
-        domain_get(node, name, route != NULL ? (int16_t)(route - node->config->route) : -1);
+    int16_t number_of = route != NULL ? (int16_t)(route - node->config->route) : -1;
+    uint8_t relay = route != NULL ? relay_in_turn(node, number_of) : 0;
+    struct domain *domain = domain_get(node, name, number_of, relay);
     struct resolve_answer literal;
 
     if (domain->state == DOMAIN_KNOWN && clock_now_ms() < domain->expires_ms) {
@@ -185,7 +227,7 @@ void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t numbe
     node->movable += run.count;
     if (domain->state == DOMAIN_ASKED || domain->queue.runs > 1)
         return;
-    if (route != NULL && is_literal(route->relay.host, &literal)) {
+    if (route != NULL && is_literal(route->relay[relay].host, &literal)) {
         domain_learn(node, domain, &literal);
         return;
     }

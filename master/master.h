@@ -17,6 +17,7 @@
 #include "hikyaku/segment.h"
 #include "hikyaku/suppress.h"
 #include "limit.h"
+#include "pace.h"
 #include "queue.h"
 #include "table.h"
 
@@ -41,6 +42,8 @@ struct lane {
     uint32_t cap; /* what the receiver let us have when it refused one more; UINT32_MAX none */
     uint64_t cap_until_ms;
     struct limit rate, conn_rate;
+    struct pace pace;       /* of a relay whose account has a rate */
+    double most, pace_said; /* the rate that is configured, 0 none; the one that the log told last */
 };
 
 enum conn_state { CONN_FREE, CONN_OPENING, CONN_READY, CONN_CLOSING };
@@ -71,6 +74,7 @@ struct dest {
     struct resolve_answer *hosts; /* the latest answer: names and addresses */
     uint16_t port;
     int16_t route;
+    uint8_t relay;  /* which one of the route */
     uint8_t tls;    /* enum tls_policy of the configuration; host_tls() weighs it for each host */
     char *next_hop; /* the only domain it is for; NULL: any */
     uint32_t
@@ -107,6 +111,9 @@ struct site {
     uint64_t settled, before; /* outcomes so far, and a second ago */
     uint16_t home;            /* the worker that served it last */
     uint64_t no_pipelining_until_ms;
+    bool ses;                    /* its relays are Amazon SES */
+    uint64_t suspended_until_ms; /* nothing is sent before; 0: it is not suspended */
+    uint32_t quota_refusals;     /* in a row */
     char *name;
 };
 
@@ -118,7 +125,8 @@ struct domain {
     TAILQ_ENTRY(domain) ask_link;
     uint8_t state;  /* enum domain_state */
     uint8_t status; /* enum resolve_status, when known */
-    int16_t route;  /* the relay of this route is meant, not a domain's MX; -1 */
+    int16_t route;  /* a relay of this route is meant, not a domain's MX; -1 */
+    uint8_t relay;  /* which one */
     uint64_t expires_ms;
     struct dest *dest;  /* when known and RESOLVE_OK */
     struct queue queue; /* recipients that wait for the answer */
@@ -336,8 +344,11 @@ void domains_forget_asked(struct node *node); /* the resolver died: ask again */
 void domains_sweep(struct node *node);
 void domains_close(struct node *node);
 
+/* Does the route of this destination have a relay that can be had, as far as is known, or was not tried yet? */
+bool relay_has_stand_in(struct node *node, const struct dest *dest);
+
 /* site.c */
-struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route,
+struct dest *dest_of_answer(struct node *node, const struct domain *domain,
                             const struct resolve_answer *answer);
 void dest_enqueue(struct dest *dest, struct run run, bool first);
 void dest_put_back(struct dest *dest); /* all who wait; or bounce them, see dest.never */
@@ -351,6 +362,15 @@ void sites_tick(struct node *node);
 void sites_sweep(struct node *node);
 void sites_close(struct node *node); /* after domains_close: free them all, whatever waits */
 
+/* account.c */
+void account_accepted(struct lane *lane);
+/* A message came back because of our account; lane NULL: its connection is gone. */
+void account_refused(struct site *site, struct lane *lane, struct campaign *campaign,
+                     const struct flight *flight);
+void account_stop(struct campaign *campaign, enum account_fault fault, const struct outcome_reply *reply);
+void account_tick(struct site *site, uint64_t now_us); /* once a second */
+bool site_is_suspended(struct site *site, uint64_t now_ms);
+
 /* dispatch.c */
 void site_wake(struct site *site);
 void dispatch(struct node *node);
@@ -358,6 +378,8 @@ void conn_opened(struct worker *worker, uint32_t id);
 void conn_closed(struct worker *worker, uint32_t id);
 void conn_drop(struct conn *conn); /* forget it: its process is gone */
 void conn_feed(struct conn *conn);
+/* Close what has nothing under way; of what is opened next, one connection goes first. */
+void dest_rest(struct dest *dest);
 /* What a flight tells of its connection itself; accepted: the recipient was, a commit was asked for. */
 void conn_outcome(struct conn *conn, const struct flight *flight, bool accepted);
 void slot_release(struct worker *worker, uint32_t slot);
@@ -392,6 +414,8 @@ bool run_is_over(const struct campaign *campaign, const struct run *run); /* giv
 void run_expire(struct campaign *campaign, struct run run, const char *site, enum reply_class reply_class,
                 uint16_t code);
 void run_suppress(struct campaign *campaign, struct run run, const char *site);
+void event_reply(struct eventlog *log,
+                 const struct outcome_reply *reply); /* phase, and reply {code, enhanced, text} */
 void event_unreachable(struct node *node, const struct dest *dest, const char *site, uint64_t recipients,
                        const struct outcome_reply *failure);
 

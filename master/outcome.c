@@ -13,7 +13,7 @@
 
 /* ---- events ---- */
 
-static void event_reply(struct eventlog *log, const struct outcome_reply *reply)
+void event_reply(struct eventlog *log, const struct outcome_reply *reply)
 {
     char enhanced[16], text[REGION_REPLY_TEXT];
     size_t length = reply->text_length < sizeof text ? reply->text_length : sizeof text;
@@ -87,6 +87,22 @@ static void event_connection(struct node *node, const struct region *region, con
     event_object_end(log);
 }
 
+/* What Amazon SES calls the message in its notifications. */
+static void event_remote_id(struct eventlog *log, const struct region *region, uint32_t dest,
+                            const struct flight *flight)
+{
+    const struct outcome_reply *reply = &flight->reply;
+    const char *id;
+    size_t length;
+
+    if (flight->result != RESULT_SENT || dest >= region->header->sizes.dest_slots ||
+        !region->destination[dest].ses)
+        return;
+    length = ses_message_id(reply->text, reply->text_length, &id);
+    if (length > 0)
+        event_text(log, "remote_id", id, length);
+}
+
 static const char *outcome_name(uint8_t state)
 {
     return state == LEDGER_EXPIRED ? "deferred" : ledger_state_name((enum ledger_state)state);
@@ -128,6 +144,7 @@ static void event_attempt(struct node *node, const struct region *region, uint32
     if (flight->conn < region->header->sizes.conn_slots) {
         info = region_conn(region, worker, flight->conn);
         event_connection(node, region, info);
+        event_remote_id(log, region, info->dest, flight);
         event_number(log, "bytes", flight->bytes);
         event_number(log, "queue_ms", flight->queue_ms);
         event_number(log, "smtp_ms", flight->smtp_ms);
@@ -449,6 +466,10 @@ void flight_done(struct worker *worker, uint32_t slot)
     HK_BUG_ON(!hold->used || hold->done);
     hold->done = true;
     campaign = node->campaign[hold->run.campaign];
+    if (flight->result == RESULT_REFUSED)
+        account_refused(hold->dest->site, hold->conn != NULL ? hold->conn->lane : NULL, campaign, flight);
+    else if (flight->result == RESULT_SENT && hold->conn != NULL)
+        account_accepted(hold->conn->lane);
     if (flight->result == RESULT_SENT)
         campaign->thaws = 0;
     if (hold->conn != NULL) {
@@ -459,7 +480,7 @@ void flight_done(struct worker *worker, uint32_t slot)
     }
     if (flight->result == RESULT_RETURNED && flight->reply.text_length > 0)
         node_freeze_a_while(campaign, flight->reply.text);
-    if (flight->result == RESULT_RETURNED) {
+    if (flight->result == RESULT_RETURNED || flight->result == RESULT_REFUSED) {
         flight_returned(worker, slot);
     } else if (flight->result == RESULT_DENIED && hold->suppressed) {
         run_suppress(campaign, hold->run, hold->dest->site->name);

@@ -43,6 +43,7 @@ void sites_tick(struct node *node)
         uint64_t share = site_share(site);
         site->useful = USEFUL_AT_FIRST / 4 + (site->settled - site->before) * USEFUL_SECONDS;
         site->before = site->settled;
+        account_tick(site, clock_now_us());
         node->movable = node->movable - share + site_share(site);
     }
 }
@@ -70,7 +71,24 @@ static uint32_t lane_sources(const struct config *config, uint16_t *source, uint
     return count;
 }
 
-static struct site *site_get(struct node *node, const char *name, const struct cfg_provider *provider)
+static double per_second(struct cfg_rate rate)
+{
+    return rate.per_ms == 0 ? 0.0 : rate.count * 1000.0 / rate.per_ms;
+}
+
+/* SES says itself what an account may: the table's figures for receivers in general do not apply to it. */
+static void lane_limits(struct lane *lane, const struct cfg_provider *provider, bool ses)
+{
+    const struct cfg_rate none = {0};
+    bool said = provider->own || !ses;
+
+    limit_init(&lane->rate, said ? provider->rate : none, provider->burst);
+    limit_init(&lane->conn_rate, said ? provider->max_connection_rate : none, 1);
+    lane->most = said ? per_second(provider->rate) : 0.0;
+}
+
+static struct site *site_get(struct node *node, const char *name, const struct cfg_provider *provider,
+                             bool ses)
 {
     struct site *site = table_find(&node->sites, name);
     uint16_t source[64] = {0};
@@ -82,14 +100,14 @@ static struct site *site_get(struct node *node, const char *name, const struct c
     site->name = hk_xstrdup(name);
     site->provider = provider;
     site->useful = USEFUL_AT_FIRST;
+    site->ses = ses;
     site->lanes = lane_sources(node->config, source, sizeof source / sizeof source[0]);
     site->lane = hk_xcalloc(site->lanes, sizeof *site->lane);
     for (uint32_t i = 0; i < site->lanes; i++) {
         site->lane[i].site = site;
         site->lane[i].source = source[i];
         site->lane[i].cap = UINT32_MAX;
-        limit_init(&site->lane[i].rate, provider->rate, provider->burst);
-        limit_init(&site->lane[i].conn_rate, provider->max_connection_rate, 1);
+        lane_limits(&site->lane[i], provider, ses);
     }
     TAILQ_INIT(&site->dests);
     ev_timer_init(&site->timer, on_site_timer, 0.0, 0.0);
@@ -102,12 +120,12 @@ static struct site *site_get(struct node *node, const char *name, const struct c
 static bool site_is_at_rest(const struct site *site, uint64_t now_us)
 {
     if (!TAILQ_EMPTY(&site->dests) || site->is_ready || site->is_waiting ||
-        site->no_pipelining_until_ms > now_us / 1000)
+        site->no_pipelining_until_ms > now_us / 1000 || site->suspended_until_ms > now_us / 1000)
         return false;
     for (uint32_t i = 0; i < site->lanes; i++) {
         const struct lane *lane = &site->lane[i];
         if (lane->conns > 0 || lane->rate.due_us > now_us || lane->conn_rate.due_us > now_us ||
-            lane->cap_until_ms > now_us / 1000)
+            lane->cap_until_ms > now_us / 1000 || lane->pace.rate > 0.0)
             return false;
     }
     return true;
@@ -185,10 +203,10 @@ static uint8_t sorted_hosts(const struct resolve_answer *answer, uint8_t order[R
     return answer->host_count;
 }
 
-static struct site *site_of_answer(struct node *node, const char *domain, int16_t route,
+static struct site *site_of_answer(struct node *node, const char *domain, const struct cfg_route *route,
                                    const struct resolve_answer *answer)
 {
-    const char *mx[RESOLVE_HOSTS_MAX], *first = NULL;
+    const char *mx[RESOLVE_HOSTS_MAX] = {NULL}, *first = NULL;
     const struct cfg_provider *provider;
 
     for (uint8_t i = 0; i < answer->host_count; i++) {
@@ -196,14 +214,14 @@ static struct site *site_of_answer(struct node *node, const char *domain, int16_
         if (first == NULL || strcmp(mx[i], first) < 0)
             first = mx[i];
     }
-    if (route >= 0) {
-        const char *title = node->config->route[route].domain;
-        return site_get(node, title, config_provider(node->config, title, mx, answer->host_count));
-    }
+    if (route != NULL)
+        return site_get(node, route->domain,
+                        config_provider(node->config, route->domain, mx, answer->host_count),
+                        route->profile == RELAY_SES);
     provider = config_provider(node->config, domain, mx, answer->host_count);
     if (strcmp(provider->name, "default") != 0)
-        return site_get(node, provider->name, provider);
-    return site_get(node, first != NULL ? first : domain, provider);
+        return site_get(node, provider->name, provider, false);
+    return site_get(node, first != NULL ? first : domain, provider, false);
 }
 
 /* Where a host is found by usage DANE-TA its certificate may name the recipient's domain instead (RFC 7672 3.2.2). Then no
@@ -219,13 +237,15 @@ static bool is_for_one_domain(const struct resolve_answer *answer, enum tls_poli
 
 /* What tells one MX set of a site from another: the site, then its hosts by rank, and what DANE asks of each (it is there
  * for some of the domains that have these hosts, and for others not); at last the domain, where it has to be alone. */
-static char *dest_key(const struct site *site, const struct resolve_answer *answer, const char *alone)
+static char *dest_key(const struct site *site, const struct cfg_address *relay,
+                      const struct resolve_answer *answer, const char *alone)
 {
     static const char *const marks[] = {
         [DANE_NONE] = "", [DANE_USABLE] = "+dane", [DANE_UNUSABLE] = "+tls", [DANE_FAILED] = "+unused"};
     uint8_t order[RESOLVE_HOSTS_MAX];
     uint8_t count = sorted_hosts(answer, order);
-    char *key = hk_xasprintf("%s", site->name);
+    char *key = relay != NULL ? hk_xasprintf("%s relay %s:%u", site->name, relay->host, relay->port)
+                              : hk_xasprintf("%s", site->name);
 
     for (uint8_t i = 0; i < count; i++) {
         bool same = i > 0 && answer->host[order[i]].preference == answer->host[order[i - 1]].preference;
@@ -252,22 +272,24 @@ static void dest_learn(struct dest *dest, const struct resolve_answer *answer)
     dest->shared = UINT32_MAX;
 }
 
-struct dest *dest_of_answer(struct node *node, const char *domain, int16_t route,
+struct dest *dest_of_answer(struct node *node, const struct domain *domain,
                             const struct resolve_answer *answer)
 {
-    struct site *site = site_of_answer(node, domain, route, answer);
-    const struct cfg_route *relay = route >= 0 ? &node->config->route[route] : NULL;
-    enum tls_policy policy = relay != NULL ? relay->tls : site->provider->tls;
-    const char *alone = relay == NULL && is_for_one_domain(answer, policy) ? domain : NULL;
-    char *key = dest_key(site, answer, alone);
+    const struct cfg_route *route = domain->route >= 0 ? &node->config->route[domain->route] : NULL;
+    const struct cfg_address *relay = route != NULL ? &route->relay[domain->relay] : NULL;
+    struct site *site = site_of_answer(node, domain->name, route, answer);
+    enum tls_policy policy = route != NULL ? route->tls : site->provider->tls;
+    const char *alone = route == NULL && is_for_one_domain(answer, policy) ? domain->name : NULL;
+    char *key = dest_key(site, relay, answer, alone);
     struct dest *dest = table_find(&node->dests, key);
 
     if (dest == NULL) {
         dest = hk_xcalloc(1, sizeof *dest);
         dest->site = site;
         dest->name = key;
-        dest->route = route;
-        dest->port = relay != NULL ? relay->relay.port : node->config->smtp.port;
+        dest->route = domain->route;
+        dest->relay = domain->relay;
+        dest->port = relay != NULL ? relay->port : node->config->smtp.port;
         dest->tls = (uint8_t)policy;
         dest->next_hop = alone != NULL ? hk_xstrdup(alone) : NULL;
         TAILQ_INIT(&dest->hungry);
@@ -304,6 +326,27 @@ bool dest_next(struct dest *dest, struct run *run)
     return true;
 }
 
+/* The next relay of the route takes over what waits for this one. */
+static void dest_hand_over(struct dest *dest)
+{
+    struct site *site = dest->site;
+    struct run run;
+
+    log_info("%s: what waits for %s goes to the next relay", site->name,
+             site->node->config->route[dest->route].relay[dest->relay].host);
+    while (turns_get(&dest->queue, &run)) {
+        struct campaign *campaign = site->node->campaign[run.campaign];
+        site_count(site, -(int64_t)run.count);
+        domain_enqueue(site->node, campaign, segment_domain_of(campaign->segment, run.index), run);
+    }
+}
+
+/* A log-in that no relay of the route accepts is nobody's attempt. */
+static bool dest_is_barred(const struct dest *dest)
+{
+    return dest->route >= 0 && dest->failure.log_phase == LOG_PHASE_AUTH && dest->failure.code >= 500;
+}
+
 void dest_put_back(struct dest *dest)
 {
     const struct outcome_reply *failure = &dest->failure;
@@ -313,9 +356,18 @@ void dest_put_back(struct dest *dest)
     uint64_t put_back = 0;
     struct run run;
 
+    if (relay_has_stand_in(site->node, dest)) {
+        dest_hand_over(dest);
+        return;
+    }
     while (turns_get(&dest->queue, &run)) {
         struct campaign *campaign = site->node->campaign[run.campaign];
         site_count(site, -(int64_t)run.count);
+        if (dest_is_barred(dest)) {
+            account_stop(campaign, ACCOUNT_LOGIN, failure);
+            run_let_go(campaign, run);
+            continue;
+        }
         if (dest->never) {
             run_bounce(campaign, run, site->name, failure, verdict);
             continue;
@@ -402,6 +454,7 @@ bool dest_share(struct dest *dest)
     shared->port = dest->port;
     shared->route = dest->route;
     shared->local_part = (uint8_t)dest->site->provider->local_part;
+    shared->ses = dest->site->ses;
     shared->no_pipelining = dest->site->no_pipelining_until_ms > clock_now_ms();
     snprintf(shared->site, sizeof shared->site, "%s", dest->site->name);
     share_names(shared, dest->hosts, (enum tls_policy)dest->tls);

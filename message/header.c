@@ -470,6 +470,24 @@ static int content_fields(struct compile *c, const struct entity *entity, const 
     return error;
 }
 
+/* What we tell SES ourselves in each copy (copy_mark_ses) may not be told twice. */
+static int check_relay_mark(struct compile *c, const struct entity_field *field)
+{
+    bool set = slice_is(field->name, "X-SES-CONFIGURATION-SET");
+    const struct config *config = c->message->config;
+
+    if (!set && !slice_is(field->name, "X-SES-MESSAGE-TAGS"))
+        return 0;
+    for (size_t i = 0; i < config->route_count; i++) {
+        const struct cfg_route *route = &config->route[i];
+        if (route->profile == RELAY_SES && (!set || route->configuration_set != NULL))
+            return compile_refuse(
+                c, field->line, "%.*s is written by hikyaku where a route goes to SES; leave it out%s",
+                (int)field->name.length, field->name.at, set ? ", or configuration_set of the route" : "");
+    }
+    return 0;
+}
+
 /* One field of the template; the content fields wait for content_fields(). */
 static int template_field(struct compile *c, const struct entity *entity, size_t number)
 {
@@ -483,7 +501,9 @@ static int template_field(struct compile *c, const struct entity *entity, size_t
     instead = field_instead(c, entity, field, rule);
     if (instead != NULL)
         return note_dropped(c, field, instead);
-    error = field_check(c, entity, number, rule);
+    error = check_relay_mark(c, field);
+    if (error == 0)
+        error = field_check(c, entity, number, rule);
     if (error != 0 || slice_is(field->name, "Content-Type") ||
         slice_is(field->name, "Content-Transfer-Encoding"))
         return error;

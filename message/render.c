@@ -370,6 +370,36 @@ int message_render(const struct message *m, const struct segment_record *record,
     return copy_settle(&render);
 }
 
+int copy_mark_ses(struct copy *copy, const char *configuration_set)
+{
+    struct copy_arena *arena = copy->arena;
+    struct buf *mark = &arena->mark;
+    struct iovec *more;
+
+    buf_reset(mark, COPY_KEEP_BYTES);
+    if (configuration_set != NULL) {
+        buf_text(mark, "X-SES-CONFIGURATION-SET: ");
+        buf_text(mark, configuration_set);
+        buf_text(mark, "\r\n");
+    }
+    buf_text(mark, "X-SES-MESSAGE-TAGS: hikyaku=");
+    buf_put(mark, copy->mail_from, strcspn(copy->mail_from, "@"));
+    buf_text(mark, "\r\n");
+    if (mark->failed)
+        return HK_ENOMEM;
+    if (copy->iov_count == arena->iov_room) {
+        more = realloc(copy->iov, (arena->iov_room + 1) * sizeof *more);
+        if (more == NULL)
+            return HK_ENOMEM;
+        copy->iov = more;
+        arena->iov_room++;
+    }
+    memmove(copy->iov + 1, copy->iov, copy->iov_count++ * sizeof *copy->iov);
+    copy->iov[0] = (struct iovec){mark->at, mark->length};
+    copy->bytes += mark->length;
+    return 0;
+}
+
 int render_prefix(struct message *m)
 {
     struct copy copy = {0};
@@ -398,6 +428,7 @@ void copy_free(struct copy *copy)
     if (copy->arena != NULL) {
         buf_free(&copy->arena->dynamic);
         buf_free(&copy->arena->signature);
+        buf_free(&copy->arena->mark);
         buf_free(&copy->arena->text);
         buf_free(&copy->arena->canon);
         buf_free(&copy->arena->header);

@@ -77,23 +77,6 @@ unsigned long long conn_serial(const struct session *s)
 
 /* Why a session failed before it was ready, or ended with no message under way. */
 
-static void mask(char *text, size_t length, const char *secret)
-{
-    size_t secret_length = secret != NULL ? strlen(secret) : 0;
-    char *at;
-
-    while (secret_length > 0 && (at = memmem(text, length, secret, secret_length)) != NULL)
-        memset(at, '*', secret_length);
-}
-
-/* A server that repeats what it was told would write our password into every log. */
-static void mask_secrets(const struct session *s, char *text, size_t length)
-{
-    mask(text, length, s->terms.auth_plain);
-    mask(text, length, s->terms.auth_user);
-    mask(text, length, s->terms.auth_password);
-}
-
 void conn_note_failure(struct session *s, enum log_phase log_phase, const struct reply *reply,
                        const char *words)
 {
@@ -105,8 +88,7 @@ void conn_note_failure(struct session *s, enum log_phase log_phase, const struct
         s->never = false;
     length = length < sizeof text ? length : sizeof text;
     memcpy(text, reply != NULL ? reply->text : words, length);
-    if (log_phase == LOG_PHASE_AUTH)
-        mask_secrets(s, text, length);
+    login_mask(s->login, text, length);
     s->failed_in = log_phase;
     (void)hk_clean_text(clean, sizeof clean, text, length);
     if (reply != NULL)
@@ -186,7 +168,7 @@ static void conn_set_terms(struct session *s)
 {
     const struct worker *w = s->worker;
     const struct destination *dest = s->dest;
-    const struct cfg_route *route = dest->route >= 0 ? &w->config->route[dest->route] : NULL;
+    const struct cfg_route *route = s->route;
     bool implicit_tls = route != NULL && route->implicit_tls;
     s->tls = conn_tls(s, implicit_tls);
     /* The dialogue has to know whether it may go on in plain, not what a certificate is held against. */
@@ -197,11 +179,11 @@ static void conn_set_terms(struct session *s)
                                 .implicit_tls = implicit_tls,
                                 .no_pipelining = dest->no_pipelining != 0,
                                 .local_part = (enum local_part)dest->local_part};
-    if (route == NULL || !w->login[dest->route].given)
+    if (s->login == NULL)
         return;
-    s->terms.auth_plain = w->login[dest->route].plain;
-    s->terms.auth_user = w->login[dest->route].user;
-    s->terms.auth_password = w->login[dest->route].password;
+    s->terms.auth_plain = s->login->plain;
+    s->terms.auth_user = s->login->user;
+    s->terms.auth_password = s->login->password;
 }
 
 /* Begin to connect to the address at s->at. False: it failed at once, and that is noted. */
@@ -252,6 +234,8 @@ void conn_open(struct session *s, const struct desc *desc)
     s->dest = hk_xcalloc(1, sizeof *s->dest);
     *s->dest = *dest;
     order_draw(s->dest->address, s->dest->address_count, arc4random_uniform);
+    s->route = dest->route >= 0 ? &w->config->route[dest->route] : NULL;
+    s->login = dest->route >= 0 && w->login[dest->route].given ? &w->login[dest->route] : NULL;
     s->source = desc->source;
     s->plain = s->ever_opened = false;
     s->never = true;

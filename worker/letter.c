@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "hikyaku/classify.h"
 #include "hikyaku/fault.h"
 #include "worker.h"
 
@@ -59,7 +60,7 @@ void letter_copies_free(struct worker *w)
 
 /* Outcome. */
 
-static void flight_reply(struct outcome_reply *to, const struct outcome *outcome)
+static void flight_reply(struct outcome_reply *to, const struct outcome *outcome, const struct login *login)
 {
     const struct reply *reply = outcome->reply;
     const char *text = outcome->words != NULL ? outcome->words : "";
@@ -75,20 +76,21 @@ static void flight_reply(struct outcome_reply *to, const struct outcome *outcome
     }
     to->text_length = (uint16_t)(length < sizeof to->text ? length : sizeof to->text);
     memcpy(to->text, text, to->text_length);
+    login_mask(login, to->text, to->text_length);
     if (to->text_length < sizeof to->text)
         to->text[to->text_length] = '\0'; /* for whoever prints it; the length is what counts */
 }
 
-static void letter_log(const struct session *s, const struct letter *letter, const struct outcome *outcome)
+static void letter_log(const struct session *s, uint32_t slot, const struct flight *flight)
 {
+    const struct outcome_reply *reply = &flight->reply;
     char clean[256];
-    const char *text = outcome->reply != NULL ? outcome->reply->text : outcome->words;
     if (log_threshold < LOG_LEVEL_DEBUG)
         return;
-    (void)hk_clean_text(clean, sizeof clean, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+    (void)hk_clean_text(clean, sizeof clean, reply->text, reply->text_length);
     log_debug("connection %llu to %s, %s, slot %u: result %d, %u %s", s != NULL ? conn_serial(s) : 0ull,
-              s != NULL ? s->host : "", log_phase_name(outcome->log_phase), letter->slot,
-              (int)outcome->result, outcome->reply != NULL ? outcome->reply->code : 0u, clean);
+              s != NULL ? s->host : "", log_phase_name((enum log_phase)reply->log_phase), slot,
+              (int)flight->result, reply->code, clean);
 }
 
 void letter_drop(struct worker *w, struct letter *letter)
@@ -98,18 +100,34 @@ void letter_drop(struct worker *w, struct letter *letter)
     memset(letter, 0, sizeof *letter);
 }
 
-static void letter_settle(struct worker *w, struct letter *letter, const struct outcome *outcome)
+/* A relay may refuse us and not him: what a code says of a recipient does not count then. */
+static void flight_result(struct flight *flight, const struct outcome *outcome, const struct session *s)
+{
+    const struct outcome_reply *reply = &flight->reply;
+    flight->result = (uint8_t)outcome->result;
+    if (s == NULL || s->route == NULL || outcome->reply == NULL ||
+        (outcome->result != RESULT_DEFERRED && outcome->result != RESULT_BOUNCED))
+        return;
+    if (account_fault_of(s->route->profile == RELAY_SES, reply->code, reply->text, reply->text_length) !=
+        ACCOUNT_FINE)
+        flight->result = RESULT_REFUSED;
+}
+
+/* s: the session that tried, NULL where none did. */
+static void letter_settle(struct worker *w, struct session *s, struct letter *letter,
+                          const struct outcome *outcome)
 {
     struct flight *flight = letter_flight(w, letter);
     struct desc done = flight->send;
     uint64_t now_ms = clock_now_ms();
     uint64_t sent_ms = letter->mail_ms != 0 ? letter->mail_ms : now_ms;
-    flight->result = (uint8_t)outcome->result;
+    flight_reply(&flight->reply, outcome, s != NULL ? s->login : NULL);
+    flight_result(flight, outcome, s);
+    letter_log(s, letter->slot, flight);
     flight->nth = letter->nth;
     flight->bytes = (uint32_t)letter->bytes;
     flight->queue_ms = (uint32_t)(sent_ms - letter->arrived_ms);
     flight->smtp_ms = (uint32_t)(now_ms > sent_ms ? now_ms - sent_ms : 0);
-    flight_reply(&flight->reply, outcome);
     flight_store(flight, FLIGHT_DONE);
     letter_drop(w, letter);
     if (outcome->result == RESULT_SENT)
@@ -149,8 +167,7 @@ static void op_flight(void *context, struct letter *letter, enum flight_phase ph
 static void op_settle(void *context, struct letter *letter, const struct outcome *outcome)
 {
     struct session *s = context;
-    letter_log(s, letter, outcome);
-    letter_settle(s->worker, letter, outcome);
+    letter_settle(s->worker, s, letter, outcome);
 }
 
 static void op_fail(void *context, enum log_phase log_phase, const struct reply *reply, const char *words)
@@ -178,7 +195,7 @@ const struct dialogue_ops worker_ops = {
 
 static void letter_return(struct worker *w, struct letter *letter, const char *words)
 {
-    letter_settle(w, letter, &(struct outcome){RESULT_RETURNED, LOG_PHASE_MAIL, NULL, words});
+    letter_settle(w, NULL, letter, &(struct outcome){RESULT_RETURNED, LOG_PHASE_MAIL, NULL, words});
 }
 
 static struct letter *letter_new(struct worker *w, const struct desc *desc)
@@ -223,8 +240,9 @@ void letter_take(struct worker *w, const struct desc *on_ring)
 
 /* Rendering. */
 
-static const char *letter_make(struct worker *w, struct letter *letter)
+static const char *letter_make(const struct session *s, struct letter *letter)
 {
+    struct worker *w = s->worker;
     struct edition *edition = letter->edition;
     const struct desc *send = &letter_flight(w, letter)->send;
     struct segment_record record;
@@ -237,6 +255,8 @@ static const char *letter_make(struct worker *w, struct letter *letter)
     letter->copy = spare;
     int error =
         message_render(edition->message, &record, send->segment, send->index, clock_wall_us(), &spare->copy);
+    if (error == 0 && s->route != NULL && s->route->profile == RELAY_SES)
+        error = copy_mark_ses(&spare->copy, s->route->configuration_set);
     if (error != 0)
         return hk_strerror(error);
     letter->rcpt = record.wire;
@@ -255,5 +275,5 @@ void letter_render(struct session *s)
     struct letter *letter = s->talk.head;
     if (s->state != CONN_TALKING || letter == NULL || letter->ready || !letter->preparing)
         return;
-    conn_rendered(s, letter, letter_make(s->worker, letter));
+    conn_rendered(s, letter, letter_make(s, letter));
 }

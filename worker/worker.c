@@ -11,7 +11,7 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -276,48 +276,11 @@ static void worker_watch(struct worker *w)
 
 /* Beginning. */
 
-static void base64(char out[DIALOGUE_BASE64_SIZE], const char *bytes, size_t length)
-{
-    HK_BUG_ON((length + 2) / 3 * 4 >= DIALOGUE_BASE64_SIZE);
-    (void)EVP_EncodeBlock((unsigned char *)out, (const unsigned char *)bytes, (int)length);
-}
-
-static int login_load(const struct cfg_route *route, struct login *login, struct hk_why *why)
-{
-    char *password = NULL;
-    size_t length = 0;
-    char both[2 * DIALOGUE_SECRET_MAX + 2];
-    size_t user_length = strlen(route->user);
-    int error = hk_read_file(route->password_file, 4096, &password, &length, why);
-    if (error != 0)
-        return error;
-    length = strcspn(password, "\r\n");
-    if (length == 0 || length > DIALOGUE_SECRET_MAX || user_length == 0 ||
-        user_length > DIALOGUE_SECRET_MAX) {
-        error =
-            why_set(why, HK_EINVAL, "route %s: user and password need 1 to %u bytes (the first line of %s)",
-                    route->domain, DIALOGUE_SECRET_MAX, route->password_file);
-    } else {
-        both[0] = '\0';
-        memcpy(both + 1, route->user, user_length);
-        both[1 + user_length] = '\0';
-        memcpy(both + 2 + user_length, password, length);
-        base64(login->plain, both, user_length + 2 + length);
-        base64(login->user, route->user, user_length);
-        base64(login->password, password, length);
-        login->given = true;
-    }
-    free(password);
-    return error;
-}
-
 static int worker_load(struct worker *w, struct hk_why *why)
 {
     const struct config *config = w->config;
     w->login = hk_xcalloc(config->route_count + 1, sizeof *w->login);
     for (size_t i = 0; i < config->route_count; i++) {
-        if (config->route[i].user == NULL)
-            continue;
         int error = login_load(&config->route[i], &w->login[i], why);
         if (error != 0)
             return error;
@@ -371,6 +334,8 @@ static void worker_free(struct worker *w)
         w->wires = wire->next;
         free(wire);
     }
+    if (w->login != NULL)
+        OPENSSL_cleanse(w->login, (w->config->route_count + 1) * sizeof *w->login);
     free(w->login);
     free(w->letter);
     free(w->session);

@@ -13,6 +13,7 @@
 #include "edition.h"
 #include "hikyaku/process.h"
 #include "link.h"
+#include "login.h"
 
 #define WORKER_RENDERS_A_TURN 4u /* copies rendered and signed before the loop looks at sockets again */
 #define WORKER_COPY_KEPT_MAX  (1u << 20) /* bytes of a copy beyond which its memory is not kept */
@@ -32,12 +33,6 @@ struct wire {
 struct spare_copy {
     struct spare_copy *next;
     struct copy copy;
-};
-
-/* A route's credentials, ready for the wire. */
-struct login {
-    char plain[DIALOGUE_BASE64_SIZE], user[DIALOGUE_BASE64_SIZE], password[DIALOGUE_BASE64_SIZE];
-    bool given;
 };
 
 enum conn_state { CONN_FREE, CONN_CONNECTING, CONN_HANDSHAKE, CONN_TALKING, CONN_OVER };
@@ -61,7 +56,9 @@ struct session {
     struct outbox box;
     struct dialogue talk;
     struct dialogue_terms terms;
-    struct destination *dest; /* a copy: the slot may be used anew once the connection is there */
+    const struct cfg_route *route; /* its relay is what we talk to; NULL: a domain's MX */
+    const struct login *login;     /* of that route, NULL none */
+    struct destination *dest;      /* a copy: the slot may be used anew once the connection is there */
     ev_io io;
     ev_timer timer;
     uint64_t deadline_ms; /* outside a dialogue */

@@ -51,13 +51,23 @@ struct cfg_dkim {
     char *key_file; /* absolute */
 };
 
+#define ROUTE_RELAYS_MAX 8u
+
+/* What stands behind a relay: RELAY_SES knows Amazon SES' replies about our account, its header fields and passwords. */
+enum relay_profile { RELAY_PLAIN, RELAY_SES };
+
 struct cfg_route {
-    char *domain; /* or "*" */
-    struct cfg_address relay;
+    char *domain;              /* or "*" */
+    struct cfg_address *relay; /* in the order in which they are tried: the first that can be had is used */
+    size_t relay_count;        /* 1 to ROUTE_RELAYS_MAX */
+    enum relay_profile profile;
+    char *region;            /* NULL where no SES endpoint and no secret key needs one */
+    char *configuration_set; /* may be NULL */
     bool implicit_tls;
     enum tls_policy tls;
-    char *user;          /* NULL: no AUTH */
-    char *password_file; /* absolute; NULL with user NULL */
+    char *user; /* NULL: no AUTH */
+    /* absolute; with a user exactly one of the two */
+    char *password_file, *secret_key_file;
 };
 
 /* A row of the provider table after own sections were laid over built-in rows: every key has its figure. */

@@ -85,6 +85,11 @@ struct copy {
  * into the same copy or copy_free; static runs in it until message_free. */
 int message_render(const struct message *message, const struct segment_record *record, uint16_t segment,
                    uint32_t index, uint64_t wall_us, struct copy *copy) HK_MUST_USE;
+/* Mark a rendered copy for Amazon SES: X-SES-CONFIGURATION-SET (NULL: none) and X-SES-MESSAGE-TAGS with the local part of
+ * its return path, `hikyaku=b-...`, by which any node can tell campaign and recipient of a notification: verp_parse() of it
+ * at sender.return_path. SES takes both fields out, so they stand in front of the signature and outside of it. 0 or
+ * HK_ENOMEM. */
+int copy_mark_ses(struct copy *copy, const char *configuration_set) HK_MUST_USE;
 void copy_free(struct copy *copy); /* a zeroed struct copy is a valid empty one */
 
 /* keygen: write a new key (file mode 0600, never over an existing file). `record_out` (malloc'd, the caller

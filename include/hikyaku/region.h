@@ -59,6 +59,7 @@ enum flight_result {
     RESULT_NONE = 0,
     RESULT_RETURNED, /* nothing was tried (connection went away, drain): queue again, no attempt counted */
     RESULT_DENIED,   /* the commit was denied, the dot held back: the master knows why */
+    RESULT_REFUSED, /* the relay refused us, not him (account_fault_of its reply): queue again, no attempt counted */
     RESULT_SENT,     /* 2xx after the dot */
     RESULT_DEFERRED, /* 4xx, or connection lost before the dot */
     RESULT_BOUNCED,  /* 5xx, or the receiver lacks what this message needs (SMTPUTF8, SIZE) */
@@ -148,6 +149,7 @@ struct destination {
     uint8_t address_count;
     uint8_t no_pipelining;
     uint8_t local_part; /* enum local_part */
+    uint8_t ses;        /* it is Amazon SES: the master reads the id of its replies */
     uint8_t mx_count;
     uint8_t mx_tls[DEST_MX_MAX];                     /* enum host_tls */
     struct dest_address address[DEST_ADDRESSES_MAX]; /* in the order to be tried */
@@ -202,7 +204,7 @@ struct region_header {
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */
 };
-#define REGION_LAYOUT 5u
+#define REGION_LAYOUT 6u
 
 struct region {
     struct region_header *header;

@@ -387,8 +387,8 @@ static json_t *reply_json(const struct outcome_reply *reply)
 static json_t *outcome_json(struct drive *d, const struct segment *segment, uint32_t slot)
 {
     static const char *const phase[] = {"free", "taken", "envelope", "content", "dot", "done"};
-    static const char *const result[] = {"none",     "returned", "denied", "sent",
-                                         "deferred", "bounced",  "unknown"};
+    static const char *const result[] = {"none", "returned", "denied",  "refused",
+                                         "sent", "deferred", "bounced", "unknown"};
     const struct flight *flight = region_flight(&d->region, 0, slot);
     uint32_t at = atomic_load_explicit(&flight->phase, memory_order_acquire);
     struct segment_record record;

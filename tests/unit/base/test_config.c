@@ -210,6 +210,38 @@ static void every_section_is_read(void **state)
     config_free(c);
 }
 
+static void a_route_to_ses_has_the_endpoint_of_its_region(void **state)
+{
+    static const char *const ses = SENDER "route \"*\" { relay = ses region = \"ap-northeast-1\" auth { user "
+                                          "= \"u\" secret_key_file = \"k\" } }\n"
+                                          "route \"a.test\" { relay = ses region = \"eu-west-1\" "
+                                          "implicit_tls = yes configuration_set = \"news\"\n"
+                                          "    auth { user = \"u\" password_file = \"p\" } }\n"
+                                          "route \"b.test\" { relay = { \"one:587\", \"two:25\" } }\n"
+                                          "route \"c.test\" { relay = \"127.0.0.1:2525\" profile = ses auth "
+                                          "{ user = \"u\" password_file = \"p\" } }\n";
+    struct config *c = load(ses);
+    const struct cfg_route *route = config_route(c, "x.test");
+
+    (void)state;
+    assert_string_equal(route->relay->host, "email-smtp.ap-northeast-1.amazonaws.com");
+    assert_int_equal(route->relay->port, 587);
+    assert_int_equal(route->relay_count, 1);
+    assert_int_equal(route->profile, RELAY_SES);
+    assert_int_equal(route->tls, TLS_VERIFIED);
+    assert_below(route->secret_key_file, "k");
+    route = config_route(c, "a.test");
+    assert_int_equal(route->relay->port, 465);
+    assert_string_equal(route->configuration_set, "news");
+    route = config_route(c, "b.test");
+    assert_int_equal(route->relay_count, 2);
+    assert_string_equal(route->relay[1].host, "two");
+    assert_int_equal(route->relay[1].port, 25);
+    assert_int_equal(route->profile, RELAY_PLAIN);
+    assert_int_equal(config_route(c, "c.test")->profile, RELAY_SES);
+    config_free(c);
+}
+
 static void a_route_is_found_by_name_before_the_star(void **state)
 {
     struct config *c = load(full);
@@ -220,8 +252,8 @@ static void a_route_is_found_by_name_before_the_star(void **state)
     assert_true(config_route(c, "example.test")->implicit_tls);
     assert_below(config_route(c, "example.test")->password_file, "relay.pw");
     assert_string_equal(config_route(c, "other.test")->domain, "*");
-    assert_string_equal(config_route(c, "other.test")->relay.host, "::1");
-    assert_int_equal(config_route(c, "other.test")->relay.port, 587);
+    assert_string_equal(config_route(c, "other.test")->relay->host, "::1");
+    assert_int_equal(config_route(c, "other.test")->relay->port, 587);
     assert_null(config_route(c, "other.test")->user);
     config_free(c);
     c = load(SENDER);
@@ -349,6 +381,10 @@ static void what_is_printed_is_read_to_the_same(void **state)
     (void)state;
     assert_prints_the_same_when_read_again(SENDER);
     assert_prints_the_same_when_read_again(full);
+    assert_prints_the_same_when_read_again(
+        SENDER
+        "route \"*\" { relay = ses region = \"eu-west-1\" configuration_set = \"news\" implicit_tls = yes\n"
+        "    auth { user = \"u\" secret_key_file = \"k\" } }\n");
     assert_prints_the_same_when_read_again(SENDER "events { file = '${x} \"and\" \\\\ more' }\n");
     assert_prints_the_same_when_read_again(SENDER
                                            "provider \"default\" { rate = none max_connections = none }\n");
@@ -496,6 +532,40 @@ static void what_belongs_together_is_asked_for(void **state)
         {2, SENDER "dkim \"s\" { domain = \"a.test\" }\n", "has no key_file",
          "hikyaku keygen dkim --domain a.test"},
         {2, SENDER "route \"*\" { }\n", "has no relay", "host:port"},
+        {2, SENDER "route \"*\" { relay = ses auth { user = \"u\" secret_key_file = \"k\" } }\n",
+         "has no region", "ap-northeast-1"},
+        {2,
+         SENDER "route \"*\" { relay = ses region = \"x.evil.test/\" auth { user = \"u\" secret_key_file = "
+                "\"k\" } }\n",
+         "none of AWS", "ap-northeast-1"},
+        {2, SENDER "route \"*\" { relay = ses region = \"us-west-1\" }\n", "wants a log-in",
+         "secret_key_file"},
+        {2, SENDER "route \"*\" { relay = { ses, \"h:25\" } region = \"us-west-1\" }\n",
+         "beside other relays", "alone"},
+        {2, SENDER "route \"*\" { relay = \"h:25\" configuration_set = \"c\" }\n", "is for SES",
+         "profile = ses"},
+        {2,
+         SENDER "route \"*\" { relay = ses region = \"us-west-1\" configuration_set = \"a b\"\n"
+                "auth { user = \"u\" secret_key_file = \"k\" } }\n",
+         "no name of SES", "64 letters"},
+        {2,
+         SENDER
+         "route \"*\" { relay = ses region = \"us-west-1\" auth { user = \"u\" secret_key_file = \"k\" "
+         "password_file = \"p\" } }\n",
+         "password_file and a secret_key_file", "one of them"},
+        {2, SENDER "route \"*\" { relay = \"h:25\" auth { user = \"u\" secret_key_file = \"k\" } }\n",
+         "secret_key_file of SES", "profile = ses"},
+        {4,
+         SENDER
+         "dkim \"a\" { domain = \"example.com\" key_file = \"a\" }\n"
+         "dkim \"b\" { domain = \"example.com\" key_file = \"b\" }\n"
+         "route \"*\" { relay = ses region = \"us-west-1\" auth { user = \"u\" secret_key_file = \"k\" } }\n",
+         "two signatures", "one dkim"},
+        {2,
+         SENDER
+         "route \"*\" { relay = { \"h:1\", \"h:2\", \"h:3\", \"h:4\", \"h:5\", \"h:6\", \"h:7\", \"h:8\", "
+         "\"h:9\" } }\n",
+         "one too many", "8"},
         {3,
          SENDER "route \"*\" { relay = \"h:25\" auth { user = \"u\" password_file = \"p\" }\n tls = none }\n",
          "without TLS", "tls = verified"},
@@ -680,6 +750,7 @@ int main(void)
         cmocka_unit_test(the_sender_is_its_section_and_its_domains_in_any_order),
         cmocka_unit_test(a_minimal_file_gives_the_defaults),
         cmocka_unit_test(every_section_is_read),
+        cmocka_unit_test(a_route_to_ses_has_the_endpoint_of_its_region),
         cmocka_unit_test(a_route_is_found_by_name_before_the_star),
         cmocka_unit_test(the_builtin_table_knows_carriers_and_large_providers),
         cmocka_unit_test(the_longest_pattern_wins_and_a_domain_before_an_mx),

@@ -34,6 +34,62 @@ static void a_copy_has_the_headers_that_a_message_needs(void **state)
     assert_non_null(strstr(f->mail_from, "@bounce.example.com"));
 }
 
+static void a_copy_marked_for_ses_is_the_same_behind_two_fields(void **state)
+{
+    struct fixture *f = *state;
+    struct segment_record record = fixture_record("user@example.net", "", "");
+    const char *template = FROM "Subject: s\r\n\r\nx\r\n";
+    struct message *message;
+    struct copy copy = {0};
+    struct iovec was[64];
+    char want[256];
+    size_t count, bytes;
+
+    assert_int_equal(fixture_compile(f, template, strlen(template), &message), 0);
+    for (int set = 0; set < 2; set++) {
+        assert_int_equal(message_render(message, &record, 0, 7, FIXTURE_WALL_US, &copy), 0);
+        count = copy.iov_count;
+        bytes = copy.bytes;
+        assert_true(count <= sizeof was / sizeof *was);
+        memcpy(was, copy.iov, count * sizeof *was);
+        assert_int_equal(copy_mark_ses(&copy, set ? "news" : NULL), 0);
+        assert_int_equal(copy.iov_count, count + 1);
+        assert_memory_equal(copy.iov + 1, was, count * sizeof *was);
+        (void)snprintf(want, sizeof want, "%sX-SES-MESSAGE-TAGS: hikyaku=%.*s\r\n",
+                       set ? "X-SES-CONFIGURATION-SET: news\r\n" : "", (int)strcspn(copy.mail_from, "@"),
+                       copy.mail_from);
+        assert_int_equal(copy.iov[0].iov_len, strlen(want));
+        assert_memory_equal(copy.iov[0].iov_base, want, strlen(want));
+        assert_int_equal(copy.bytes, bytes + strlen(want));
+    }
+    copy_free(&copy);
+    message_free(message);
+}
+
+static void what_is_told_to_ses_may_not_stand_in_the_template(void **state)
+{
+    struct fixture *f = *state;
+    static const char tags[] = FROM "X-SES-Message-Tags: a=b\r\n\r\nx\r\n",
+                      named[] = FROM "X-SES-Configuration-Set: a\r\n\r\nx\r\n";
+    char set[] = "news";
+    struct cfg_route route = {.profile = RELAY_SES};
+    struct message *message;
+
+    f->config.route = &route;
+    f->config.route_count = 1;
+    assert_int_equal(fixture_compile(f, tags, strlen(tags), &message), HK_EINVAL);
+    assert_non_null(strstr(f->why.text, "m.eml:2: X-SES-Message-Tags is written by hikyaku"));
+    assert_int_equal(fixture_compile(f, named, strlen(named), &message), 0);
+    message_free(message);
+    route.configuration_set = set;
+    assert_int_equal(fixture_compile(f, named, strlen(named), &message), HK_EINVAL);
+    assert_non_null(strstr(f->why.text, "or configuration_set of the route"));
+    route.profile = RELAY_PLAIN;
+    assert_int_equal(fixture_compile(f, tags, strlen(tags), &message), 0);
+    message_free(message);
+    f->config.route_count = 0;
+}
+
 /* RFC 5322 3.6 */
 static void two_recipients_never_share_a_message_id(void **state)
 {
@@ -560,6 +616,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_copy_has_the_headers_that_a_message_needs),
+        cmocka_unit_test(a_copy_marked_for_ses_is_the_same_behind_two_fields),
+        cmocka_unit_test(what_is_told_to_ses_may_not_stand_in_the_template),
         cmocka_unit_test(two_recipients_never_share_a_message_id),
         cmocka_unit_test(the_templates_own_envelope_headers_are_left_out_with_a_word),
         cmocka_unit_test(what_a_mailbox_and_a_mail_program_wrote_is_left_out_in_a_note_each),

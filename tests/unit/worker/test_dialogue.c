@@ -62,8 +62,8 @@ static void op_flight(void *context, struct letter *letter, enum flight_phase ph
 
 static void op_settle(void *context, struct letter *letter, const struct outcome *outcome)
 {
-    static const char *const names[] = {"none",     "returned", "denied", "sent",
-                                        "deferred", "bounced",  "unknown"};
+    static const char *const names[] = {"none", "returned", "denied",  "refused",
+                                        "sent", "deferred", "bounced", "unknown"};
     struct rig *rig = context;
     note(rig->told, sizeof rig->told, "%u %s %s %u|", letter->slot, names[outcome->result],
          outcome->result == RESULT_RETURNED ? "-" : log_phase_name(outcome->log_phase),
