@@ -194,8 +194,7 @@ static void on_resolver(struct ev_loop *loop, ev_io *io, int events)
     ssize_t n;
 
     (void)events;
-    while ((n = recv(node->resolver_fd, &answer, sizeof answer, 0)) >=
-               (ssize_t)offsetof(struct resolve_answer, dane) &&
+    while ((n = recv(node->resolver_fd, &answer, sizeof answer, 0)) >= (ssize_t)RESOLVE_ANSWER_MIN &&
            n == (ssize_t)resolve_answer_bytes(&answer))
         domain_answer(node, &answer);
     if (n >= 0 || (errno != EAGAIN && errno != EINTR))

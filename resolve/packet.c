@@ -217,6 +217,26 @@ int packet_tlsa(const struct packet *packet, const struct packet_record *record,
     return 0;
 }
 
+int packet_txt(const struct packet *packet, const struct packet_record *record, char *out, size_t size,
+               size_t *length)
+{
+    const uint8_t *at = packet->bytes + record->rdata, *end = at + record->rdata_length;
+
+    *length = 0;
+    while (at < end) {
+        size_t string = *at++;
+
+        if ((size_t)(end - at) < string)
+            return HK_EPROTO;
+        if (string > size - *length)
+            return HK_ETOOBIG;
+        memcpy(out + *length, at, string);
+        *length += string;
+        at += string;
+    }
+    return 0;
+}
+
 int packet_soa_negative_ttl(const struct packet *packet, const struct packet_record *record, uint32_t *ttl_s)
 {
     uint32_t minimum;

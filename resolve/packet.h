@@ -19,6 +19,7 @@ enum packet_type {
     PACKET_CNAME = 5,
     PACKET_SOA = 6,
     PACKET_MX = 15,
+    PACKET_TXT = 16,
     PACKET_AAAA = 28,
     PACKET_TLSA = 52,
 };
@@ -70,6 +71,11 @@ struct packet_tlsa {
 };
 int packet_tlsa(const struct packet *packet, const struct packet_record *record,
                 struct packet_tlsa *tlsa) HK_MUST_USE;
+
+/* TXT: its strings one after another (RFC 7208 3.3 for how, RFC 8461 3.1 and 8460 3 for us), any octets. 0, HK_ETOOBIG:
+ * more than `size`, HK_EPROTO. */
+int packet_txt(const struct packet *packet, const struct packet_record *record, char *out, size_t size,
+               size_t *length) HK_MUST_USE;
 
 /* SOA: for how long "there is none" holds (RFC 2308 5): the smaller of its TTL and its last field. */
 int packet_soa_negative_ttl(const struct packet *packet, const struct packet_record *record,

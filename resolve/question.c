@@ -13,6 +13,8 @@ static const char *type_name(enum packet_type type)
         return "CNAME";
     if (type == PACKET_TLSA)
         return "TLSA";
+    if (type == PACKET_TXT)
+        return "TXT";
     return type == PACKET_A ? "A" : "AAAA";
 }
 
@@ -103,6 +105,14 @@ static void name_lower(char *name)
             *name = (char)(*name | 0x20);
 }
 
+/* A name that is too long for DNS has no records. */
+static void underscore_name(char *out, size_t size, const char *label, const char *domain)
+{
+    snprintf(out, size, "%s.%s", label, domain);
+    if (!packet_name_is_host(out))
+        out[0] = '\0';
+}
+
 bool question_begin(struct question *q, const struct resolve_question *asked, const struct cfg_list *own)
 {
     memset(q, 0, sizeof *q);
@@ -124,6 +134,10 @@ bool question_begin(struct question *q, const struct resolve_question *asked, co
         return true;
     }
     name_lower(q->asked.name);
+    if (asked->mx) {
+        underscore_name(q->sts_name, sizeof q->sts_name, "_mta-sts", q->asked.name);
+        underscore_name(q->report_name, sizeof q->report_name, "_smtp._tls", q->asked.name);
+    }
     q->stage = QUESTION_MX;
     return asked->mx ? false : host_implicit(q);
 }
@@ -156,11 +170,17 @@ uint32_t question_lookups(const struct question *q, struct question_lookup *out)
         if (q->asked.ipv6)
             out[count++] = (struct question_lookup){PACKET_AAAA, h, q->host[h].name};
     }
+    if (q->sts_name[0] != '\0')
+        out[count++] = (struct question_lookup){PACKET_TXT, 0, q->sts_name};
+    if (q->report_name[0] != '\0')
+        out[count++] = (struct question_lookup){PACKET_TXT, 0, q->report_name};
     return count;
 }
 
 void question_take_failure(struct question *q, const struct question_lookup *lookup, const char *words)
 {
+    if (lookup->type == PACKET_TXT)
+        return;
     q->all_secure = false;
     if (q->hosts_failed++ == 0)
         snprintf(q->failed, sizeof q->failed, "%.60s for %s of %.50s", words, type_name(lookup->type),
@@ -242,11 +262,24 @@ static void take_dane(struct question *q, const struct question_lookup *lookup, 
     q->ttl_s = smaller(q->ttl_s, reading.ttl_s);
 }
 
+static void take_txt(struct question *q, const struct question_lookup *lookup, const void *bytes,
+                     size_t length)
+{
+    if (lookup->name == q->sts_name)
+        (void)txt_sts_id(bytes, length, q->sts_id);
+    else
+        (void)txt_tlsrpt_rua(bytes, length, q->answer.rua);
+}
+
 void question_take(struct question *q, const struct question_lookup *lookup, const void *bytes, size_t length,
                    bool secure, choice_draw_fn draw)
 {
     if (q->stage == QUESTION_DANE) {
         take_dane(q, lookup, bytes, length, secure);
+        return;
+    }
+    if (lookup->type == PACKET_TXT) {
+        take_txt(q, lookup, bytes, length);
         return;
     }
     q->all_secure &= secure;

@@ -8,8 +8,9 @@
 
 #include "dane_host.h"
 #include "reading.h"
+#include "txt.h"
 
-#define QUESTION_LOOKUPS_MAX   (RESOLVE_HOSTS_MAX * CHOICE_FAMILIES)
+#define QUESTION_LOOKUPS_MAX   (RESOLVE_HOSTS_MAX * CHOICE_FAMILIES + 2)
 #define QUESTION_TTL_MIN_S     30u
 #define QUESTION_TTL_MAX_S     86400u
 #define QUESTION_TTL_PARTIAL_S 300u /* some MX host could not be asked: look again soon */
@@ -35,6 +36,10 @@ struct question {
     bool host_nxdomain;         /* some host does not exist at all */
     struct reading mx;          /* what the MX look-up said */
     char failed[128];           /* why the first look-up failed */
+    /* What the domain says of TLS, asked beside the addresses. No look-up of these that fails keeps mail back: RFC 8461 3.1 and
+     * RFC 8460 3 take it as nothing said. */
+    char sts_name[DOMAIN_MAX + 16], report_name[DOMAIN_MAX + 16]; /* "": not asked */
+    char sts_id[TXT_STS_ID_MAX + 1];                              /* "": announces no MTA-STS policy */
     struct resolve_answer answer;
 };
 

@@ -2,7 +2,7 @@
  *
  * It holds no key, list or Redis and writes no file. The rules are in question.c; here are the loop and the bounds:
  *   RESOLVE_INFLIGHT_MAX questions are open; more stay unread in the socket until one is answered.
- *   DNS_LOOKUPS_MAX look-ups are with libunbound; more wait in line.
+ *   DNS_LOOKUPS_MAX look-ups are with libunbound; more wait in line. Those for MTA-STS hosts (discover.c) come on top.
  *   A question lives deadline_ms; then it is answered with what has come, or RESOLVE_TEMPORARY.
  * Answers that the socket does not take wait in their question, so they count as open.
  *
@@ -20,7 +20,9 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "discover.h"
 #include "dns.h"
+#include "fetch.h"
 #include "question.h"
 
 #define READS_A_TURN 64u /* then the loop looks at everything else */
@@ -42,9 +44,10 @@ struct lookup {
 };
 TAILQ_HEAD(lookup_line, lookup);
 
-enum place { PLACE_OPEN, PLACE_READY, PLACE_UNSENT };
+enum place { PLACE_OPEN, PLACE_READY, PLACE_POLICY, PLACE_UNSENT, PLACES };
 
 struct open_question {
+    struct discovery_wait wait;      /* first: discover.h gives it back. In use in PLACE_POLICY */
     TAILQ_ENTRY(open_question) link; /* in the list that `place` names */
     enum place place;
     struct resolver *resolver;
@@ -57,15 +60,16 @@ TAILQ_HEAD(question_line, open_question);
 struct resolver {
     struct ev_loop *loop;
     struct dns *dns;
+    struct discovery *discovery;
     ev_io readable, writable;
     ev_prepare prepare;
     int fd;
     int exit_status;
     double deadline_s;
-    struct cfg_list own;          /* what this host and its sources are called */
-    uint32_t questions;           /* in the three lists together */
-    uint32_t asked_count;         /* look-ups with libunbound */
-    struct question_line line[3]; /* by enum place */
+    struct cfg_list own;               /* what this host and its sources are called */
+    uint32_t questions;                /* in all the lists together */
+    uint32_t asked_count;              /* look-ups with libunbound */
+    struct question_line line[PLACES]; /* by enum place */
     struct lookup_line waiting, asked;
 };
 
@@ -196,6 +200,8 @@ static void question_free(struct open_question *open)
     struct resolver *r = open->resolver;
 
     lookups_give_up(open, "dropped");
+    if (open->place == PLACE_POLICY)
+        discovery_cancel(&open->wait);
     ev_timer_stop(r->loop, &open->deadline);
     TAILQ_REMOVE(&r->line[open->place], open, link);
     r->questions--;
@@ -258,10 +264,39 @@ static void question_answered(struct open_question *open)
     place_set(open, PLACE_UNSENT);
 }
 
+static void policy_tell(struct open_question *open)
+{
+    struct question *question = &open->question;
+    struct resolve_answer *answer = &question->answer;
+
+    if (question->asked.mx && answer->status == RESOLVE_OK) {
+        discovery_tell(open->resolver->discovery, question->asked.name, answer);
+        answer->has_words = answer->rua[0] != '\0' || answer->sts_policy[0] != '\0';
+    }
+    question_answered(open);
+}
+
+static void on_policy_known(struct discovery_wait *wait)
+{
+    policy_tell((struct open_question *)wait);
+}
+
+/* Where the hosts are known: the MTA-STS policy, which may have to be fetched. */
+static void policy_ask(struct open_question *open)
+{
+    const struct question *question = &open->question;
+
+    if (question->asked.mx && question->answer.status == RESOLVE_OK &&
+        !discovery_ask(open->resolver->discovery, question->asked.name, question->sts_id, &open->wait))
+        place_set(open, PLACE_POLICY);
+    else
+        policy_tell(open);
+}
+
 static void question_go_on(struct open_question *open)
 {
     if (question_step(&open->question, arc4random_uniform))
-        question_answered(open);
+        policy_ask(open);
     else
         question_ask(open);
 }
@@ -273,13 +308,19 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
 
     (void)loop;
     (void)revents;
+    if (open->place == PLACE_POLICY) {
+        /* The fetch goes on; RFC 8461 3.3 lets mail go meanwhile as if there were no policy, unless one is kept. */
+        discovery_cancel(&open->wait);
+        policy_tell(open);
+        return;
+    }
     snprintf(words, sizeof words, "no answer from DNS within %.4g s", open->resolver->deadline_s);
     lookups_give_up(open, words);
     /* What has come may be enough; if not, the step says RESOLVE_TEMPORARY. A question that only now knows its
      * hosts has no time left to look them up. */
     while (!question_step(&open->question, arc4random_uniform))
         question_give_up(&open->question, words);
-    question_answered(open);
+    policy_tell(open);
 }
 
 /* The step that callbacks must not take: go on with what is ready, start look-ups, send, until all is quiet. */
@@ -294,6 +335,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
         while ((open = TAILQ_FIRST(&r->line[PLACE_READY])))
             question_go_on(open);
         lookups_start(r);
+        discovery_turn(r->discovery);
     } while (!TAILQ_EMPTY(&r->line[PLACE_READY]));
     if (!ev_is_active(&r->writable))
         answers_send(r);
@@ -305,6 +347,7 @@ static void question_open(struct resolver *r, const struct resolve_question *ask
     struct open_question *open = hk_xcalloc(1, sizeof *open);
 
     open->resolver = r;
+    open->wait.on_known = on_policy_known;
     LIST_INIT(&open->lookups);
     open->place = PLACE_OPEN;
     TAILQ_INSERT_TAIL(&r->line[PLACE_OPEN], open, link);
@@ -374,7 +417,7 @@ static void resolver_init(struct resolver *r, struct ev_loop *loop, int fd, uint
     r->loop = loop;
     r->fd = fd;
     r->deadline_s = deadline_ms / 1e3;
-    for (unsigned place = 0; place < 3; place++)
+    for (unsigned place = 0; place < PLACES; place++)
         TAILQ_INIT(&r->line[place]);
     TAILQ_INIT(&r->waiting);
     TAILQ_INIT(&r->asked);
@@ -391,7 +434,7 @@ static void resolver_clear(struct resolver *r)
     struct open_question *open, *next_open;
     struct lookup *lookup, *next_lookup;
 
-    for (unsigned place = 0; place < 3; place++) {
+    for (unsigned place = 0; place < PLACES; place++) {
         for (open = TAILQ_FIRST(&r->line[place]); open; open = next_open) {
             next_open = TAILQ_NEXT(open, link);
             question_free(open);
@@ -399,6 +442,7 @@ static void resolver_clear(struct resolver *r)
     }
     dns_close(r->dns);
     free(r->own.item);
+    discovery_close(r->discovery);
     for (lookup = TAILQ_FIRST(&r->asked); lookup; lookup = next_lookup) {
         next_lookup = TAILQ_NEXT(lookup, line);
         free(lookup);
@@ -430,6 +474,8 @@ int resolver_run(const struct config *config, int fd, uint32_t deadline_ms)
     resolver_init(&r, loop, fd, deadline_ms);
     own_names(&r, config);
     rc = dns_open(config, loop, &r.dns, &why);
+    if (rc == 0)
+        rc = discovery_open(config, loop, r.dns, FETCH_MS, &r.discovery, &why);
     if (rc) {
         log_error("%s", why.text);
         r.exit_status = rc == HK_EINVAL ? EXIT_CONFIG : EXIT_PART;

@@ -28,6 +28,8 @@ struct cfg_address { /* host:port; a literal address is parsed, a name is kept f
 enum tls_policy { TLS_NONE, TLS_OPPORTUNISTIC, TLS_REQUIRED, TLS_VERIFIED };
 const char *tls_policy_name(enum tls_policy policy);
 
+enum sts_mode { STS_NONE, STS_TESTING, STS_ENFORCE }; /* what a domain asks by MTA-STS (RFC 8461 5) */
+
 /* How a local part that breaks RFC 5321 ("a..b", ".a", "a.") goes on the wire; the list keeps it as it is. */
 enum local_part { LOCAL_PART_QUOTE, LOCAL_PART_RAW, LOCAL_PART_REJECT };
 

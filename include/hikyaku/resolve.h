@@ -3,7 +3,7 @@
  *
  * A SOCK_SEQPACKET socket pair; one struct a packet, both ends of the same build. The resolver parses what
  * strangers send, so it holds nothing: no key, no list, no Redis, no file of ours but the configuration's
- * [resolver] section.
+ * [resolver] section and tls.ca_file.
  */
 #ifndef HIKYAKU_RESOLVE_H
 #define HIKYAKU_RESOLVE_H
@@ -16,6 +16,8 @@
 #define RESOLVE_HOSTS_MAX     16u
 #define RESOLVE_ADDRESSES_MAX 16u
 #define RESOLVE_INFLIGHT_MAX  4096u /* questions the master may have open at once */
+#define RESOLVE_POLICY_SIZE   1024u /* lines of an MTA-STS policy beyond this are left out of reports */
+#define RESOLVE_RUA_SIZE      512u
 
 struct resolve_question {
     uint64_t id;  /* the asker's own */
@@ -33,6 +35,14 @@ enum resolve_status {
     RESOLVE_OWN_HOST,   /* the best MX is this host itself, and it takes no mail for others (RFC 5321 5.1) */
     RESOLVE_NO_ADDRESS, /* MX hosts without an address, or neither MX nor A: deferred until give_up */
     RESOLVE_TEMPORARY,  /* SERVFAIL, time-out, a server that does not answer, bogus DNSSEC */
+};
+
+/* Why an MTA-STS policy that the domain announces is not to be had: named as RFC 8460 4.3.2.2 does. */
+enum sts_fault {
+    STS_FAULT_NONE = 0,
+    STS_FAULT_FETCH,
+    STS_FAULT_INVALID,
+    STS_FAULT_WEBPKI,
 };
 
 struct resolve_answer {
@@ -54,15 +64,25 @@ struct resolve_answer {
         uint8_t host;   /* whose */
         uint8_t ip[16];
     } address[RESOLVE_ADDRESSES_MAX]; /* in the order to be tried */
-    uint8_t has_dane;                 /* some host is not DANE_NONE; else the answer ends here */
+    uint8_t sts;                      /* enum sts_mode: the policy in force, a kept one as well */
+    uint8_t sts_fault;                /* enum sts_fault: with sts STS_NONE, why there is none */
+    uint16_t sts_hosts;               /* bit h: the policy lists host[h] */
+    uint8_t has_words;                /* rua or sts_policy is not "" */
+    uint8_t has_dane;                 /* some host is not DANE_NONE */
+    /* What few domains have, and where the answer ends without: resolve_answer_bytes(). */
+    char rua[RESOLVE_RUA_SIZE]; /* where it wants TLS reports (RFC 8460 3), commas between; "": nowhere */
+    char sts_policy[RESOLVE_POLICY_SIZE]; /* the policy's lines, '\n' after each */
     struct dane_set dane;
 };
 _Static_assert(RESOLVE_HOSTS_MAX == DANE_HOSTS_MAX, "every host has a place in the set");
 
-/* How much of an answer there is: what goes over the socket, and what has to be kept. Few domains have TLSA records. */
+/* How much of an answer there is: what goes over the socket, and what has to be kept. */
+#define RESOLVE_ANSWER_MIN offsetof(struct resolve_answer, rua)
 static inline size_t resolve_answer_bytes(const struct resolve_answer *answer)
 {
-    return answer->has_dane ? sizeof *answer : offsetof(struct resolve_answer, dane);
+    if (answer->has_dane)
+        return sizeof *answer;
+    return answer->has_words ? offsetof(struct resolve_answer, dane) : RESOLVE_ANSWER_MIN;
 }
 
 /* The resolver process's whole life: answers questions from fd until it is closed. Returns the exit status.

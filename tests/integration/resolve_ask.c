@@ -1,12 +1,13 @@
 /* resolve_ask.c - put questions to a resolver process and print its answers (for tests/integration/resolver.py).
  *
- * resolve_ask [--server HOST:PORT]... [--hostname NAME] [--deadline MS] [--anchor FILE] [--window N] [--tlsa PORT]
- *             [--hang-up]
+ * resolve_ask [--server HOST:PORT]... [--hostname NAME] [--deadline MS] [--anchor FILE] [--ca FILE] [--window N]
+ *             [--tlsa PORT] [--hang-up] [--step]
  *
  * Reads lines "mx NAME", "mx6 NAME", "host NAME" or "host6 NAME" to the end of input, forks resolver_run() on a socket
  * pair, keeps up to N questions open (without --window: as many as the socket takes), prints one JSON line for each
  * answer as it comes and a last one with totals, exit status, processor time and memory of the child. --hang-up: close
- * the socket when all is asked, and see the resolver end.
+ * the socket when all is asked, and see the resolver end. --step: each line is asked when it comes, and the next one read
+ * when its answer was printed, so that the world may change between two.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,7 +30,7 @@ struct ask {
     size_t count, sent, answered, most_open, window;
     uint32_t deadline_ms;
     uint16_t tlsa_port;
-    bool hang_up;
+    bool hang_up, step;
     int fd;
 };
 
@@ -62,6 +63,8 @@ static void arguments_read(int argc, char **argv, struct config *config, struct 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--hang-up") == 0)
             ask->hang_up = true;
+        else if (strcmp(argv[i], "--step") == 0)
+            ask->step = true;
         else if (i + 1 == argc)
             usage("an option without its value");
         else if (strcmp(argv[i], "--server") == 0)
@@ -74,6 +77,8 @@ static void arguments_read(int argc, char **argv, struct config *config, struct 
             ask->tlsa_port = (uint16_t)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--hostname") == 0)
             config->hostname = argv[++i];
+        else if (strcmp(argv[i], "--ca") == 0)
+            config->tls.ca_file = argv[++i];
         else if (strcmp(argv[i], "--window") == 0)
             ask->window = strtoul(argv[++i], NULL, 10);
         else
@@ -110,6 +115,27 @@ static void questions_read(struct ask *ask)
     }
     free(line);
     ask->sent_ms = hk_xcalloc(ask->count + 1, sizeof *ask->sent_ms);
+}
+
+/* Which of the hosts the MTA-STS policy lists. */
+static json_t *listed_json(const struct resolve_answer *answer)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < answer->host_count; i++)
+        if (answer->sts_hosts >> i & 1u)
+            json_array_append_new(list, json_string(answer->host[i].name));
+    return list;
+}
+
+static json_t *sts_json(const struct resolve_answer *answer)
+{
+    static const char *const modes[] = {"none", "testing", "enforce"};
+    static const char *const faults[] = {"", "fetch", "invalid", "webpki"};
+
+    return json_pack("{s:s, s:s, s:o, s:s, s:s}", "mode", modes[answer->sts], "fault",
+                     faults[answer->sts_fault], "listed", listed_json(answer), "policy", answer->sts_policy,
+                     "rua", answer->rua);
 }
 
 static json_t *addresses_json(const struct resolve_answer *answer)
@@ -156,15 +182,31 @@ static void answer_print(const struct ask *ask, const struct resolve_answer *ans
     for (unsigned i = 0; i < answer->host_count; i++)
         json_array_append_new(hosts,
                               json_pack("[i, s]", (int)answer->host[i].preference, answer->host[i].name));
-    document = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:b, s:s, s:i}", "name",
+    document = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:b, s:s, s:i, s:o}", "name",
                          ask->question[answer->id].name, "status", status_names[answer->status], "hosts",
                          hosts, "dane", dane_json(answer), "addresses", addresses_json(answer), "ttl",
                          (int)answer->ttl_s, "secure", (int)answer->secure, "words", answer->words, "ms",
-                         (int)(clock_now_ms() - ask->sent_ms[answer->id]));
+                         (int)(clock_now_ms() - ask->sent_ms[answer->id]), "sts", sts_json(answer));
     HK_BUG_ON(!document);
     json_dumpf(document, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(document);
+}
+
+/* The next line of --step, when nothing is open. False: there is none. */
+static bool question_step_read(struct ask *ask)
+{
+    char line[DOMAIN_MAX + 16];
+
+    if (ask->answered < ask->count)
+        return true;
+    fflush(stdout);
+    if (!fgets(line, sizeof line, stdin))
+        return false;
+    line[strcspn(line, "\n")] = '\0';
+    question_read(ask, line);
+    ask->sent_ms = hk_xrealloc(ask->sent_ms, ask->count, sizeof *ask->sent_ms);
+    return true;
 }
 
 static void questions_send(struct ask *ask)
@@ -201,7 +243,7 @@ static bool answers_receive(struct ask *ask)
 
 static void ask_run(struct ask *ask)
 {
-    while (ask->answered < ask->count) {
+    while ((ask->step && question_step_read(ask)) || ask->answered < ask->count) {
         bool more = ask->sent < ask->count && ask->sent - ask->answered < ask->window;
         struct pollfd wait = {ask->fd, (short)(more ? POLLIN | POLLOUT : POLLIN), 0};
 
@@ -249,7 +291,8 @@ int main(int argc, char **argv)
 
     log_setup(LOG_LEVEL_WARNING, "resolve_ask");
     arguments_read(argc, argv, &config, &ask);
-    questions_read(&ask);
+    if (!ask.step)
+        questions_read(&ask);
     if (child_start(&config, &ask, &pid)) {
         perror("resolve_ask");
         return 3;

@@ -74,6 +74,7 @@ LINKS = {
 THIRD_PARTY = {
     "hiredis/": {"state"},
     "unbound": {"resolve"},
+    "curl/": {"resolve"},
     "confuse.h": {"base"},
     "idn2.h": {"base"},
     "openssl/": {"base", "message", "worker", "bench", "list", "cli"},

@@ -77,8 +77,8 @@ static bool take_answer(int fd)
     struct resolve_answer answer;
     ssize_t got = recv(fd, &answer, sizeof answer, 0);
 
-    if (got < (ssize_t)offsetof(struct resolve_answer, dane) ||
-        got != (ssize_t)resolve_answer_bytes(&answer) || answer.id >= QUESTIONS) {
+    if (got < (ssize_t)RESOLVE_ANSWER_MIN || got != (ssize_t)resolve_answer_bytes(&answer) ||
+        answer.id >= QUESTIONS) {
         seen->broken = got > 0;
         return false;
     }
@@ -259,7 +259,7 @@ static void a_question_without_memory_for_its_hosts_is_a_temporary_failure(void 
                 message_mx(&m, 300, 10, "mail.x.test");
             question_take(&q, &lookup[0], m.bytes, m.length, true, draw_first);
             if (!question_step(&q, draw_first)) {
-                assert_int_equal(question_lookups(&q, lookup), 1);
+                assert_int_equal(question_lookups(&q, lookup), 3); /* and two TXT */
                 message_begin(&m, 0);
                 message_a(&m, 300, ntohl(inet_addr(ANSWER_IP)));
                 question_take(&q, &lookup[0], m.bytes, m.length, true, draw_first);

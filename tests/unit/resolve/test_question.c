@@ -161,8 +161,10 @@ static void a_root_among_other_mx_is_skipped(void **state)
     message_mx(&message, 700, 5, "mx.x.test");
     take(0, true);
     assert_false(question_step(&question, draw_last));
-    assert_int_equal(question_lookups(&question, lookups), 1);
+    assert_int_equal(question_lookups(&question, lookups), 3);
     assert_string_equal(lookups[0].name, "mx.x.test");
+    assert_string_equal(lookups[1].name, "_mta-sts.x.test");
+    assert_string_equal(lookups[2].name, "_smtp._tls.x.test");
 }
 
 /* RFC 5321 5.1 */
@@ -201,7 +203,7 @@ static void an_mx_that_is_this_host_takes_those_of_no_better_preference_along(vo
         }
         take(0, true);
         assert_false(question_step(&question, draw_last));
-        assert_int_equal(question_lookups(&question, lookups), 1);
+        assert_int_equal(question_lookups(&question, lookups), 1 + 2); /* and two TXT */
         assert_string_equal(lookups[0].name, "better.x.test");
         question_end(&question);
     }
@@ -338,13 +340,50 @@ static void a_host_that_could_not_be_asked_shortens_the_life_of_the_rest(void **
     assert_false(question.answer.secure);
 }
 
+static void take_txt(uint32_t nth, const char *text)
+{
+    message_begin(&message, 0);
+    message_record(&message, 0, 16, 300);
+    message.bytes[message.length++] = (uint8_t)strlen(text);
+    message_bytes(&message, text, strlen(text));
+    message_record_end(&message);
+    take(nth, false);
+}
+
+static void what_the_domain_says_of_tls_is_noted(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(false);
+    take_txt(2, "v=STSv1; id=7");
+    take_txt(3, "v=TLSRPTv1; rua=mailto:r@x.test");
+    take_a(0, 300, 0x7f000001);
+    take_a(1, 300, 0x7f000002);
+    step_to(RESOLVE_OK, 300);
+    assert_string_equal(question.sts_id, "7");
+    assert_string_equal(question.answer.rua, "mailto:r@x.test");
+}
+
+static void no_word_about_tls_holds_mail_back(void **state)
+{
+    (void)state;
+    begin_with_two_hosts(false);
+    take_a(0, 300, 0x7f000001);
+    take_a(1, 300, 0x7f000002);
+    take_failure(2, "SERVFAIL");
+    take_failure(3, "SERVFAIL");
+    step_to(RESOLVE_OK, 300);
+    assert_string_equal(question.answer.words, "");
+    assert_string_equal(question.sts_id, "");
+    assert_true(question.answer.secure);
+}
+
 static void ipv6_is_asked_for_only_when_wanted_and_comes_second(void **state)
 {
     struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
 
     (void)state;
     begin_with_two_hosts(true);
-    assert_int_equal(question_lookups(&question, lookups), 4);
+    assert_int_equal(question_lookups(&question, lookups), 4 + 2);
     message_begin(&message, 0);
     message_aaaa(&message, 300, 9);
     take(1, true);
@@ -441,6 +480,8 @@ int main(void)
         TEST(no_host_with_an_address_is_no_address),
         TEST(no_address_and_one_host_that_could_not_be_asked_is_temporary),
         TEST(a_host_that_could_not_be_asked_shortens_the_life_of_the_rest),
+        TEST(what_the_domain_says_of_tls_is_noted),
+        TEST(no_word_about_tls_holds_mail_back),
         TEST(ipv6_is_asked_for_only_when_wanted_and_comes_second),
         TEST(a_literal_address_needs_no_look_up),
         TEST(what_dns_cannot_name_does_not_exist),
