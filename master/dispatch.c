@@ -319,6 +319,7 @@ void conn_closed(struct worker *worker, uint32_t id)
     }
     if (info->failure.text_length > 0)
         note_failure(conn->dest, &info->failure, info);
+    conn_report_tls(conn, info);
     if ((conn->state == CONN_OPENING && info->failed) ||
         (conn->state == CONN_READY && !conn->worked && (conn->sent > 0 || info->failure.text_length > 0)))
         conn_failed(conn, info->failed && info->never);

@@ -235,15 +235,26 @@ void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t numbe
     TAILQ_INSERT_TAIL(&node->ask, domain, ask_link);
 }
 
+static bool answer_is_sound(const struct resolve_answer *answer)
+{
+    if (answer->host_count > RESOLVE_HOSTS_MAX || answer->address_count > RESOLVE_ADDRESSES_MAX ||
+        answer->sts > STS_ENFORCE || answer->sts_fault > STS_FAULT_WEBPKI)
+        return false;
+    if (answer->has_words && (memchr(answer->rua, '\0', sizeof answer->rua) == NULL ||
+                              memchr(answer->sts_policy, '\0', sizeof answer->sts_policy) == NULL))
+        return false;
+    if (answer->has_dane && !dane_is_sound(&answer->dane))
+        return false;
+    return answer->status != RESOLVE_OK || answer->address_count > 0;
+}
+
 void domain_answer(struct node *node, const struct resolve_answer *answer)
 {
     struct domain *domain;
 
     /* The resolver reads what strangers send: what it says is checked before it is used as an index. */
     if (answer->id >= RESOLVE_INFLIGHT_MAX || (domain = node->asked[answer->id]) == NULL ||
-        answer->host_count > RESOLVE_HOSTS_MAX || answer->address_count > RESOLVE_ADDRESSES_MAX ||
-        (answer->status == RESOLVE_OK && answer->address_count == 0) ||
-        (answer->has_dane && !dane_is_sound(&answer->dane))) {
+        !answer_is_sound(answer)) {
         log_error("the resolver gave an answer to no question");
         return;
     }

@@ -1,10 +1,21 @@
 /* host_tls.c - see host_tls.h. */
 #include "host_tls.h"
 
-enum host_tls host_tls(enum tls_policy policy, enum dane_state dane)
+static enum host_tls without_dane(enum tls_policy policy, enum sts_mode sts, bool listed)
 {
-    if (policy == TLS_NONE || policy == TLS_VERIFIED)
+    if (sts != STS_ENFORCE)
         return (enum host_tls)policy;
+    if (!listed)
+        return HOST_TLS_UNLISTED;
+    return policy == TLS_VERIFIED ? HOST_TLS_VERIFIED : HOST_TLS_STS;
+}
+
+enum host_tls host_tls(enum tls_policy policy, enum dane_state dane, enum sts_mode sts, bool listed)
+{
+    if (policy == TLS_NONE)
+        return HOST_TLS_NONE;
+    if (policy == TLS_VERIFIED)
+        return without_dane(policy, sts, listed);
     switch (dane) {
     case DANE_USABLE:
         return HOST_TLS_DANE;
@@ -13,6 +24,6 @@ enum host_tls host_tls(enum tls_policy policy, enum dane_state dane)
     case DANE_FAILED:
         return HOST_TLS_UNUSED;
     default:
-        return (enum host_tls)policy;
+        return without_dane(policy, sts, listed);
     }
 }

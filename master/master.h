@@ -20,6 +20,7 @@
 #include "pace.h"
 #include "queue.h"
 #include "table.h"
+#include "tlsrpt.h"
 
 #define CONN_DEPTH \
     2u /* messages on one connection: one under way, one behind it, so that their round trips overlap */
@@ -229,6 +230,7 @@ struct node {
     struct ledger *ledger;
     struct suppress *suppress;
     struct eventlog log;
+    struct tlsrpt tlsrpt;
 
     struct worker *worker;
     uint32_t workers, conns;
@@ -383,6 +385,9 @@ void dest_rest(struct dest *dest);
 /* What a flight tells of its connection itself; accepted: the recipient was, a commit was asked for. */
 void conn_outcome(struct conn *conn, const struct flight *flight, bool accepted);
 void slot_release(struct worker *worker, uint32_t slot);
+
+/* seen.c */
+void conn_report_tls(const struct conn *conn, const struct conn_info *info);
 
 /* outcome.c */
 void flight_commit(struct worker *worker, uint32_t slot);

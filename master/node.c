@@ -385,6 +385,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
     campaigns_tick(node);
     if (node->ticks % SECOND_EVERY == 0) {
         sites_tick(node);
+        tlsrpt_turn(&node->tlsrpt, clock_wall_us());
         eventlog_sync(&node->log);
         check_place(node);
     }
@@ -675,8 +676,10 @@ static int node_start(struct node *node, struct hk_why *why)
         rc = open_region(node, why);
     if (rc == 0)
         rc = control_open(node, why);
-    if (rc == 0)
+    if (rc == 0) {
+        tlsrpt_open(&node->tlsrpt, node->config, node->epoch, clock_wall_us());
         rc = children_start(node, why);
+    }
     if (rc == 0)
         open_timers(node);
     return rc;
@@ -723,8 +726,10 @@ static void node_stop(struct node *node)
         *node->options->reply = json_dumps(node->answer, JSON_COMPACT);
         json_decref(node->answer);
     }
-    if (node->worker != NULL)
+    if (node->worker != NULL) {
         children_stop(node);
+        tlsrpt_close(&node->tlsrpt, clock_wall_us());
+    }
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
             campaign_close(node->campaign[i]);

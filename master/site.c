@@ -224,12 +224,20 @@ static struct site *site_of_answer(struct node *node, const char *domain, const 
     return site_get(node, first != NULL ? first : domain, provider, false);
 }
 
-/* Where a host is found by usage DANE-TA its certificate may name the recipient's domain instead (RFC 7672 3.2.2). Then no
- * other domain may use the connection: whoever owns a certificate for this one could be the host for that one. */
+static bool wants_reports(const struct resolve_answer *answer)
+{
+    return answer->has_words && answer->rua[0] != '\0';
+}
+
+/* An MTA-STS policy is the domain's own, and so are the sessions that it wants reported. And where a host is found by usage
+ * DANE-TA its certificate may name the recipient's domain instead (RFC 7672 3.2.2). Then no other domain may use the
+ * connection: whoever owns a certificate for this one could be the host for that one. */
 static bool is_for_one_domain(const struct resolve_answer *answer, enum tls_policy policy)
 {
+    if (answer->sts != STS_NONE || wants_reports(answer))
+        return true;
     for (uint8_t i = 0; answer->has_dane && i < answer->host_count; i++)
-        if (host_tls(policy, (enum dane_state)answer->host[i].dane) == HOST_TLS_DANE &&
+        if (host_tls(policy, (enum dane_state)answer->host[i].dane, STS_NONE, false) == HOST_TLS_DANE &&
             dane_has_usage(&answer->dane, i, DANE_TA))
             return true;
     return false;
@@ -250,7 +258,11 @@ static char *dest_key(const struct site *site, const struct cfg_address *relay,
     for (uint8_t i = 0; i < count; i++) {
         bool same = i > 0 && answer->host[order[i]].preference == answer->host[order[i - 1]].preference;
         const char *mark = marks[answer->host[order[i]].dane & DANE_FAILED];
-        char *longer = hk_xasprintf("%s%s%s%s", key, same ? "=" : " ", answer->host[order[i]].name, mark);
+        const char *sts = answer->sts != STS_ENFORCE           ? ""
+                          : answer->sts_hosts >> order[i] & 1u ? "+sts"
+                                                               : "+unlisted";
+        char *longer =
+            hk_xasprintf("%s%s%s%s%s", key, same ? "=" : " ", answer->host[order[i]].name, mark, sts);
         free(key);
         key = longer;
     }
@@ -419,7 +431,8 @@ static void share_names(struct destination *shared, const struct resolve_answer 
         if (used + length > sizeof shared->names)
             break; /* hosts beyond this are not tried: there are enough before them */
         memcpy(shared->names + used, hosts->host[i].name, length);
-        shared->mx_tls[i] = (uint8_t)host_tls(policy, (enum dane_state)hosts->host[i].dane);
+        shared->mx_tls[i] = (uint8_t)host_tls(policy, (enum dane_state)hosts->host[i].dane,
+                                              (enum sts_mode)hosts->sts, hosts->sts_hosts >> i & 1u);
         shared->mx_offset[shared->mx_count++] = (uint16_t)used;
         used += length;
     }
@@ -458,6 +471,8 @@ bool dest_share(struct dest *dest)
     shared->no_pipelining = dest->site->no_pipelining_until_ms > clock_now_ms();
     snprintf(shared->site, sizeof shared->site, "%s", dest->site->name);
     share_names(shared, dest->hosts, (enum tls_policy)dest->tls);
+    shared->sts = dest->hosts->sts;
+    shared->sts_listed = dest->hosts->sts_hosts; /* mx i is host i */
     if (dest->hosts->has_dane)
         shared->dane = dest->hosts->dane;
     if (dest->next_hop != NULL)

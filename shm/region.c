@@ -34,9 +34,24 @@ const char *host_tls_name(enum host_tls tls)
         return "dane";
     case HOST_TLS_UNUSED:
         return "unused";
+    case HOST_TLS_STS:
+        return "sts";
+    case HOST_TLS_UNLISTED:
+        return "unlisted";
     default:
         return tls_policy_name((enum tls_policy)tls);
     }
+}
+
+const char *tls_seen_name(enum tls_seen_result result)
+{
+    static const char *const name[] = {
+#define TLS_SEEN_NAME(id, words) [TLS_SEEN_##id] = words,
+        TLS_SEEN_RESULTS(TLS_SEEN_NAME)
+#undef TLS_SEEN_NAME
+    };
+
+    return result < TLS_SEEN_COUNT ? name[result] : "?";
 }
 
 static uint32_t power_of_two_at_least(uint32_t n)

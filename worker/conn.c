@@ -106,6 +106,39 @@ void conn_note_failure(struct session *s, enum log_phase log_phase, const struct
     memcpy(failure->text, text, length);
 }
 
+static struct tls_peer conn_tls_peer(const struct session *s);
+
+/* Would chain and name have to hold, if the domain's MTA-STS policy were enforced? (RFC 8461 5, mode testing) */
+static bool conn_is_tested(const struct session *s)
+{
+    return s->dest->sts == STS_TESTING && s->tls != HOST_TLS_DANE;
+}
+
+/* How TLS went with the address under trial: what is told first of it counts. */
+static void conn_note_seen(struct session *s, enum tls_seen_result result)
+{
+    struct conn_info *info = worker_conn_info(s->worker, s);
+    if (info->tls_seen_count == DEST_ADDRESSES_MAX ||
+        (info->tls_seen_count > 0 && info->tls_seen[info->tls_seen_count - 1].address == s->at))
+        return;
+    info->tls_seen[info->tls_seen_count++] = (struct tls_seen){s->at, (uint8_t)result};
+}
+
+/* The session is ready, in TLS or in plain. */
+static void conn_note_ready(struct session *s)
+{
+    uint8_t mx = s->dest->address[s->at].mx % DEST_MX_MAX;
+    struct tls_peer peer = conn_tls_peer(s);
+    if (s->dest->mx_tls[mx] == HOST_TLS_NONE && s->link.ssl == NULL)
+        return; /* as the operator wants it */
+    if (s->link.ssl == NULL)
+        conn_note_seen(s, TLS_SEEN_STARTTLS);
+    else if (conn_is_tested(s) && !(s->dest->sts_listed >> mx & 1u))
+        conn_note_seen(s, TLS_SEEN_UNLISTED);
+    else
+        conn_note_seen(s, tls_seen(s->link.ssl, &peer, conn_is_tested(s)));
+}
+
 static bool conn_try(struct session *s);
 
 static void conn_give_up(struct session *s)
@@ -121,6 +154,10 @@ static void conn_give_up(struct session *s)
 static void conn_address_failed(struct session *s, enum log_phase log_phase)
 {
     struct worker *w = s->worker;
+    struct tls_peer peer = conn_tls_peer(s);
+    if (log_phase == LOG_PHASE_STARTTLS)
+        conn_note_seen(s, s->link.ssl != NULL ? tls_seen(s->link.ssl, &peer, conn_is_tested(s))
+                                              : TLS_SEEN_STARTTLS);
     bool again_plain =
         log_phase == LOG_PHASE_STARTTLS && s->tls == HOST_TLS_OPPORTUNISTIC && !s->terms.implicit_tls;
     if (again_plain)
@@ -192,7 +229,7 @@ static bool conn_try(struct session *s)
     struct worker *w = s->worker;
     const struct dest_address *address = &s->dest->address[s->at];
     struct conn_info *info = worker_conn_info(w, s);
-    char words[128];
+    char words[128], listed[300];
     const char *host = address->mx < s->dest->mx_count ? destination_mx_name(s->dest, address->mx) : "";
     (void)snprintf(s->host, sizeof s->host, "%s", host);
     conn_set_terms(s);
@@ -200,7 +237,15 @@ static bool conn_try(struct session *s)
     info->mx = address->mx;
     info->port = s->dest->port;
     memcpy(info->peer, address->ip, sizeof info->peer);
+    if (s->tls == HOST_TLS_UNLISTED) {
+        conn_note_seen(s, TLS_SEEN_UNLISTED);
+        (void)snprintf(listed, sizeof listed, "the MTA-STS policy of %.200s does not list it (RFC 8461 4.1)",
+                       s->dest->next_hop);
+        conn_note_failure(s, LOG_PHASE_STARTTLS, NULL, listed);
+        return false;
+    }
     if (s->tls == HOST_TLS_UNUSED) {
+        conn_note_seen(s, TLS_SEEN_DNSSEC_INVALID);
         conn_note_failure(s, LOG_PHASE_STARTTLS, NULL,
                           "its TLSA records cannot be looked up, so it may not be used (RFC 7672 2.1.2)");
         return false;
@@ -270,13 +315,13 @@ static void conn_ready(struct session *s)
     struct worker *w = s->worker;
     struct conn_info *info = worker_conn_info(w, s);
     memset(&info->failure, 0, sizeof info->failure);
-    link_local(&s->link, info->local);
     info->mail_max = s->talk.offer.mail_max;
     info->rcpt_domain_max = s->talk.offer.rcpt_domain_max;
     if (s->link.ssl != NULL) {
         struct tls_peer peer = conn_tls_peer(s);
         tls_describe(s->link.ssl, &peer, info);
     }
+    conn_note_ready(s);
     log_debug("connection %llu to %s is ready (%s)", conn_serial(s), s->host,
               info->tls_version[0] != '\0' ? info->tls_version : "plain");
     s->ever_opened = true;
@@ -358,6 +403,7 @@ static void conn_established(struct session *s)
         return;
     }
     counter_add(s->worker->counters, connects, 1);
+    link_local(&s->link, worker_conn_info(s->worker, s)->local);
     reply_reader_init(&s->wire->reader);
     outbox_clear(&s->box);
     dialogue_begin(&s->talk, &s->terms, &s->box);

@@ -292,11 +292,34 @@ static bool is_held_against_dane(const SSL *ssl)
     return mark->dane;
 }
 
+static bool wants_pkix(const struct tls_peer *peer)
+{
+    return peer->policy == HOST_TLS_VERIFIED || peer->policy == HOST_TLS_STS;
+}
+
 static const char *fault_under_policy(const SSL *ssl, const struct tls_peer *peer)
 {
     if (is_held_against_dane(ssl))
         return dane_fault(ssl);
-    return peer->policy == HOST_TLS_VERIFIED ? certificate_fault(ssl, peer->host) : NULL;
+    return wants_pkix(peer) ? certificate_fault(ssl, peer->host) : NULL;
+}
+
+enum tls_seen_result tls_seen(const SSL *ssl, const struct tls_peer *peer, bool pkix)
+{
+    if (!SSL_is_init_finished(ssl))
+        return TLS_SEEN_VALIDATION;
+    if (is_held_against_dane(ssl))
+        return dane_fault(ssl) == NULL ? TLS_SEEN_OK : TLS_SEEN_TLSA_INVALID;
+    if ((!pkix && !wants_pkix(peer)) || certificate_fault(ssl, peer->host) == NULL)
+        return TLS_SEEN_OK;
+    switch (SSL_get_verify_result(ssl)) {
+    case X509_V_OK:
+        return TLS_SEEN_HOST_MISMATCH; /* the chain holds, so it is the name */
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        return TLS_SEEN_EXPIRED;
+    default:
+        return TLS_SEEN_NOT_TRUSTED;
+    }
 }
 
 enum tls_result tls_shake(SSL *ssl, const struct tls_peer *peer, char *words, size_t size)

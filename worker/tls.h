@@ -52,6 +52,10 @@ ssize_t tls_write(SSL *ssl, const void *bytes, size_t length, char *words, size_
 void tls_broken_note(struct tls *tls, const struct dest_address *address, uint16_t port, uint64_t now_ms);
 bool tls_broken_is(const struct tls *tls, const struct dest_address *address, uint16_t port, uint64_t now_ms);
 
+/* What the handshake, done or failed, showed of the certificate, as a report names it (RFC 8460 4.3). `pkix`: chain and name
+ * count though the policy does not ask for them (MTA-STS mode testing). */
+enum tls_seen_result tls_seen(const SSL *ssl, const struct tls_peer *peer, bool pkix);
+
 /* Policy, version, cipher and what was verified into info. */
 void tls_describe(const SSL *ssl, const struct tls_peer *peer, struct conn_info *info);
 

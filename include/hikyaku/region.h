@@ -92,6 +92,33 @@ struct flight {
     struct outcome_reply reply;
 };
 
+/* How TLS went with one address: the result types of RFC 8460 4.3. */
+/* clang-format off */
+#define TLS_SEEN_RESULTS(X)                                                                                  \
+    X(OK, "")                                        X(STARTTLS, "starttls-not-supported")                   \
+    X(HOST_MISMATCH, "certificate-host-mismatch")    X(EXPIRED, "certificate-expired")                       \
+    X(NOT_TRUSTED, "certificate-not-trusted")        X(VALIDATION, "validation-failure")                     \
+    X(UNLISTED, "validation-failure")                X(TLSA_INVALID, "tlsa-invalid")                         \
+    X(DNSSEC_INVALID, "dnssec-invalid")              X(STS_FETCH, "sts-policy-fetch-error")                  \
+    X(STS_INVALID, "sts-policy-invalid")             X(STS_WEBPKI, "sts-webpki-invalid")
+/* clang-format on */
+enum tls_seen_result {
+#define TLS_SEEN_ENUM(name, words) TLS_SEEN_##name,
+    TLS_SEEN_RESULTS(TLS_SEEN_ENUM)
+#undef TLS_SEEN_ENUM
+        TLS_SEEN_COUNT
+};
+const char *tls_seen_name(enum tls_seen_result result);
+
+struct tls_seen {
+    uint8_t address; /* index into the destination's */
+    uint8_t result;  /* enum tls_seen_result */
+};
+
+#define DEST_ADDRESSES_MAX 16u
+#define DEST_MX_MAX        16u
+#define DEST_NAMES_BYTES   1024u
+
 /* One connection of one worker. Written by the worker before DESC_OPENED (all but failure) or DESC_CLOSED
  * (failure). */
 struct conn_info {
@@ -111,6 +138,8 @@ struct conn_info {
     char tls_cipher[48];
     char tls_verified[16]; /* "" not verified, "pkix", "dane" */
     uint8_t tls_policy;    /* enum host_tls: what was asked of this host */
+    uint8_t tls_seen_count;
+    struct tls_seen tls_seen[DEST_ADDRESSES_MAX]; /* of each address that was tried as far as TLS, once */
     uint32_t mail_max,
         rcpt_domain_max; /* what the server's LIMITS allow a session (RFC 9422); 0: none named */
     struct outcome_reply failure;
@@ -124,18 +153,16 @@ struct dest_address {
     uint8_t ip[16];
 };
 
-#define DEST_ADDRESSES_MAX 16u
-#define DEST_MX_MAX        16u
-#define DEST_NAMES_BYTES   1024u
-
 /* How much TLS one host gets: the configuration's policy, or what is published for the host (master/host_tls.c). */
 enum host_tls {
     HOST_TLS_NONE = TLS_NONE,
     HOST_TLS_OPPORTUNISTIC = TLS_OPPORTUNISTIC,
     HOST_TLS_REQUIRED = TLS_REQUIRED,
     HOST_TLS_VERIFIED = TLS_VERIFIED,
-    HOST_TLS_DANE,   /* its certificate has to match a record of destination.dane */
-    HOST_TLS_UNUSED, /* its TLSA records could not be looked up: it may not be used */
+    HOST_TLS_DANE,     /* its certificate has to match a record of destination.dane */
+    HOST_TLS_UNUSED,   /* its TLSA records could not be looked up: it may not be used */
+    HOST_TLS_STS,      /* chain and name have to hold because an MTA-STS policy says so (RFC 8461 4.2) */
+    HOST_TLS_UNLISTED, /* an MTA-STS policy in force does not list it: it may not be used */
 };
 const char *host_tls_name(enum host_tls tls);
 
@@ -151,6 +178,8 @@ struct destination {
     uint8_t local_part; /* enum local_part */
     uint8_t ses;        /* it is Amazon SES: the master reads the id of its replies */
     uint8_t mx_count;
+    uint8_t sts;                                     /* enum sts_mode: testing or enforce, of next_hop */
+    uint16_t sts_listed;                             /* bit i: its policy lists mx i */
     uint8_t mx_tls[DEST_MX_MAX];                     /* enum host_tls */
     struct dest_address address[DEST_ADDRESSES_MAX]; /* in the order to be tried */
     uint16_t mx_offset[DEST_MX_MAX];                 /* into names; host names for SNI, logs and TLS checks */
@@ -204,7 +233,7 @@ struct region_header {
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */
 };
-#define REGION_LAYOUT 6u
+#define REGION_LAYOUT 7u
 
 struct region {
     struct region_header *header;
