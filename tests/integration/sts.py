@@ -23,6 +23,7 @@ from certificates import Authority, self_signed
 from zones import signed
 
 ASK = os.path.join(harness.BUILD, "resolve", "resolve_ask")
+MOVED = "/moved.txt"  # a good policy is there, for whoever follows a redirect
 POLICY = "version: STSv1\nmode: {mode}\n{mx}max_age: {age}\n"
 
 # RFC 8460 4.4, with nothing beside what it names.
@@ -123,7 +124,9 @@ class Web:
     def answer(self, request):
         host = request.headers.get("Host", "")
         page = self.pages.get(host.removeprefix("mta-sts."))
-        if page is None or request.path != "/.well-known/mta-sts.txt":
+        if page is not None and request.path == MOVED:
+            page = Page(policy("enforce", "mx.redirect.test"))
+        elif page is None or request.path != "/.well-known/mta-sts.txt":
             request.send_error(404)
             return
         page.asked += 1
@@ -150,7 +153,7 @@ class Sts(harness.Case):
         """wrong: domain -> the certificate that its web server shows."""
         self.web_address = f"127.{self.net}.90.{harness.Case.next_address % 250 + 1}"
         harness.Case.next_address += 1
-        good = self.ca.leaf("web", [f"mta-sts.{d}" for d in pages] + ["elsewhere.test"])
+        good = self.ca.leaf("web", [f"mta-sts.{d}" for d in pages])
         server = Web(self.web_address, pages, {f"mta-sts.{d}": leaf for d, leaf in dict(wrong).items()}, good)
         self.addCleanup(server.stop)
 
@@ -197,8 +200,8 @@ class Discovery(Sts):
             "good.test": Page(enforce), "wild.test": Page(enforce, kind="text/plain; charset=utf-8"),
             "crlf.test": Page(policy("testing", "mx.crlf.test").replace("\n", "\r\n")),
             "unlisted.test": Page(enforce), "none.test": Page(policy("none")),
-            "redirect.test": Page(status=301, location="https://elsewhere.test/.well-known/mta-sts.txt"),
-            "elsewhere.test": Page(enforce), "missing.test": Page(enforce, status=404),
+            "redirect.test": Page(status=301, location="https://mta-sts.redirect.test" + MOVED),
+            "missing.test": Page(enforce, status=404),
             "html.test": Page(enforce, kind="text/html"), "invalid.test": Page("version: STSv1\nmode: maybe\n"),
             "large.test": Page(enforce + "x: " + "y" * 70000), "endless.test": Page("x: " + "y" * 70000, length=False),
             "fits.test": Page(policy("enforce", "mx.fits.test") + "x: " + "y" * 65000),
@@ -229,7 +232,6 @@ class Discovery(Sts):
         self.assertEqual(says("invalid.test"), ("none", "invalid", []))
         self.assertEqual(says("silent.test"), ("none", "", []))
         self.assertEqual(pages["silent.test"].asked, 0)  # no TXT record: nobody asks its server
-        self.assertEqual(pages["elsewhere.test"].asked, 1)  # no redirect is followed
         self.assertEqual(answers["good.test"]["sts"]["policy"].splitlines(),
                          ["version: STSv1", "mode: enforce", "max_age: 86400", "mx: mx.good.test", "mx: *.wild.test"])
 
