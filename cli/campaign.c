@@ -219,10 +219,10 @@ static void keep_manifest(const struct campaign_source *source, const struct man
     struct hk_why why;
     int error = campaign_path(source, CAMPAIGN_MANIFEST_FILE, path, &why);
 
-    if (text == NULL)
-        error = why_set(&why, HK_ENOMEM, "hikyaku: not enough memory for a copy of the manifest");
-    if (error == 0)
+    if (error == 0 && text != NULL)
         error = hk_write_file(path, 0600, text, strlen(text), &why);
+    else if (error == 0)
+        error = why_set(&why, HK_ENOMEM, "hikyaku: not enough memory for a copy of the manifest");
     free(text);
     if (error < 0)
         log_warning("%s; should Redis ever lose the campaign, it cannot be restored", why.text);
