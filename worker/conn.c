@@ -133,7 +133,7 @@ static void conn_note_ready(struct session *s)
         return; /* as the operator wants it */
     if (s->link.ssl == NULL)
         conn_note_seen(s, TLS_SEEN_STARTTLS);
-    else if (conn_is_tested(s) && !(s->dest->sts_listed >> mx & 1u))
+    else if (conn_is_tested(s) && ((unsigned)s->dest->sts_listed >> mx & 1u) == 0)
         conn_note_seen(s, TLS_SEEN_UNLISTED);
     else
         conn_note_seen(s, tls_seen(s->link.ssl, &peer, conn_is_tested(s)));
