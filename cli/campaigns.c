@@ -252,7 +252,7 @@ int cmd_campaigns_purge(const struct cli_options *options)
 static int restore_reached(struct reach *reach, const char *campaign, struct hk_why *why)
 {
     struct manifest manifest;
-    json_t *reply;
+    json_t *reply = NULL;
     bool anew = false;
     int status, error = 0;
 

@@ -53,9 +53,9 @@ static bool relay_is_out(struct node *node, int16_t route, uint8_t relay)
 /* The first relay that can be had, as far as is known; the first of all where none can: it says why. */
 static uint8_t relay_in_turn(struct node *node, int16_t route)
 {
-    for (uint8_t relay = 0; relay < node->config->route[route].relay_count; relay++)
-        if (!relay_is_out(node, route, relay))
-            return relay;
+    for (size_t relay = 0; relay < node->config->route[route].relay_count; relay++)
+        if (!relay_is_out(node, route, (uint8_t)relay))
+            return (uint8_t)relay;
     return 0;
 }
 
@@ -63,8 +63,8 @@ bool relay_has_stand_in(struct node *node, const struct dest *dest)
 {
     if (dest->route < 0)
         return false;
-    for (uint8_t relay = 0; relay < node->config->route[dest->route].relay_count; relay++)
-        if (relay != dest->relay && !relay_is_out(node, dest->route, relay))
+    for (size_t relay = 0; relay < node->config->route[dest->route].relay_count; relay++)
+        if (relay != dest->relay && !relay_is_out(node, dest->route, (uint8_t)relay))
             return true;
     return false;
 }

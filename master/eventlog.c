@@ -87,7 +87,7 @@ static int open_file(struct eventlog *log, struct hk_why *why)
 {
     const char *path = log->config->events.file;
     int rc, fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    uint64_t bytes;
+    uint64_t bytes = 0;
 
     if (fd < 0)
         return why_set(why, HK_EIO, "%s: cannot open the event log: %s", path, strerror(errno));
