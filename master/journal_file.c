@@ -37,25 +37,26 @@ static void part_close(struct part *part)
     free(part);
 }
 
-static int part_open(const char *path, struct part **out, struct hk_why *why)
+/* NULL: why says why not. */
+static struct part *part_open(const char *path, struct hk_why *why)
 {
     struct part *part = calloc(1, sizeof *part);
-    int rc = 0;
 
-    if (part == NULL)
-        return why_set(why, HK_ENOMEM, "no memory to read the event log again");
+    if (part == NULL) {
+        (void)why_set(why, HK_ENOMEM, "no memory to read the event log again");
+        return NULL;
+    }
     part->path = path;
     part->fd = open(path, O_RDONLY | O_CLOEXEC);
     part->in.src = part->packed;
     if (part->fd < 0)
-        rc = why_set(why, HK_EIO, "%s: cannot be read: %s", path, strerror(errno));
-    else if (is_packed(path) && (part->zstd = ZSTD_createDCtx()) == NULL)
-        rc = why_set(why, HK_ENOMEM, "no memory to read the event log again");
-    if (rc != 0)
-        part_close(part);
+        (void)why_set(why, HK_EIO, "%s: cannot be read: %s", path, strerror(errno));
+    else if (!is_packed(path) || (part->zstd = ZSTD_createDCtx()) != NULL)
+        return part;
     else
-        *out = part;
-    return rc;
+        (void)why_set(why, HK_ENOMEM, "no memory to read the event log again");
+    part_close(part);
+    return NULL;
 }
 
 static ssize_t read_fd(const struct part *part, char *out, size_t size, struct hk_why *why)
@@ -97,10 +98,10 @@ static bool begins_with(const char *path, const char *id)
 {
     char line[128], first[EVENT_ID_SIZE];
     size_t used = 0;
-    struct part *part = NULL;
+    struct part *part = part_open(path, NULL);
     ssize_t n;
 
-    if (part_open(path, &part, NULL) != 0)
+    if (part == NULL)
         return false;
     while (used < sizeof line && (n = part_read(part, line + used, sizeof line - used, NULL)) > 0)
         used += (size_t)n;
@@ -144,12 +145,12 @@ static int take_lines(struct reader *r)
 
 static int read_part(const char *path, uint64_t from, struct reader *r, struct hk_why *why)
 {
-    struct part *part = NULL;
+    struct part *part = part_open(path, why);
     ssize_t n = 0;
-    int rc = part_open(path, &part, why);
+    int rc = 0;
 
-    if (rc != 0)
-        return rc;
+    if (part == NULL)
+        return HK_EIO;
     r->used = 0;
     r->skipping = false;
     r->ahead = from;
