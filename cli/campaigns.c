@@ -171,6 +171,18 @@ static int remove_files(const struct config *config, const char *campaign, struc
     return 0;
 }
 
+/* First of all: from here on a new campaign may have the name, wherever the purge is cut off. */
+static int forget_kept(const struct config *config, const char *campaign, struct hk_why *why)
+{
+    char path[4096];
+
+    if (config_path(config, path, sizeof path, "campaigns/%s/" CAMPAIGN_MANIFEST_FILE, campaign) < 0)
+        return why_set(why, HK_ETOOBIG, "%s: state_dir: the path is too long", config->file);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return why_set(why, HK_EIO, "%s: cannot be removed: %s", path, strerror(errno));
+    return 0;
+}
+
 /* A running node lets go of it first, so that nothing is written after the purge. */
 static int let_go(struct reach *reach, const char *campaign, int *status, struct hk_why *why)
 {
@@ -222,6 +234,8 @@ static int purge(const struct config *config, const char *campaign, bool force)
                         campaign);
     if (error == 0)
         error = let_go(&reach, campaign, &status, &why);
+    if (error == 0 && status == EXIT_SETTLED)
+        error = forget_kept(config, campaign, &why);
     if (error == 0 && status == EXIT_SETTLED)
         error = store_campaign_purge(reach.store, &manifest, &why);
     if (error == 0 && status == EXIT_SETTLED)

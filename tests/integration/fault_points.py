@@ -120,6 +120,24 @@ class FaultPoints(harness.Case):
         self.assertNotIn("started anew", done.err)
         self.judge(json.loads(done.out)["counts"], deaths=2)
 
+    def purge(self, expect, **variables):
+        with unittest.mock.patch.dict(os.environ, variables):
+            return self.hikyaku("campaigns", "purge", "--config", self.path("hikyaku.conf"), "--campaign", "c", expect=expect)
+
+    def test_the_purge_is_cut_off_anywhere_and_the_name_is_free(self):
+        self.limits()
+        self.list(["u1@a.test", "u2@a.test"])
+        nth, cut = 0, True
+        while cut:
+            nth += 1
+            self.send_with(0)
+            cut = self.purge(None, HIKYAKU_FAULTS=f"command/redis.store.after:{nth}:kill").status == -9
+            # Another purge makes an end of what is left, where something is; then it is no campaign that Redis has lost.
+            self.assertIn(self.purge(None).status, (0, 2))
+        self.assertGreater(nth, 8)
+        self.stop_receivers()
+        self.assertEqual(set(self.receivers[0].taken().values()), {nth})
+
     def begin_to_settle(self, plan, redis):
         """A node has died; the next one stands at that point of settling for a while, and redis(words) happens there."""
         self.limits()
