@@ -35,6 +35,11 @@ struct tlsrpt_domain {
     char name[];
 };
 
+/* What a report covers: seconds since 1970, both ends within. */
+struct span_of_time {
+    uint64_t begin_s, end_s;
+};
+
 static const char *const policy_names[] = {"no-policy-found", "sts", "tlsa"};
 
 /* ---- counting ---- */
@@ -111,12 +116,14 @@ static struct tlsrpt_domain *domain_get(struct tlsrpt *tlsrpt, const struct tlsr
     return domain;
 }
 
+static void day_turn(struct tlsrpt *tlsrpt, uint64_t now_us);
+
 void tlsrpt_count(struct tlsrpt *tlsrpt, const struct tlsrpt_session *session, uint64_t now_us)
 {
     struct tlsrpt_domain *domain;
     struct counted *counted;
 
-    tlsrpt_turn(tlsrpt, now_us);
+    day_turn(tlsrpt, now_us);
     domain = domain_get(tlsrpt, session);
     if (domain == NULL) {
         tlsrpt->uncounted++;
@@ -211,19 +218,20 @@ static json_t *policy_json(const struct tlsrpt_domain *domain, enum tlsrpt_polic
     return both;
 }
 
-static json_t *report_json(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *domain, uint64_t end_s)
+static json_t *report_json(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *domain,
+                           const struct span_of_time *day)
 {
     const char *sender = tlsrpt->config->sender.from_domain;
     json_t *report = json_object(), *range = json_object(), *policies = json_array();
     char text[DOMAIN_MAX + 64];
 
     json_put(report, "organization-name", json_string(sender));
-    json_put(range, "start-datetime", time_json(tlsrpt->begin_s));
-    json_put(range, "end-datetime", time_json(end_s));
+    json_put(range, "start-datetime", time_json(day->begin_s));
+    json_put(range, "end-datetime", time_json(day->end_s));
     json_put(report, "date-range", range);
     snprintf(text, sizeof text, "postmaster@%s", sender);
     json_put(report, "contact-info", json_string(text));
-    snprintf(text, sizeof text, "%llu-%llu_%s", (unsigned long long)tlsrpt->begin_s,
+    snprintf(text, sizeof text, "%llu-%llu_%s", (unsigned long long)day->begin_s,
              (unsigned long long)tlsrpt->epoch, domain->name);
     json_put(report, "report-id", json_string(text));
     for (unsigned type = 0; type < TLSRPT_POLICIES; type++)
@@ -234,8 +242,8 @@ static json_t *report_json(const struct tlsrpt *tlsrpt, const struct tlsrpt_doma
 }
 
 /* RFC 8460 5.1 for the name; where it would be too long for a file system, a hash stands for the domain. */
-static int report_path(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *domain, uint64_t end_s,
-                       const char *suffix, char *path, size_t size)
+static int report_path(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *domain,
+                       const struct span_of_time *day, const char *suffix, char *path, size_t size)
 {
     const char *name = domain->name;
     char hash[HK_SHA256_HEX];
@@ -246,33 +254,34 @@ static int report_path(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *
         name = hash;
     }
     return config_path(tlsrpt->config, path, size, "tlsrpt/%.150s!%s!%llu!%llu!%llu.%s",
-                       tlsrpt->config->sender.from_domain, name, (unsigned long long)tlsrpt->begin_s,
-                       (unsigned long long)end_s, (unsigned long long)tlsrpt->epoch, suffix);
+                       tlsrpt->config->sender.from_domain, name, (unsigned long long)day->begin_s,
+                       (unsigned long long)day->end_s, (unsigned long long)tlsrpt->epoch, suffix);
 }
 
-static int file_write(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *domain, uint64_t end_s,
-                      const char *suffix, const char *text, struct hk_why *why)
+static int file_write(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *domain,
+                      const struct span_of_time *day, const char *suffix, const char *text,
+                      struct hk_why *why)
 {
     char path[4096];
 
-    if (report_path(tlsrpt, domain, end_s, suffix, path, sizeof path))
+    if (report_path(tlsrpt, domain, day, suffix, path, sizeof path))
         return why_set(why, HK_ETOOBIG, "the path of state_dir is too long");
     return hk_write_file(path, 0600, text, strlen(text), why);
 }
 
-static int report_write(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *domain, uint64_t end_s,
-                        struct hk_why *why)
+static int report_write(const struct tlsrpt *tlsrpt, const struct tlsrpt_domain *domain,
+                        const struct span_of_time *day, struct hk_why *why)
 {
-    json_t *report = report_json(tlsrpt, domain, end_s);
+    json_t *report = report_json(tlsrpt, domain, day);
     char *text = json_dumps(report, JSON_INDENT(2)), *rua = hk_xasprintf("%s\n", domain->rua);
     int rc;
 
     HK_BUG_ON(text == NULL);
     for (char *comma = strchr(rua, ','); comma != NULL; comma = strchr(comma, ','))
         *comma = '\n';
-    rc = file_write(tlsrpt, domain, end_s, "rua", rua, why);
+    rc = file_write(tlsrpt, domain, day, "rua", rua, why);
     if (rc == 0) /* last, so that whoever sends what he finds knows where to */
-        rc = file_write(tlsrpt, domain, end_s, "json", text, why);
+        rc = file_write(tlsrpt, domain, day, "json", text, why);
     json_decref(report);
     free(text);
     free(rua);
@@ -306,28 +315,41 @@ static int folder_make(const struct tlsrpt *tlsrpt, struct hk_why *why)
     return 0;
 }
 
-/* Reports of all that was counted up to end_s; then nothing is counted yet. What cannot be written is lost, with a word. */
-static void reports_write(struct tlsrpt *tlsrpt, uint64_t end_s)
+/* Up to `most` reports of the day that is over. What cannot be written is lost, with a word. */
+static void over_write(struct tlsrpt *tlsrpt, size_t most)
 {
-    struct tlsrpt_domain *domain, *next;
+    const struct span_of_time day = {tlsrpt->over_begin_s, tlsrpt->over_end_s};
+    struct tlsrpt_domain *domain;
     uint64_t lost = 0;
-    size_t cursor = 0;
     struct hk_why why;
-    bool usable = tlsrpt->domains.count > 0 && folder_make(tlsrpt, &why) == 0;
+    bool usable = tlsrpt->over.count > 0 && folder_make(tlsrpt, &why) == 0;
 
-    for (domain = table_next(&tlsrpt->domains, &cursor, NULL); domain != NULL; domain = next) {
-        next = table_next(&tlsrpt->domains, &cursor, &domain->link);
-        if (!usable || report_write(tlsrpt, domain, end_s, &why) != 0)
+    for (; most > 0 && tlsrpt->over.count > 0; most--) {
+        size_t cursor = 0;
+        domain = table_next(&tlsrpt->over, &cursor, NULL);
+        if (!usable || report_write(tlsrpt, domain, &day, &why) != 0)
             lost++;
+        table_remove(&tlsrpt->over, &domain->link);
         domain_free(domain);
     }
     if (lost > 0)
         log_warning("%llu TLS reports could not be written (%s): what they told is lost",
                     (unsigned long long)lost, why.text);
+    if (tlsrpt->over.count == 0)
+        table_clear(&tlsrpt->over);
+}
+
+/* What was counted belongs to a time that is over; the next begins with nothing. */
+static void day_end(struct tlsrpt *tlsrpt, uint64_t end_s)
+{
+    over_write(tlsrpt, SIZE_MAX); /* a day is long enough for the one before it: there is none left */
+    tlsrpt->over_begin_s = tlsrpt->begin_s;
+    tlsrpt->over_end_s = end_s;
+    tlsrpt->over = tlsrpt->domains;
     if (tlsrpt->uncounted > 0)
         log_warning("TLS reports: %llu sessions with more than %u domains were not counted",
                     (unsigned long long)tlsrpt->uncounted, TLSRPT_DOMAINS_MAX);
-    table_clear(&tlsrpt->domains);
+    memset(&tlsrpt->domains, 0, sizeof tlsrpt->domains);
     tlsrpt->details = 0;
     tlsrpt->uncounted = 0;
 }
@@ -346,18 +368,25 @@ void tlsrpt_open(struct tlsrpt *tlsrpt, const struct config *config, uint64_t ep
     day_begin(tlsrpt, now_us / 1000000);
 }
 
-void tlsrpt_turn(struct tlsrpt *tlsrpt, uint64_t now_us)
+static void day_turn(struct tlsrpt *tlsrpt, uint64_t now_us)
 {
     uint64_t now_s = now_us / 1000000;
 
     if (now_s < tlsrpt->end_s)
         return;
-    reports_write(tlsrpt, tlsrpt->end_s - 1);
+    day_end(tlsrpt, tlsrpt->end_s - 1);
     day_begin(tlsrpt, now_s - now_s % DAY_S);
+}
+
+void tlsrpt_turn(struct tlsrpt *tlsrpt, uint64_t now_us)
+{
+    day_turn(tlsrpt, now_us);
+    over_write(tlsrpt, TLSRPT_AT_ONCE);
 }
 
 void tlsrpt_close(struct tlsrpt *tlsrpt, uint64_t now_us)
 {
-    tlsrpt_turn(tlsrpt, now_us);
-    reports_write(tlsrpt, now_us / 1000000);
+    day_turn(tlsrpt, now_us);
+    day_end(tlsrpt, now_us / 1000000);
+    over_write(tlsrpt, SIZE_MAX);
 }

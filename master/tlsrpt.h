@@ -20,6 +20,7 @@
 #define TLSRPT_DOMAINS_MAX 65536u
 #define TLSRPT_DETAILS_MAX 16u
 #define TLSRPT_DETAILS_ALL 100000u
+#define TLSRPT_AT_ONCE     8u
 
 enum tlsrpt_policy { TLSRPT_NO_POLICY, TLSRPT_STS, TLSRPT_TLSA, TLSRPT_POLICIES };
 
@@ -30,6 +31,9 @@ struct tlsrpt {
     struct table domains;
     uint32_t details;
     uint64_t uncounted; /* sessions of domains beyond the bound */
+    /* The day before, as long as not all of its reports are written. */
+    uint64_t over_begin_s, over_end_s;
+    struct table over;
 };
 
 struct tlsrpt_session {
@@ -43,9 +47,10 @@ struct tlsrpt_session {
 
 void tlsrpt_open(struct tlsrpt *tlsrpt, const struct config *config, uint64_t epoch, uint64_t now_us);
 void tlsrpt_count(struct tlsrpt *tlsrpt, const struct tlsrpt_session *session, uint64_t now_us);
-/* Now and then: after midnight, write the reports of the day that is over. */
+/* About once a second: after midnight, write reports of the day that is over, TLSRPT_AT_ONCE of them, for each costs two
+ * fsync and the master does not wait. */
 void tlsrpt_turn(struct tlsrpt *tlsrpt, uint64_t now_us);
-/* Write what was counted up to now. */
+/* Write all that was counted up to now, and wait for it. */
 void tlsrpt_close(struct tlsrpt *tlsrpt, uint64_t now_us);
 
 #endif

@@ -136,11 +136,37 @@ static void what_is_counted_after_midnight_is_of_the_next_day(void **state)
     (void)state;
     count("x.test", TLSRPT_NO_POLICY, TLS_SEEN_OK, "", NOON);
     count("x.test", TLSRPT_NO_POLICY, TLS_SEEN_STARTTLS, "", midnight_s * 1000000);
+    tlsrpt_turn(&tlsrpt, midnight_s * 1000000);
     assert_int_equal(files(), 1);
     tlsrpt_close(&tlsrpt, midnight_s * 1000000 + 5000000);
     assert_int_equal(files(), 2);
     json_decref(report("x.test", NOON / 1000000, midnight_s - 1));
     json_decref(report("x.test", midnight_s, midnight_s + 5));
+    tlsrpt_open(&tlsrpt, &config, 7, NOON);
+}
+
+/* The master waits for two fsync a report: a few in each turn, and a connection waits for none. */
+static void a_day_of_many_domains_is_written_in_pieces(void **state)
+{
+    unsigned long long midnight_us = 20001 * 86400ull * 1000000;
+    char domain[32];
+
+    (void)state;
+    for (unsigned n = 0; n < 2 * TLSRPT_AT_ONCE + 3; n++) {
+        snprintf(domain, sizeof domain, "d%u.test", n);
+        count(domain, TLSRPT_NO_POLICY, TLS_SEEN_OK, "", NOON);
+    }
+    count("new.test", TLSRPT_NO_POLICY, TLS_SEEN_OK, "", midnight_us);
+    assert_int_equal(files(), 0);
+    tlsrpt_turn(&tlsrpt, midnight_us + 1);
+    assert_int_equal(files(), TLSRPT_AT_ONCE);
+    tlsrpt_turn(&tlsrpt, midnight_us + 2);
+    assert_int_equal(files(), 2 * TLSRPT_AT_ONCE);
+    tlsrpt_turn(&tlsrpt, midnight_us + 3);
+    assert_int_equal(files(), 2 * TLSRPT_AT_ONCE + 3);
+    json_decref(report("d0.test", NOON / 1000000, midnight_us / 1000000 - 1));
+    tlsrpt_close(&tlsrpt, midnight_us + 5000000);
+    assert_int_equal(files(), 2 * TLSRPT_AT_ONCE + 4);
     tlsrpt_open(&tlsrpt, &config, 7, NOON);
 }
 
@@ -232,6 +258,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_day_that_is_over_becomes_a_report),
         TEST(what_is_counted_after_midnight_is_of_the_next_day),
+        TEST(a_day_of_many_domains_is_written_in_pieces),
         TEST(the_same_failure_is_one_detail_and_too_many_are_merged_by_type),
         TEST(the_addresses_for_the_report_lie_beside_it),
         TEST(domains_beyond_the_bound_are_not_counted),
