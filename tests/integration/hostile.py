@@ -16,7 +16,7 @@ import threading
 import time
 
 import harness
-from mtas import make_certificate
+from mta import make_certificate
 
 RECIPIENTS = int(os.environ.get("HIKYAKU_HOSTILE", "5000"))
 GIVE_UP_S = 5

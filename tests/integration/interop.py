@@ -20,7 +20,8 @@ import aiosmtpd.controller
 import dkim
 
 import harness
-from mtas import Exim, OpenSmtpd, make_certificate, sent_bytes
+from mta import make_certificate, sent_bytes
+from mtas import Exim, OpenSmtpd
 from nsd import die_with_parent
 from postfix import Postfix
 

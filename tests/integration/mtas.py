@@ -9,129 +9,45 @@
 
 Their packages conflict with Postfix', so they are unpacked by scripts/mtas and run in a mount namespace of their own:
 there their users exist, and the folders whose names are compiled in are the test's. They take all mail, for whomever, and
-send none. Needs root, as they do. The main process dies with its parent, and stop() ends it by its pid.
+send none. How they run stands in mta.py.
 """
-import email
 import grp
 import os
 import pwd
 import shutil
-import signal
-import socket
 import subprocess
-import tempfile
-import time
 
-from nsd import die_with_parent
+from mta import Mta
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 UNPACKED = os.path.join(ROOT, "build", "mtas")
-READY_SECONDS = 20
-STOP_SECONDS = 10
 FIRST_ID = 64900  # of users and groups that are only there inside the namespace
-ADDED_ON_TOP = {b"return-path", b"delivered-to", b"envelope-to", b"x-original-to", b"received"}
 
 
-def sent_bytes(content):
-    """The message as the sender wrote it: without the fields that a receiver put on top."""
-    while content.split(b":", 1)[0].lower() in ADDED_ON_TOP:
-        end = content.index(b"\r\n") + 2
-        while content[end:end + 1] in (b" ", b"\t"):
-            end = content.index(b"\r\n", end) + 2
-        content = content[end:]
-    return content
-
-
-def make_certificate(folder, hostname, address):
-    """folder/cert.pem and folder/key.pem, good for two days."""
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={hostname}",
-                    "-addext", f"subjectAltName=DNS:{hostname},IP:{address}", "-keyout", f"{folder}/key.pem", "-out",
-                    f"{folder}/cert.pem"], check=True, capture_output=True)
-    os.chmod(f"{folder}/key.pem", 0o600)
-
-
-class Mta:
+class Unpacked(Mta):
     """What the two have in common."""
-    package, users = "", ()
+    users = ()
 
     def __init__(self, address, port, hostname=None, tls=True):
-        self.address, self.port, self.tls = address, port, tls
-        self.hostname = hostname or f"mx.{self.package}.test"
-        self.process, self.dir = None, None
+        super().__init__(address, port, hostname or f"mx.{self.software}.test", tls)
+        self.ids = {}
 
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *exception):
-        self.stop()
-
-    def start(self):
-        if os.geteuid() != 0:
-            raise RuntimeError(f"{self.package} needs root")
+    def check(self):
         subprocess.run([os.path.join(ROOT, "scripts", "mtas"), UNPACKED], check=True)
-        self.dir = tempfile.mkdtemp(prefix=self.package + "-")
-        os.chmod(self.dir, 0o755)
+
+    def make_folders(self):
         for name in ("etc", "mail", "mail/new", "mail/cur", "mail/tmp", "spool", "log"):
             os.mkdir(self.path(name), 0o755)
         self.ids = self._make_users()
-        if self.tls:
-            make_certificate(self.path("etc"), self.hostname, self.address)
-        with open(self.path("output"), "wb") as output:
-            self.process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c",
-                                             self._prepare()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                            start_new_session=True, preexec_fn=die_with_parent)
-        if not self._wait_ready():
-            words = self.log()
-            self.stop()
-            raise RuntimeError(f"{self.package} does not start: {words}")
-        return self
 
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)  # its own session: only its own children
-                self.process.wait()
-            self.process = None
-        if self.dir:
-            shutil.rmtree(self.dir, ignore_errors=True)
-            self.dir = None
+    def configure(self):
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", self._prepare()]
 
-    def path(self, *name):
-        return os.path.join(self.dir, *name)
+    def logs(self):
+        return [os.path.join("log", name) for name in os.listdir(self.path("log"))]
 
     def unpacked(self, name):
-        return os.path.join(UNPACKED, self.package, name)
-
-    def count(self):
-        """Messages delivered so far."""
-        return len(os.listdir(self.path("mail", "new")))
-
-    def wait(self, count, seconds=30):
-        """Until `count` messages are delivered; the number that is there in the end."""
-        deadline = time.monotonic() + seconds
-        while self.count() < count and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return self.count()
-
-    def messages(self):
-        """[(recipient, content)] of what was delivered, in no order, CRLF line ends, with the receiver's fields on top."""
-        found = []
-        for name in sorted(os.listdir(self.path("mail", "new"))):
-            with open(self.path("mail", "new", name), "rb") as f:
-                content = f.read().replace(b"\n", b"\r\n")
-            head = email.message_from_bytes(content.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n")
-            found.append((head["Delivered-To"] or head["Envelope-To"], content))
-        return found
-
-    def log(self):
-        text = ""
-        for name in ["output"] + [os.path.join("log", n) for n in os.listdir(self.path("log"))]:
-            with open(self.path(name), encoding="utf-8", errors="replace") as f:
-                text += f.read()
-        return text
+        return os.path.join(UNPACKED, self.software, name)
 
     def write(self, name, text):
         with open(self.path("etc", name), "w", encoding="utf-8") as f:
@@ -163,18 +79,6 @@ class Mta:
 
     def _begin(self):
         raise NotImplementedError
-
-    def _wait_ready(self):
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                with socket.create_connection((self.address, self.port), 2) as s:
-                    if s.recv(512).startswith(b"220 "):
-                        s.sendall(b"QUIT\r\n")
-                        return True
-            except OSError:
-                time.sleep(0.05)
-        return False
 
 
 EXIM = """\
@@ -215,9 +119,9 @@ folder:
 """
 
 
-class Exim(Mta):
+class Exim(Unpacked):
     """Checks that a client sends nothing before its turn (smtp_enforce_sync), and offers PIPELINING."""
-    package, users = "exim4", ("Debian-exim",)
+    software, users = "exim4", ("Debian-exim",)
 
     def _begin(self):
         program = self.unpacked("usr/sbin/exim4")
@@ -231,11 +135,11 @@ class Exim(Mta):
         return f"exec {program} -bdf -C {self.path('etc', 'exim.conf')}\n"
 
 
-class OpenSmtpd(Mta):
+class OpenSmtpd(Unpacked):
     """Offers no PIPELINING, and by default ends a session after 100 messages.
 
     lines: of smtpd.conf, instead of those that deliver into the folder."""
-    package, users = "opensmtpd", ("opensmtpd", "opensmtpq")
+    software, users = "opensmtpd", ("opensmtpd", "opensmtpq")
 
     def __init__(self, address, port, hostname=None, tls=True, lines=None):
         super().__init__(address, port, hostname, tls)

@@ -15,25 +15,18 @@ does. The master process runs as a child in a session of its own, dies with its 
 
 Run as a program it tests itself.
 """
-import ctypes
-import email
 import grp
 import os
 import pwd
-import shutil
-import signal
 import smtplib
 import socket
 import ssl
-import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
-PR_SET_PDEATHSIG = 1
-READY_SECONDS = 20
-STOP_SECONDS = 10
+from mta import Mta, sent_bytes
+
 MASTER = "/usr/lib/postfix/sbin/master"
 MAIL_USER = "nobody"  # who the delivered files belong to
 UNKNOWN = "550 5.1.1 User unknown in virtual mailbox table"
@@ -56,140 +49,52 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
-def die_with_parent():
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+class Postfix(Mta):
+    software, new = "postfix", ("mail", "all", "new")
 
-
-def sent_bytes(content):
-    """The message as the sender wrote it: without Return-Path, Delivered-To and Received, which Postfix put on top."""
-    for name in (b"Return-Path:", b"X-Original-To:", b"Delivered-To:", b"Received:"):
-        if content.startswith(name):
-            end = content.index(b"\r\n") + 2
-            while content[end:end + 1] in (b" ", b"\t"):
-                end = content.index(b"\r\n", end) + 2
-            content = content[end:]
-    return content
-
-
-class Postfix:
     def __init__(self, address, port, domains, unknown_users=(), replies=None, hostname="mx.postfix.test", tls=True,
                  settings=None, services=""):
         """replies: {recipient: "450 4.3.0 come back later"} for RCPT. settings: lines for main.cf that come last. services: for
         master.cf."""
-        self.address, self.port, self.hostname, self.tls = address, port, hostname, tls
+        super().__init__(address, port, hostname, tls)
         self.domains = list(domains)
         self.replies = dict.fromkeys(unknown_users, UNKNOWN)
         self.replies.update(replies or {})
         self.settings = dict(settings or {})
         self.services = services
-        self.process = None
-        self.dir = None
 
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *exception):
-        self.stop()
-
-    def start(self):
-        if os.geteuid() != 0:
-            raise RuntimeError("Postfix needs root")
+    def check(self):
         if not os.path.exists(MASTER):
             raise RuntimeError("postfix is not installed: scripts/deps installs it")
-        self.dir = tempfile.mkdtemp(prefix="postfix-")
-        os.chmod(self.dir, 0o755)
-        self._make_directories()
-        if self.tls:
-            self._make_certificate()
+
+    def configure(self):
         self._write_configuration()
-        with open(self._path("output"), "wb") as output:
-            self.process = subprocess.Popen([MASTER, "-c", self._path("etc"), "-d"], stdin=subprocess.DEVNULL,
-                                            stdout=output, stderr=output, start_new_session=True,
-                                            preexec_fn=die_with_parent)
-        if not self._wait_ready():
-            words = self.log()
-            self.stop()
-            raise RuntimeError(f"postfix does not start: {words}")
-        return self
+        return [MASTER, "-c", self.path("etc"), "-d"]
 
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)  # its own session: only its own children
-                self.process.wait()
-            self.process = None
-        if self.dir:
-            shutil.rmtree(self.dir, ignore_errors=True)
-            self.dir = None
-
-    def count(self):
-        """Messages delivered so far."""
-        new = self._path("mail", "all", "new")
-        return len(os.listdir(new)) if os.path.isdir(new) else 0
-
-    def wait(self, count, seconds=30):
-        """Until `count` messages are delivered; the number that is there in the end."""
-        deadline = time.monotonic() + seconds
-        while self.count() < count and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return self.count()
-
-    def messages(self):
-        """[(recipient, content)] of what was delivered, in no order. CRLF line ends; with Postfix's fields on top:
-        Return-Path has the envelope's sender, Received says how it came (sent_bytes() takes them off)."""
-        new = self._path("mail", "all", "new")
-        found = []
-        for name in sorted(os.listdir(new)) if os.path.isdir(new) else []:
-            with open(os.path.join(new, name), "rb") as f:
-                content = f.read().replace(b"\n", b"\r\n")
-            head = email.message_from_bytes(content.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n")
-            found.append((head["Delivered-To"], content))
-        return found
-
-    def log(self):
-        text = ""
-        for name in ("output", "log"):
-            if os.path.exists(self._path(name)):
-                with open(self._path(name), encoding="utf-8", errors="replace") as f:
-                    text += f.read()
-        return text
-
-    def _path(self, *name):
-        return os.path.join(self.dir, *name)
-
-    def _make_directories(self):
+    def make_folders(self):
         postfix, postdrop = pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postdrop").gr_gid
         nobody = pwd.getpwnam(MAIL_USER)
         for name in ("etc", "queue", "queue/pid"):
-            os.mkdir(self._path(name), 0o755)
+            os.mkdir(self.path(name), 0o755)
         for name in ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private",
                      "saved", "trace"):
-            os.mkdir(self._path("queue", name), 0o700)
-            os.chown(self._path("queue", name), postfix, -1)
+            os.mkdir(self.path("queue", name), 0o700)
+            os.chown(self.path("queue", name), postfix, -1)
         for name, mode in (("public", 0o2710), ("maildrop", 0o1730)):
-            os.mkdir(self._path("queue", name))
-            os.chown(self._path("queue", name), postfix, postdrop)
-            os.chmod(self._path("queue", name), mode)
-        os.mkdir(self._path("data"), 0o700)
-        os.chown(self._path("data"), postfix, -1)
-        os.mkdir(self._path("mail"), 0o755)
-        os.chown(self._path("mail"), nobody.pw_uid, nobody.pw_gid)
-
-    def _make_certificate(self):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
-                        f"/CN={self.hostname}", "-addext", f"subjectAltName=DNS:{self.hostname},IP:{self.address}",
-                        "-keyout", self._path("etc", "key.pem"), "-out", self._path("etc", "cert.pem")],
-                       check=True, capture_output=True)
+            os.mkdir(self.path("queue", name))
+            os.chown(self.path("queue", name), postfix, postdrop)
+            os.chmod(self.path("queue", name), mode)
+        os.mkdir(self.path("data"), 0o700)
+        os.chown(self.path("data"), postfix, -1)
+        os.mkdir(self.path("mail"), 0o755)
+        os.chown(self.path("mail"), nobody.pw_uid, nobody.pw_gid)
 
     def _write_configuration(self):
         nobody = pwd.getpwnam(MAIL_USER)
         settings = {
             "compatibility_level": "3.6", "myhostname": self.hostname, "mydomain": "postfix.test",
-            "queue_directory": self._path("queue"), "data_directory": self._path("data"),
-            "maillog_file": self._path("log"), "maillog_file_prefixes": self.dir,
+            "queue_directory": self.path("queue"), "data_directory": self.path("data"),
+            "maillog_file": self.path("log"), "maillog_file_prefixes": self.dir,
             # where it listens is said in master.cf; here only an address that an interface has is accepted,
             # and 127.0.0.5 is on none
             "inet_interfaces": "::1" if ":" in self.address else "127.0.0.1",
@@ -202,17 +107,17 @@ class Postfix:
             "local_header_rewrite_clients": "",
             "smtpd_relay_restrictions": "reject_unauth_destination",
             "smtpd_recipient_restrictions": f"reject_unauth_destination, check_recipient_access "
-                                            f"texthash:{self._path('etc', 'replies')}",
-            "virtual_mailbox_domains": f"texthash:{self._path('etc', 'domains')}",
+                                            f"texthash:{self.path('etc', 'replies')}",
+            "virtual_mailbox_domains": f"texthash:{self.path('etc', 'domains')}",
             "virtual_mailbox_maps": "static:all/",
-            "virtual_mailbox_base": self._path("mail"), "virtual_mailbox_limit": "0",
+            "virtual_mailbox_base": self.path("mail"), "virtual_mailbox_limit": "0",
             "virtual_uid_maps": f"static:{nobody.pw_uid}", "virtual_gid_maps": f"static:{nobody.pw_gid}",
             "virtual_destination_recipient_limit": "1",
         }
         if self.tls:
             settings.update({"smtpd_tls_security_level": "may", "smtpd_tls_received_header": "yes",
-                             "smtpd_tls_cert_file": self._path("etc", "cert.pem"),
-                             "smtpd_tls_key_file": self._path("etc", "key.pem")})
+                             "smtpd_tls_cert_file": self.path("etc", "cert.pem"),
+                             "smtpd_tls_key_file": self.path("etc", "key.pem")})
         settings.update(self.settings)
         host = f"[{self.address}]" if ":" in self.address else self.address
         self._write("main.cf", (f"{key} = {value}" for key, value in settings.items()))
@@ -221,20 +126,8 @@ class Postfix:
         self._write("replies", (f"{recipient} {reply}" for recipient, reply in self.replies.items()))
 
     def _write(self, name, lines):
-        with open(self._path("etc", name), "w", encoding="utf-8") as f:
+        with open(self.path("etc", name), "w", encoding="utf-8") as f:
             f.write("\n".join(lines) + "\n")
-
-    def _wait_ready(self):
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                with socket.create_connection((self.address, self.port), 2) as s:
-                    if s.recv(512).startswith(b"220 "):
-                        s.sendall(b"QUIT\r\n")
-                        return True
-            except OSError:
-                time.sleep(0.05)
-        return False
 
 
 class SelfTest(unittest.TestCase):
@@ -278,7 +171,7 @@ class SelfTest(unittest.TestCase):
 
     def test_starttls_works_and_shows_in_received(self):
         before = self.mta.count()
-        context = ssl.create_default_context(cafile=self.mta._path("etc", "cert.pem"))
+        context = ssl.create_default_context(cafile=self.mta.path("etc", "cert.pem"))
         client = self.client()
         client.starttls(context=context)
         client.sendmail("tls@y.test", ["tls@a.test"], b"Subject: tls\r\n\r\nx\r\n")

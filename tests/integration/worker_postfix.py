@@ -36,7 +36,7 @@ def free_port(host):
 
 def drive(folder, mta, tls):
     with open(f"{folder}/hikyaku.conf", "w", encoding="utf-8") as out:
-        out.write(f'hostname = "me.test"\nstate_dir = "{folder}/state"\ntls {{ ca_file = "{mta._path("etc", "cert.pem")}" }}\n'
+        out.write(f'hostname = "me.test"\nstate_dir = "{folder}/state"\ntls {{ ca_file = "{mta.path("etc", "cert.pem")}" }}\n'
                   'sender { from_domain = "me.test" return_path = "bounce.me.test" secret_file = "verp.key" }\n')
     with open(f"{folder}/list.csv", "w", encoding="utf-8") as out:
         out.write("email\n" + "".join(address(i) + "\n" for i in range(RECIPIENTS)))
