@@ -283,6 +283,24 @@ class Case(unittest.TestCase):
         with open(self.path("stderr"), encoding="utf-8", errors="replace") as f:
             return f.read()[-2000:]
 
+    def judge_exact(self, people=None, campaign="c"):
+        """Exactly once, by the receivers' own ledgers: nobody has the message twice; everyone is `sent` or `unknown`; whoever
+        is sent has it, whoever has it is one of the two; the counts are what the list of recipients says. Ends the
+        receivers. Returns who is sent, who is unknown, and how often who has it."""
+        counts = self.report(campaign)["counts"]
+        state = {line["recipient"]: line["state"] for line in self.recipients(campaign)}
+        self.stop_receivers()
+        taken = sum((r.taken() for r in self.receivers), collections.Counter())
+        sent = {r for r, s in state.items() if s == "sent"}
+        unknown = {r for r, s in state.items() if s == "unknown"}
+        self.assertEqual([r for r, n in taken.items() if n > 1], [], "somebody has it twice")
+        self.assertEqual(set(state), set(people or state))
+        self.assertEqual(set(state) - sent - unknown, set(), "somebody was left out")
+        self.assertEqual(sent - set(taken), set(), "sent, and no receiver has it")
+        self.assertEqual(set(taken) - sent - unknown, set(), "a receiver has it, and it is not sent")
+        self.assertEqual({s: n for s, n in counts.items() if n}, dict(collections.Counter(state.values())))
+        return sent, unknown, taken
+
     def stop_receivers(self):
         for receiver in self.receivers:
             receiver.stop()
