@@ -82,14 +82,20 @@ static ssize_t part_read(struct part *part, char *out, size_t size, struct hk_wh
             if (n < 0)
                 return n;
             if (n == 0)
-                return part->hint == 0 ? 0 : why_set(why, HK_EIO, "%s: its end is missing", part->path);
+                return part->hint == 0 ? 0
+                                       : why_set(why, HK_EIO,
+                                                 "%s: its end is missing; put the whole file there, or move "
+                                                 "it away where what it tells is not needed",
+                                                 part->path);
             part->in.size = (size_t)n;
             part->in.pos = 0;
         }
         part->hint = ZSTD_decompressStream(part->zstd, &to, &part->in);
         if (ZSTD_isError(part->hint))
-            return why_set(why, HK_EIO, "%s: cannot be unpacked: %s", part->path,
-                           ZSTD_getErrorName(part->hint));
+            return why_set(why, HK_EIO,
+                           "%s: cannot be unpacked (%s); put the whole file there, or move it away where "
+                           "what it tells is not needed",
+                           part->path, ZSTD_getErrorName(part->hint));
     }
     return (ssize_t)to.pos;
 }
