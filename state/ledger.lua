@@ -61,27 +61,74 @@ local function number_at(text, at)
     return a + b * 256 + c * 65536 + d * 16777216
 end
 
--- The spans of this call, each looked up once, when the first op touches it.
-local spans = {}
-local function span_of(place)
+-- The spans of this call, with the first place that an op touches and the one behind the last. Places of spans have no
+-- holes: batch.c gives the next one to each new span.
+local spans, names = {}, {}
+for at = 3, #ops, OP_BYTES do
+    local place, offset, count = unpack_op('<HHH', ops, at)
     local span = spans[place]
     if not span then
-        local at = 6 + place * 3
-        span = { s = KEYS[at], d = KEYS[at + 1], f = KEYS[at + 2] }
-        span.name = string.match(span.s, '[^:]*$')
-        span.owner = tonumber(call('HGET', KEYS[2], span.name))
-        span.bytes = span.owner and call('STRLEN', span.s) or 0
-        spans[place] = span
+        span = { key = 6 + place * 3, from = offset, to = 0 }
+        span.name = string.match(KEYS[span.key], '[^:]*$')
+        spans[place], names[place + 1] = span, span.name
     end
-    return span
+    if offset < span.from then
+        span.from = offset
+    end
+    if offset + count > span.to then
+        span.to = offset + count
+    end
+end
+for i, owner in ipairs(call('HMGET', KEYS[2], unpack(names))) do
+    spans[i - 1].owner = owner and tonumber(owner)
 end
 
-local function get(key, offset)
-    return number_at(call('GETRANGE', key, offset * 4, offset * 4 + 3), 1)
+-- A string of a span, as far as this call is about it: read once, changed here, written at the end.
+local WORDS, DUE, FIRST = 0, 1, 2
+local function read(span, part)
+    local key = KEYS[span.key + part]
+    local copy = { key = key, new = {}, changed = {}, last = -1 }
+    copy.text = call('GETRANGE', key, span.from * 4, span.to * 4 - 1)
+    span[part] = copy
+    return copy
 end
 
-local function set(key, offset, value)
-    call('SETRANGE', key, offset * 4, pack('<I4', value))
+local function get(span, part, offset)
+    local copy = span[part] or read(span, part)
+    return copy.new[offset] or number_at(copy.text, (offset - span.from) * 4 + 1)
+end
+
+local function set(span, part, offset, value)
+    local copy = span[part]
+    if not copy.new[offset] then
+        copy.changed[#copy.changed + 1] = offset
+        copy.unsorted = copy.unsorted or offset < copy.last
+        copy.last = offset
+    end
+    copy.new[offset] = value
+end
+
+-- A command costs more than a few words that are written as they were.
+local BRIDGE = 16
+local function write(span, part)
+    local copy, first, last, words = span[part], nil, nil, {}
+    if copy.unsorted then
+        table.sort(copy.changed)
+    end
+    for _, offset in ipairs(copy.changed) do
+        if first and offset - last > BRIDGE then
+            call('SETRANGE', copy.key, first * 4, table.concat(words))
+            first, words = nil, {}
+        end
+        first = first or offset
+        for between = first + #words, offset do
+            words[#words + 1] = pack('<I4', get(span, part, between))
+        end
+        last = offset
+    end
+    if first then
+        call('SETRANGE', copy.key, first * 4, table.concat(words))
+    end
 end
 
 local function count_move(from, to)
@@ -92,7 +139,7 @@ local function count_move(from, to)
 end
 
 local function put(span, offset, old, new)
-    set(span.s, offset, new)
+    set(span, WORDS, offset, new)
     count_move(state_of(old), state_of(new))
 end
 
@@ -102,9 +149,9 @@ end
 
 -- A due time never goes back, so that a PUT_BACK seen twice is known by its due time.
 local function set_due(span, offset, due)
-    local old = get(span.d, offset)
+    local old = get(span, DUE, offset)
     if due > old then
-        set(span.d, offset, due)
+        set(span, DUE, offset, due)
         old = due
     end
     due_at(span, old)
@@ -112,15 +159,15 @@ end
 
 -- 0 stands for "none" in the string, so an attempt in the very first second counts as one in the next.
 local function set_first(span, offset, first)
-    if get(span.f, offset) == 0 then
-        set(span.f, offset, math.max(first, 1))
+    if get(span, FIRST, offset) == 0 then
+        set(span, FIRST, offset, math.max(first, 1))
     end
 end
 
 -- The dot never left: the attempt did not happen. Who was deferred before has a first attempt.
 local function give_back(span, op, word)
     local attempts = attempts_of(word) - 1
-    if attempts > 0 and get(span.f, op.offset) > 0 then
+    if attempts > 0 and get(span, FIRST, op.offset) > 0 then
         put(span, op.offset, word, with_attempts(with_state(word, DEFERRED), attempts))
         set_due(span, op.offset, op.due)
     else
@@ -129,7 +176,7 @@ local function give_back(span, op, word)
 end
 
 local function commit(span, op)
-    local word = get(span.s, op.offset)
+    local word = get(span, WORDS, op.offset)
     local state, had = state_of(word), attempts_of(word)
     local again = state == SENDING and had == op.attempt
     if campaign ~= 'running' then
@@ -165,7 +212,7 @@ local function outcome_wins(from, to, had, has)
 end
 
 local function outcome(span, op)
-    local word = get(span.s, op.offset)
+    local word = get(span, WORDS, op.offset)
     local from, to = state_of(word), state_of(op.word)
     local had, has = attempts_of(word), attempts_of(op.word)
     if not outcome_wins(from, to, had, has) then
@@ -187,24 +234,13 @@ local function outcome(span, op)
 end
 
 local function release(span, op)
-    local word = get(span.s, op.offset)
+    local word = get(span, WORDS, op.offset)
     local state, had = state_of(word), attempts_of(word)
     if state == SENDING and had == op.attempt then
         give_back(span, op, word)
         return DONE
     end
     return (state == PENDING or state == DEFERRED) and had < op.attempt and DONE or SETTLED
-end
-
-local function read_range(key, op)
-    return call('GETRANGE', key, op.offset * 4, (op.offset + op.count) * 4 - 1)
-end
-
-local function write_range(key, op, values)
-    for i = 1, op.count do
-        values[i] = pack('<I4', values[i])
-    end
-    call('SETRANGE', key, op.offset * 4, table.concat(values))
 end
 
 -- The word that `op` makes of a waiting one: state, class and code of the op, marks and attempts of the recipient.
@@ -215,53 +251,34 @@ local function reworded(word, op, state, more)
 end
 
 local function put_back(span, op)
-    local words, due, first = read_range(span.s, op), read_range(span.d, op), read_range(span.f, op)
-    local new_words, new_due, new_first, changed = {}, {}, {}, 0
-    for i = 1, op.count do
-        local at = i * 4 - 3
-        local word, waits, tried = number_at(words, at), number_at(due, at), number_at(first, at)
+    for offset = op.offset, op.offset + op.count - 1 do
+        local word = get(span, WORDS, offset)
         local state = state_of(word)
-        if state == PENDING or (state == DEFERRED and waits < op.due) then
-            count_move(state, DEFERRED)
-            word, waits = reworded(word, op, DEFERRED, 1), math.max(waits, op.due)
-            tried = tried == 0 and math.max(op.first, 1) or tried
-            changed = changed + 1
+        if state == PENDING or (state == DEFERRED and get(span, DUE, offset) < op.due) then
+            put(span, offset, word, reworded(word, op, DEFERRED, 1))
+            set_due(span, offset, op.due)
+            set_first(span, offset, op.first)
+            counted = counted + 1
         end
-        new_words[i], new_due[i], new_first[i] = word, waits, tried
-    end
-    counted = counted + changed
-    if changed > 0 then
-        write_range(span.s, op, new_words)
-        write_range(span.d, op, new_due)
-        write_range(span.f, op, new_first)
-        due_at(span, op.due)
     end
     return DONE
 end
 
 local function settle(span, op)
-    local words, state = read_range(span.s, op), state_of(op.word)
-    local more = attempts_of(op.word) > 0 and 1 or 0
-    local new_words, changed = {}, 0
-    for i = 1, op.count do
-        local word = number_at(words, i * 4 - 3)
+    local state, more = state_of(op.word), attempts_of(op.word) > 0 and 1 or 0
+    for offset = op.offset, op.offset + op.count - 1 do
+        local word = get(span, WORDS, offset)
         local from = state_of(word)
         if from == PENDING or from == DEFERRED then
-            count_move(from, state)
-            word = reworded(word, op, state, more)
-            changed = changed + 1
+            put(span, offset, word, reworded(word, op, state, more))
+            counted = counted + more
         end
-        new_words[i] = word
-    end
-    counted = counted + changed * more
-    if changed > 0 then
-        write_range(span.s, op, new_words)
     end
     return DONE
 end
 
 local function resend(span, op)
-    local word = get(span.s, op.offset)
+    local word = get(span, WORDS, op.offset)
     local state = state_of(word)
     if state == UNKNOWN and (op.attempt == 0 or op.attempt == attempts_of(word)) then
         counted = counted + (word >= UNCOUNTED and 1 or 0)
@@ -286,14 +303,14 @@ local function anybody_may(change, op)
 end
 
 local function apply(op)
-    local span, change = span_of(op.span), APPLY[op.kind]
+    local span, change = spans[op.span], APPLY[op.kind]
     if not campaign or not span.owner then
         return LOST
     end
     if span.owner ~= granted and not anybody_may(change, op) then
         return NOT_OURS
     end
-    if (op.offset + op.count) * 4 > span.bytes then
+    if (op.offset + op.count - span.from) * 4 > #(span[WORDS] or read(span, WORDS)).text then
         return LOST
     end
     return change(span, op)
@@ -306,6 +323,11 @@ for at = 1, #ops, OP_BYTES do
     verdicts[#verdicts + 1] = apply(op)
 end
 for _, span in pairs(spans) do
+    for part = WORDS, FIRST do
+        if span[part] then
+            write(span, part)
+        end
+    end
     if span.earliest then
         call('ZADD', KEYS[3], 'LT', span.earliest, span.name)
     end
