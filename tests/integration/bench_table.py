@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+"""The bench's own exactness: what it refuses to show, the shape of what it keeps, and how two results are compared.
+
+Usage: bench_table.py BUILD_DIR [unittest arguments]
+
+Sizes are tiny and no figure is judged: how fast it is on a machine that tests share tells nothing.
+"""
+import dataclasses
+import glob
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import jsonschema
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+BUILD = os.path.realpath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(ROOT, "build", "release")
+BENCH = os.path.join(ROOT, "bench")
+sys.path.insert(0, BENCH)
+import campaign  # noqa: E402
+import table  # noqa: E402
+from cases import CASES, ROWS, Round  # noqa: E402
+
+PEOPLE = 40
+
+
+def bench(program, *words):
+    return subprocess.run([os.path.join(BENCH, program), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=300, check=False)
+
+
+class Whole(unittest.TestCase):
+    """bench/run itself, once."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="hikyaku-test-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cases = [word for name in ("plain", "per20", "domains", "deferred", "resolve", "import") for word in ("--case", name)]
+        cls.done = bench("run", "--quick", "--messages", str(PEOPLE), "--build", BUILD, "--results", cls.folder.name, *cases)
+        cls.files = sorted(glob.glob(os.path.join(cls.folder.name, "*.json")))
+        if cls.done.returncode != 0 or len(cls.files) != 1:
+            raise AssertionError(f"bench/run gives {cls.done.returncode}:\n{cls.done.stdout}\n{cls.done.stderr}")
+        with open(cls.files[0], encoding="utf-8") as f:
+            cls.doc = json.load(f)
+
+    def test_what_is_kept_has_the_shape_that_docs_promise(self):
+        with open(os.path.join(ROOT, "docs", "bench.schema.json"), encoding="utf-8") as f:
+            jsonschema.validate(self.doc, json.load(f))
+        asked = set(self.doc["rounds"][0]["cases"])
+        self.assertEqual([row["key"] for row in self.doc["rows"]], [row.key for row in ROWS if set(row.cases) <= asked])
+        with open(self.files[0][:-len("json")] + "md", encoding="utf-8") as f:
+            page = f.read()
+        for row in self.doc["rows"]:
+            self.assertIn(f"| {row['title']} | {table.shown(row['value'], row['unit'])} |", page)
+
+    def test_every_case_was_what_its_name_says(self):
+        cases = self.doc["rounds"][0]["cases"]
+        for name in ("plain", "per20", "domains", "deferred"):
+            c = cases[name]
+            self.assertEqual((c["delivered"], c["lost"], c["duplicates"], c["strangers"], c["exit_status"]), (PEOPLE, 0, 0, 0, 0))
+            self.assertLessEqual({"master", "worker", "resolver", "redis"}, set(c["cpu_by_role"]))
+        self.assertEqual(cases["per20"]["tls_connections"], cases["per20"]["connections"])
+        self.assertEqual(cases["domains"]["connections"], PEOPLE)
+
+    def test_a_size_that_is_not_the_rows_is_shown_and_not_judged(self):
+        row = next(row for row in self.doc["rows"] if row["key"] == "domains")
+        self.assertEqual((row["met"], row["note"]), (None, f"with {PEOPLE}: not judged"))
+        self.assertGreater(row["value"], 0)
+
+    def test_a_result_beside_itself_has_not_changed(self):
+        done = bench("compare", self.files[0], os.path.basename(self.files[0])[:10], "--results", self.folder.name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.count("(+0.0 %)"), len(self.doc["rows"]))
+
+    def test_a_fall_beyond_the_rounds_spread_is_told(self):
+        worse = json.loads(json.dumps(self.doc))
+        for row in worse["rows"]:
+            by = 2 if row["less"] else 0.5
+            row.update({name: row[name] * by for name in ("value", "lowest", "highest")})
+        path = os.path.join(self.folder.name, "worse")
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(worse, f)
+        done = bench("compare", self.files[0], path)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(done.stdout.count("worse"), len(self.doc["rows"]))
+        self.assertEqual(done.stdout.count("-50.0 %"), sum(not row["less"] for row in worse["rows"]))
+
+
+class Refusal(unittest.TestCase):
+    """A figure of a campaign that was not exact is none."""
+
+    def seen(self, lines):
+        with tempfile.NamedTemporaryFile("w", suffix=".log") as f:
+            f.writelines(f"{at} {event} 1 0 25 {address}\n" for at, (event, address) in enumerate(lines, 1))
+            f.flush()
+            return campaign.Seen(f.name, CASES["plain"], 4)
+
+    def test_each_way_of_being_inexact_is_counted(self):
+        seen = self.seen([("deferred", "reader0@d0.bench.test"), ("accepted", "reader1@d1.bench.test"),
+                          ("ambiguous", "reader1@d1.bench.test"), ("accepted", "reader2@d2.bench.test"),
+                          ("accepted", "reader3@d4.bench.test"), ("accepted", "reader4@d4.bench.test"),
+                          ("accepted", "somebody@else.test"), ("accepted", "reader02@d2.bench.test")])
+        self.assertEqual(seen.exactness(), {"delivered": 2, "lost": 2, "duplicates": 1, "strangers": 4})
+        self.assertEqual((seen.first_us, seen.last_us, seen.last_deferred_us), (2, 8, 1))
+
+    def test_faults_name_what_is_wrong(self):
+        case = dataclasses.replace(CASES["per20"], resumed=False)
+        figures = {"lost": 1, "duplicates": 0, "strangers": 0, "exit_status": 0, "exit_expected": 0, "left_running": 0,
+                   "most_connections": 64}
+        ledger = {"tls": 9, "connections": 10, "tls_resumed": 0, "deferred": 0}
+        self.assertEqual(list(campaign.faults_of(case, 200, 64, figures, ledger)), ["1 lost", "1 connections without TLS"])
+
+    def rounds(self, *faults):
+        raw = {"bare_loop": {"plain": {"messages_per_cpu_second": 100000}}}
+        return [Round(raw, {"plain": {"messages_per_cpu_second": speed, "count": 200000, "faults": words}})
+                for speed, words in faults]
+
+    def test_one_inexact_round_takes_the_figure_of_all(self):
+        row = next(row for row in ROWS if row.key == "plain")
+        judged = table.judged(row, self.rounds((40000, []), (40000, ["1 duplicates"]), (40000, [])))
+        self.assertEqual((judged["value"], judged["met"], judged["each"]), (None, None, []))
+        self.assertIn("1 duplicates", judged["faults"][0])
+        self.assertIn("NO FIGURE", table.row_cells(judged)[-1])
+
+    def test_the_median_is_judged_by_floor_and_goal(self):
+        row = next(row for row in ROWS if row.key == "plain")
+        for speeds, met in (((20000, 24000, 90000), "missed"), ((20000, 25000, 90000), "floor"), ((1, 38000, 38001), "goal")):
+            judged = table.judged(row, self.rounds(*[(speed, []) for speed in speeds]))
+            self.assertEqual((judged["met"], judged["value"]), (met, sorted(speeds)[1] / 100000))
+        smaller = next(row for row in ROWS if row.key == "idle")
+        self.assertEqual([table.verdict(smaller, x) for x in (28e3, 28.1e3, 40.1e3)], ["goal", "floor", "missed"])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
