@@ -13,7 +13,7 @@
 #include "hikyaku/fault.h"
 #include "hikyaku/segment.h"
 #include "lease.h"
-#include "link.h"
+#include "ledger_link.h"
 #include "queue.h"
 #include "store.h"
 #include "suppress_queue.h"
@@ -644,6 +644,13 @@ bool ledger_mark_reached(const struct ledger *ledger)
     return true;
 }
 
+/* ---- what goes beside the ops ---- */
+
+struct redis_link *ledger_link(struct ledger *ledger)
+{
+    return link_is_ready(&ledger->link) && !ledger->behind ? &ledger->link : NULL;
+}
+
 /* ---- the lease ---- */
 
 struct beat_call {
@@ -668,7 +675,7 @@ int ledger_beat(struct ledger *ledger, const struct lease *lease, const char *to
     struct beat_call *call;
     int error;
 
-    if (!link_is_ready(&ledger->link) || ledger->behind)
+    if (!ledger_link(ledger))
         return HK_EDOWN;
     error = lease_command(&command, "EVALSHA", ledger->link.sha1[LINK_LEASE], lease, told);
     if (error)

@@ -21,7 +21,7 @@
  *   {c}:q            hash: epoch -> number of its last call that was applied
  * and without tag: hikyaku:campaigns (set of ids), hikyaku:epoch (counter), hikyaku:node:NAME ("epoch ID", lives as long
  * as the node's lease), hikyaku:lease:EPOCH (the same life), hikyaku:journal:ID (how far the event log of the state_dir
- * ID has been told).
+ * ID has been told). What suppress.h and limits.h keep stands there.
  */
 #ifndef HIKYAKU_STATE_H
 #define HIKYAKU_STATE_H

@@ -27,6 +27,7 @@ CONTRACTS = {
     "classify": {"base", "region"},
     "state": {"base", "classify", "config"},
     "suppress": {"base", "address", "config", "state"},
+    "limits": {"base", "state"},
     "resolve": {"base", "address", "config", "dane"},
     "process": {"base", "config", "region"},
     "node": {"base", "config", "process", "state"},
@@ -35,7 +36,7 @@ CONTRACTS = {
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
 SHARED = {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify", "state",
-          "suppress"}
+          "suppress", "limits"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
@@ -45,7 +46,8 @@ FOLDERS = {
     "list": {"base", "address", "config", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
     "bounce": {"base", "region", "classify"},
-    "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress"},
+    "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress",
+              "limits"},
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
     "worker": {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify",
                "process"},

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "faults.h"
+#include "hikyaku/limits.h"
 #include "story.h"
 
 static struct fixture f;
@@ -133,6 +134,67 @@ static void a_ledger_that_cannot_be_opened_for_want_of_memory_says_so(void **sta
             ledger_close(ledger);
     }
     ev_loop_destroy(loop);
+}
+
+/* ---- suspensions ---- */
+
+struct heard {
+    struct client c;
+    unsigned answers, lost;
+    size_t count;
+};
+
+static void hear_suspensions(void *context, const struct suspensions *answer)
+{
+    struct heard *heard = context;
+
+    heard->answers += answer != NULL;
+    heard->lost += answer == NULL;
+    heard->count = answer != NULL ? answer->count : 0;
+}
+
+/* Either the call is not made and says so, or its answer is lost; and then the next one brings it. */
+static void a_suspension_is_told_or_it_is_said_that_it_was_not(void **state)
+{
+    const struct suspension one = {
+        .source = "", .site = "*", .cause = "daily quota", .left_ms = 60000, .nth = 1};
+    struct store *store = fixture_store(&f);
+    static struct heard heard;
+    struct hk_why why = {""};
+    bool struck = true;
+    int rc;
+
+    (void)state;
+    client_open_config(&heard.c, &f.config, 7);
+    client_until(&heard.c, &heard.c.ups, 1);
+    for (unsigned nth = 1; struck; nth++) {
+        heard.answers = heard.lost = 0;
+        fault_arm(FAULT_MEMORY, nth);
+        rc = ledger_suspensions(heard.c.ledger, 0, &one, 1, hear_suspensions, &heard);
+        for (uint64_t end_ms = clock_now_ms() + CLIENT_PATIENCE_MS;
+             rc == 0 && heard.answers + heard.lost == 0 && clock_now_ms() < end_ms;)
+            (void)ev_run(heard.c.loop, EVRUN_ONCE);
+        struck = fault_disarm();
+        assert_true(struck || (rc == 0 && heard.answers == 1 && heard.count == 1));
+        assert_int_equal(heard.answers + heard.lost, rc == 0 ? 1 : 0);
+        for (unsigned turn = 0; struck && turn < 1000 && !heard.answers; turn++) {
+            if (ledger_suspensions(heard.c.ledger, 0, &one, 1, hear_suspensions, &heard) == 0)
+                client_turns(&heard.c, 5);
+            (void)ev_run(heard.c.loop, EVRUN_ONCE);
+        }
+        assert_true(heard.answers >= 1);
+    }
+    client_close(&heard.c);
+    struck = true;
+    for (unsigned nth = 1; struck; nth++) {
+        heard.answers = 0;
+        fault_arm(FAULT_MEMORY, nth);
+        rc = store_suspensions(store, &one, 1, hear_suspensions, &heard, &why);
+        struck = fault_disarm();
+        assert_int_equal(rc, struck ? HK_ENOMEM : 0);
+        assert_int_equal(heard.answers, struck ? 0 : 1);
+    }
+    store_close(store);
 }
 
 /* ---- the file of hashes ---- */
@@ -403,6 +465,7 @@ int main(void)
         cmocka_unit_test(a_ledger_without_memory_says_so_or_sends_later),
         cmocka_unit_test(a_recipient_is_not_pending_for_want_of_memory),
         cmocka_unit_test(a_ledger_that_cannot_be_opened_for_want_of_memory_says_so),
+        cmocka_unit_test(a_suspension_is_told_or_it_is_said_that_it_was_not),
         cmocka_unit_test(an_old_file_of_hashes_stands_until_the_new_one_is_whole),
         cmocka_unit_test(a_file_of_hashes_that_cannot_be_read_says_why),
         cmocka_unit_test(a_view_without_memory_says_so_and_forgets_nobody),
