@@ -184,6 +184,15 @@ static const struct command command_table[] = {
         .run = cmd_why,
     },
     {
+        .name = "release",
+        .summary = "send to a suspended site again, before its time",
+        .help =
+            "A relay that takes no more today rests on every node that shares the Redis, also when one is\n"
+            "started again. Where it does take more, this says so to all of them.\n",
+        .required = OPTION_BIT(CONFIG) | OPTION_BIT(SITE),
+        .run = cmd_release,
+    },
+    {
         .name = "campaigns list",
         .summary = "every campaign there is, and how far it got",
         .help = "",

@@ -37,6 +37,7 @@
     X(FIRST, "first", "N", first, "send to the first N rows of the list, and stop as paused")                \
     X(AS, "as", "sent|bounced|pending", as, "what they are from now on (pending: sent to again)")            \
     X(ALL, "all", NULL, all, "everyone who is unknown")                                                      \
+    X(SITE, "site", "S", site, "the site: the title of a route or provider, else the first MX host")         \
     X(FORCE, "force", NULL, force, "also one that is not settled: nobody will know who has it")
 
 enum cli_option_id {
@@ -96,6 +97,7 @@ int cmd_list_export(const struct cli_options *options);
 int cmd_pause(const struct cli_options *options);
 int cmd_resume(const struct cli_options *options);
 int cmd_cancel(const struct cli_options *options);
+int cmd_release(const struct cli_options *options);
 int cmd_why(const struct cli_options *options);
 int cmd_campaigns_list(const struct cli_options *options);
 int cmd_campaigns_purge(const struct cli_options *options);

@@ -1,7 +1,7 @@
 /* account.c - what a relay says about our account with it: slower, later, or no further. Nobody's attempt is counted.
  *
- * A rate is a lane's (pace.h). A daily quota suspends the whole site for the next step of retry.schedule, in memory: a
- * node that starts over asks once with two messages, and is told again. The rest needs a person, and stops the campaign.
+ * A rate is a lane's (pace.h). A daily quota suspends the whole site for the next step of retry.schedule, on all nodes
+ * (suspension.c). The rest needs a person, and stops the campaign.
  */
 #include <math.h>
 #include <string.h>
@@ -63,16 +63,13 @@ static void suspend(struct site *site, const struct outcome_reply *reply)
 {
     struct eventlog *log = &site->node->log;
     uint64_t now_ms = clock_now_ms();
-    struct dest *dest;
     char words[200];
     uint32_t wait_s;
 
     if (site->suspended_until_ms > now_ms)
         return; /* it was under way when the first one was refused */
     wait_s = retry_step_s(site->node->config, ++site->quota_refusals);
-    site->suspended_until_ms = now_ms + (uint64_t)wait_s * 1000u;
-    TAILQ_FOREACH(dest, &site->dests, of_site)
-    dest_rest(dest); /* one connection will ask whether it is over */
+    site_suspend(site, "daily quota", (uint64_t)wait_s * 1000u);
     hk_clean_text(words, sizeof words, reply->text, reply->text_length);
     log_warning("%s: the relay takes no more today (%u %s); asked again in %u s", site->name, reply->code,
                 words, wait_s);
@@ -82,20 +79,6 @@ static void suspend(struct site *site, const struct outcome_reply *reply)
     event_number(log, "for_s", wait_s);
     event_reply(log, reply);
     event_end(log);
-}
-
-bool site_is_suspended(struct site *site, uint64_t now_ms)
-{
-    if (site->suspended_until_ms > now_ms)
-        return true;
-    if (site->suspended_until_ms == 0)
-        return false;
-    site->suspended_until_ms = 0;
-    log_info("%s: asked again whether the relay takes more", site->name);
-    event_begin(&site->node->log, "released");
-    event_word(&site->node->log, "site", site->name);
-    event_end(&site->node->log);
-    return false;
 }
 
 void account_stop(struct campaign *campaign, enum account_fault fault, const struct outcome_reply *reply)

@@ -246,6 +246,9 @@ struct node {
     uint32_t free_question[RESOLVE_INFLIGHT_MAX], free_questions;
 
     struct table sites, dests, domains;
+    struct table suspended; /* sites that nothing is sent to for now, known or not (suspension.c) */
+    uint64_t suspensions_version;
+    bool suspensions_due, suspensions_asked;
     TAILQ_HEAD(site_list, site) ready, waiting;
     uint64_t movable; /* recipients in memory that can be sent soon: the window */
     uint64_t holds;   /* flight slots in use */
@@ -371,6 +374,14 @@ void account_refused(struct site *site, struct lane *lane, struct campaign *camp
                      const struct flight *flight);
 void account_stop(struct campaign *campaign, enum account_fault fault, const struct outcome_reply *reply);
 void account_tick(struct site *site, uint64_t now_us); /* once a second */
+
+/* suspension.c */
+int suspensions_open(struct node *node, struct hk_why *why) HK_MUST_USE;
+void suspensions_close(struct node *node);
+void suspensions_turn(
+    struct node *node); /* tell Redis what it does not know yet, and ask, once that is due */
+void site_suspend(struct site *site, const char *cause, uint64_t for_ms);
+void site_remember_suspension(struct site *site); /* of a site that has just come to be */
 bool site_is_suspended(struct site *site, uint64_t now_ms);
 
 /* dispatch.c */

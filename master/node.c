@@ -385,6 +385,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
     campaigns_tick(node);
     if (node->ticks % SECOND_EVERY == 0) {
         sites_tick(node);
+        node->suspensions_due = true;
         tlsrpt_turn(&node->tlsrpt, clock_wall_us());
         eventlog_sync(&node->log);
         check_place(node);
@@ -442,6 +443,7 @@ static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
     dispatch(node);
     if (eventlog_flush(&node->log) == 0)
         ledger_flush(node->ledger);
+    suspensions_turn(node);
     workers_wake(node);
     if (node->draining && is_drained(node))
         ev_break(loop, EVBREAK_ALL);
@@ -649,7 +651,8 @@ bool node_is_told_to_stop(const struct node *node)
 static int prepare(struct node *node, struct hk_why *why)
 {
     static int (*const part[])(struct node *, struct hk_why *) = {
-        open_signals, check_redis, open_ledger, suppression_open, open_campaigns, settle_region,
+        open_signals,     check_redis,    open_ledger,   suppression_open,
+        suspensions_open, open_campaigns, settle_region,
     };
     int rc = machine_connections(node->config, &node->connections_max, why);
 
@@ -738,6 +741,7 @@ static void node_stop(struct node *node)
     if (node->ledger != NULL)
         ledger_close(node->ledger);
     suppress_close(node->suppress);
+    suspensions_close(node);
     /* Not its own again when it starts over: it has the locks, and its next epoch ends this one. */
     if (node->ledger_up && node->lease.epoch != 0 && store_lease_end(node->store, &node->lease, &why) != 0)
         log_debug("%s", why.text);

@@ -113,6 +113,7 @@ static struct site *site_get(struct node *node, const char *name, const struct c
     ev_timer_init(&site->timer, on_site_timer, 0.0, 0.0);
     site->timer.data = site;
     table_add(&node->sites, &site->link, site->name);
+    site_remember_suspension(site);
     return site;
 }
 
