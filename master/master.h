@@ -272,7 +272,8 @@ struct node {
     bool past_told;    /* what the event log knew at the start: from then on places in it can be told */
     bool told_to_stop; /* by a signal */
     bool again; /* what it knows and what Redis knows differ: it starts over, settling all as after a death */
-    bool starved; /* the disk is nearly full: nothing new is sent (machine.c) */
+    bool abandoned; /* the ledger, for that */
+    bool starved;   /* the disk is nearly full: nothing new is sent (machine.c) */
     uint64_t drain_until_ms, started_ms, ticks;
     uint64_t redis_revived_ms; /* 0: never */
     uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */

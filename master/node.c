@@ -111,7 +111,7 @@ static void on_ledger_broken(void *context, const char *why)
 static void on_ledger_behind(void *context, const char *campaign)
 {
     (void)campaign;
-    node_start_over(context, "Redis came back with less than it had acknowledged");
+    node_start_over(context, "Redis has less than it had acknowledged");
 }
 
 /* An embedded server that died is ours to start again. The ledger's own connection finds it: nothing waits here. */
@@ -169,7 +169,7 @@ void node_give_up(struct node *node, int exit_status)
  * and then it begins anew, as after a death: event log and region are told to the ledger that is there. */
 void node_start_over(struct node *node, const char *why)
 {
-    if (node->again || node->draining || node->options->request != NULL || node->worker == NULL)
+    if (node->again || node->options->request != NULL || node->worker == NULL)
         return;
     log_error("%s: nothing is sent until the ledger has been told what the event log knows", why);
     node->again = true;
@@ -192,10 +192,12 @@ static void deny_asked(struct node *node)
 /* In the turn, not from inside an answer of the ledger. */
 static void begin_start_over(struct node *node)
 {
+    node->abandoned = true;
     ledger_abandon(node->ledger);
     node->ledger_up = false;
     deny_asked(node);
-    node_drain(node);
+    if (!node->draining)
+        node_drain(node);
 }
 
 static bool all_landed(const struct node *node)
@@ -435,7 +437,7 @@ static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
         ring_awake(region_up(&node->region, i));
         worker_read(&node->worker[i]);
     }
-    if (node->again && !node->draining)
+    if (node->again && !node->abandoned)
         begin_start_over(node);
     errands_check(node);
     campaigns_refill(node);

@@ -121,6 +121,15 @@ static void ledger_tell_up(struct ledger *ledger)
     ledger->callbacks.up(ledger->callbacks.context);
 }
 
+/* Redis has forgotten what it had answered. */
+static void ledger_fell_behind(struct ledger *ledger, const struct ledger_campaign *campaign)
+{
+    if (ledger->behind)
+        return;
+    ledger->behind = true;
+    ledger->callbacks.behind(ledger->callbacks.context, campaign->id);
+}
+
 /* A call was answered as it should be. */
 static void ledger_answered(struct ledger *ledger)
 {
@@ -230,11 +239,17 @@ static void on_notes(struct link_call *link_call, const redisReply *reply)
     struct ledger *ledger = call->ledger;
     struct ledger_campaign *campaign = call->campaign;
     uint32_t count = call->count;
+    const struct note *first;
 
     free(call);
     if (!reply)
         return;
     campaign->noting = false;
+    first = queue_at(&campaign->notes, campaign->notes.head);
+    if (reply->type == REDIS_REPLY_INTEGER && reply->integer == 0 && !first->is_site) {
+        ledger_fell_behind(ledger, campaign);
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
         free(((struct note *)queue_at(&campaign->notes, campaign->notes.head))->field);
         campaign->notes.head++;
@@ -317,20 +332,20 @@ static bool send_take(struct ledger *ledger, struct ledger_campaign *campaign, c
 
 static void send_notes(struct ledger *ledger, struct ledger_campaign *campaign)
 {
-    const char *argv[2 + 2 * LEDGER_NOTES_MAX];
-    size_t length[2 + 2 * LEDGER_NOTES_MAX];
+    char manifest[BATCH_KEY_BYTES], key[BATCH_KEY_BYTES];
+    const char *argv[5 + 2 * LEDGER_NOTES_MAX] = {"EVALSHA", ledger->link.sha1[LINK_NOTE], "2", manifest,
+                                                  key};
+    size_t length[5 + 2 * LEDGER_NOTES_MAX];
     struct queue *notes = &campaign->notes;
-    char key[BATCH_KEY_BYTES];
     uint32_t count = 0;
-    int argc = 2;
+    int argc = 5;
     bool sites;
 
     if (campaign->noting || notes->sent == notes->released)
         return;
     sites = ((const struct note *)queue_at(notes, notes->sent))->is_site;
+    key_of(manifest, campaign->id, "m");
     key_of(key, campaign->id, sites ? "site" : "m");
-    argv[0] = "HSET";
-    argv[1] = key;
     for (uint64_t at = notes->sent; at < notes->released && count < LEDGER_NOTES_MAX; at++, count++) {
         const struct note *note = queue_at(notes, at);
         if (note->is_site != sites)
@@ -475,10 +490,8 @@ static void on_proof(struct link_call *link_call, const redisReply *reply)
     ledger->proofs--;
     if (reply->type == REDIS_REPLY_STRING && !store_parse_u64(reply->str, UINT64_MAX, &number))
         number = 0;
-    if (number < campaign->applied && !ledger->behind) {
-        ledger->behind = true;
-        ledger->callbacks.behind(ledger->callbacks.context, campaign->id);
-    }
+    if (number < campaign->applied)
+        ledger_fell_behind(ledger, campaign);
     ledger_go_on(ledger);
 }
 

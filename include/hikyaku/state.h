@@ -236,8 +236,8 @@ struct ledger_callbacks {
     /* Redis answered in a way that no retry mends (OOM, READONLY, wrong password, script error ...): the words,
      * once, and the master freezes. Nothing is dropped: it is tried again each second, and up() says when it worked. */
     void (*broken)(void *context, const char *why);
-    /* Connected again to a Redis that has forgotten calls which it had answered: nothing is sent to it any more, and no
-     * verdict comes. */
+    /* Redis has forgotten calls which it had answered, or a campaign of which a field was to be set: nothing is sent to it
+     * any more, and no verdict comes. */
     void (*behind)(void *context, const char *campaign);
 };
 int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoch,

@@ -93,12 +93,12 @@ class Forgotten(harness.Case):
     def test_a_redis_that_lost_its_last_writes_is_told_again(self):
         self.configure(connections=10)
         process = self.start_send(rows=PEOPLE)
-        for moment, cut in ((700, 20000), (1600, 150000)):
+        for moment, part in ((700, 0.1), (1600, 0.4)):
             self.wait_for_events(moment, process)
             redis = self.status()["pids"]["redis"]
             os.kill(redis, signal.SIGKILL)
             aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
-            os.truncate(aof, max(0, os.path.getsize(aof) - cut))
+            os.truncate(aof, int(os.path.getsize(aof) * (1 - part)))
             wait_for(self.redis_answers, 20, "another Redis")
         done = self.finish(process, expect=0, timeout=60)
         self.assertIn("less than it had acknowledged", done.err)
@@ -114,7 +114,7 @@ class Forgotten(harness.Case):
             os.kill(pid, signal.SIGKILL)
         self.finish(process)
         aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
-        os.truncate(aof, max(0, os.path.getsize(aof) - 60000))
+        os.truncate(aof, int(os.path.getsize(aof) * 0.7))
         self.send(expect=0)
         self.judge(unknown_most=20)
 

@@ -318,6 +318,27 @@ static void sites_and_fields_of_the_manifest_are_kept(void **state)
     client_close(&a);
 }
 
+static void a_forgotten_campaign_does_not_come_back_in_part(void **state)
+{
+    struct manifest m = fixture_campaign(&f, "gone", spans, 3, 0), out;
+    struct store *store = fixture_store(&f);
+    struct hk_why why;
+
+    (void)state;
+    client_open(&a, &f);
+    client_settle(&a);
+    fixture_do(&f, "DEL {gone}:m {gone}:n");
+    assert_int_equal(ledger_site(a.ledger, "gone", 0, 1, "mx.test"), 0);
+    client_settle(&a);
+    assert_int_equal(a.behinds, 0); /* what is sent there will tell */
+    assert_int_equal(ledger_manifest_set(a.ledger, "gone", "settled_us", "17"), 0);
+    ledger_flush(a.ledger);
+    client_until(&a, &a.behinds, 1);
+    assert_int_equal(store_campaign_get(store, m.campaign, &out, &why), HK_ENOENT);
+    store_close(store);
+    client_close(&a);
+}
+
 static void a_flushed_script_cache_is_filled_again(void **state)
 {
     (void)state;
@@ -574,6 +595,7 @@ int main(void)
         cmocka_unit_test(campaigns_do_not_wait_for_each_other),
         cmocka_unit_test(a_take_sees_what_was_pushed_before_it_and_nothing_later),
         cmocka_unit_test(sites_and_fields_of_the_manifest_are_kept),
+        cmocka_unit_test(a_forgotten_campaign_does_not_come_back_in_part),
         cmocka_unit_test(a_flushed_script_cache_is_filled_again),
         cmocka_unit_test(a_redis_without_room_is_told_once_and_goes_on_when_mended),
         cmocka_unit_test(a_busy_redis_is_waited_for),
