@@ -63,6 +63,8 @@ int cli_fail(int error, const struct hk_why *why)
 {
     if (why->text[0] != '\0')
         fprintf(stderr, "%s\n", why->text);
+    if (error == HK_EBUSY && cli_interrupted())
+        return EXIT_STOPPED; /* told to stop while it waited for something */
     switch (error) {
     case HK_EINVAL:
     case HK_ENOENT:

@@ -13,7 +13,7 @@
 struct config *cli_config_load(const char *path);
 
 /* Print why on standard error; the exit status that goes with the error: what the user can mend in his input
- * is EXIT_USAGE, what the machine refuses is EXIT_NEEDED. */
+ * is EXIT_USAGE, what the machine refuses is EXIT_NEEDED, and a wait that a signal cut short EXIT_STOPPED. */
 int cli_fail(int error, const struct hk_why *why);
 
 /* Standard output does not take what was written (errno says why): HK_EIO with the words, and with none where the reader

@@ -67,8 +67,11 @@ def gather(world, deaths):
     facts = witness.Facts(people=world.people, resend=world.plan.resend, log_was_cut=world.log_was_cut)
     world.redis_ensure()
     words = ("report", "--config", world.path("hikyaku.conf"), "--campaign", CAMPAIGN, "--json")
-    if world.evicted and world.hikyaku(*words).status != 0:
-        world.restore()  # a key that only reports ask for was missing
+    said = world.hikyaku(*words)
+    if "campaigns restore" in said.err or (world.evicted and said.status != 0):
+        world.restore()  # lost behind the last outcome, or a key that only reports ask for
+        world.start_life()
+        world.go_on()
     facts.report = json.loads(world.hikyaku_says("report", "--json"))
     facts.rows = [json.loads(line) for line in world.hikyaku_says("report", "--recipients").splitlines()]
     world.stop_receivers()  # what they have not written yet they write now
