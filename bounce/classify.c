@@ -320,10 +320,12 @@ static enum reply_class correct_by_phase(const struct reply *r, enum reply_class
     return c;
 }
 
-static enum reply_class class_of(const struct reply *r)
+static enum reply_class class_of(const struct reply *r, bool *says)
 {
     enum reply_class c = class_by_text(r);
     bool by_text = c != CLASS_NONE;
+
+    *says = by_text;
 
     /* "inactive address" with the code of an unknown one: the code is the narrower word. */
     if (c == CLASS_MAILBOX_INACTIVE && says_bad_address(r) && r->code >= 500)
@@ -378,10 +380,10 @@ struct verdict reply_classify(enum log_phase phase, uint16_t code, const uint8_t
                               const char *text, size_t length)
 {
     struct reply r = {.phase = phase, .code = code};
-    struct verdict v;
+    struct verdict v = {.by_text = false};
 
     if (code >= 200 && code < 400)
-        return (struct verdict){CLASS_DELIVERED, DISPOSITION_NONE};
+        return (struct verdict){.reply_class = CLASS_DELIVERED, .disposition = DISPOSITION_NONE};
     if (enhanced != NULL && enhanced[0] != 0) {
         r.subject = enhanced[1];
         r.detail = enhanced[2];
@@ -391,7 +393,7 @@ struct verdict reply_classify(enum log_phase phase, uint16_t code, const uint8_t
     normalise(text, length, r.text);
     r.rcpt_refused = code >= 500 && says_rcpt_refused(r.text);
     r.no_address = length > 1 && text[0] == ':' && text[1] == ' ';
-    v.reply_class = class_of(&r);
+    v.reply_class = class_of(&r, &v.by_text);
     v.disposition = disposition_of(&r, v.reply_class);
     return v;
 }

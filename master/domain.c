@@ -123,9 +123,9 @@ void domains_forget_asked(struct node *node)
  * known: what is wrong is our configuration, so it is no reason to suppress anybody. */
 static bool domain_refuses(const struct domain *domain, struct verdict *verdict)
 {
-    *verdict = (struct verdict){CLASS_DOMAIN_INVALID, DISPOSITION_SUPPRESS};
+    *verdict = (struct verdict){.reply_class = CLASS_DOMAIN_INVALID, .disposition = DISPOSITION_SUPPRESS};
     if (domain->status == RESOLVE_OWN_HOST)
-        *verdict = (struct verdict){CLASS_SYSTEM, DISPOSITION_NONE};
+        *verdict = (struct verdict){.reply_class = CLASS_SYSTEM, .disposition = DISPOSITION_NONE};
     if (domain->route >= 0)
         return false;
     return domain->status == RESOLVE_NXDOMAIN || domain->status == RESOLVE_NULL_MX ||

@@ -433,7 +433,7 @@ void flight_outcome(struct node *node, const struct region *region, uint32_t wor
                     struct campaign *campaign, struct ledger_op op)
 {
     const struct outcome_reply *reply = &flight->reply;
-    struct verdict verdict = {CLASS_NONE, DISPOSITION_NONE};
+    struct verdict verdict = {.reply_class = CLASS_NONE, .disposition = DISPOSITION_NONE};
     struct ledger_word word;
 
     if (op.first_s == 0)

@@ -36,6 +36,7 @@ const char *disposition_name(enum disposition d);
 struct verdict {
     enum reply_class reply_class;
     enum disposition disposition;
+    bool by_text; /* the words said it; else only a code or the phase did */
 };
 
 /* Classify a 4xx or 5xx reply (or code 0: no reply, our words) given in `phase`. The enhanced code is a hint,
