@@ -25,6 +25,7 @@ CONTRACTS = {
     "segment": {"base", "address", "config"},
     "message": {"base", "config", "segment", "address"},
     "classify": {"base", "region"},
+    "bounce": {"base", "address", "classify"},
     "state": {"base", "classify", "config"},
     "suppress": {"base", "address", "config", "state"},
     "limits": {"base", "state"},
@@ -35,8 +36,8 @@ CONTRACTS = {
 
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
-SHARED = {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify", "state",
-          "suppress", "limits"}
+SHARED = {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify", "bounce",
+          "state", "suppress", "limits"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
@@ -45,7 +46,7 @@ FOLDERS = {
     "smtp": {"base", "address", "reply"},
     "list": {"base", "address", "config", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
-    "bounce": {"base", "region", "classify"},
+    "bounce": {"base", "address", "region", "classify", "bounce"},
     "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress",
               "limits"},
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},

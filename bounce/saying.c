@@ -1,0 +1,256 @@
+/* saying.c - texts of diagnoses (saying.h). Pure, no allocation. */
+#include "saying.h"
+
+#include <ctype.h>
+
+/* "5.1.1" at text: its length, 0 for none; no number may stand on either side. */
+static size_t status_at(const char *at, size_t left, uint16_t status[3])
+{
+    size_t used = 0;
+
+    for (int i = 0; i < 3; i++) {
+        size_t digits = 0;
+        uint16_t number = 0;
+        while (digits < 3 && used < left && isdigit((unsigned char)at[used])) {
+            number = (uint16_t)(number * 10 + (at[used] - '0'));
+            digits++;
+            used++;
+        }
+        if (digits == 0 || (i < 2 && (used >= left || at[used++] != '.')) || (i == 0 && digits != 1))
+            return 0;
+        status[i] = number;
+    }
+    if ((status[0] != 2 && status[0] != 4 && status[0] != 5) ||
+        (used < left && isalnum((unsigned char)at[used])) ||
+        (used + 1 < left && at[used] == '.' && isdigit((unsigned char)at[used + 1])))
+        return 0;
+    return used;
+}
+
+static bool ends_word(struct slice text, size_t at)
+{
+    return at == 0 || !(isalnum((unsigned char)text.at[at - 1]) || strchr(".-_@/=", text.at[at - 1]) != NULL);
+}
+
+bool saying_status(struct slice value, uint16_t status[3])
+{
+    value = slice_trim(value);
+    return status_at(value.at, value.length, status) > 0;
+}
+
+static bool is_reply_code(const char *at)
+{
+    return (at[0] == '4' || at[0] == '5') && at[1] >= '0' && at[1] <= '7' && isdigit((unsigned char)at[2]);
+}
+
+/* Does a reply begin here: "550 ", "550-5.1.1", "550:", with what leads to one before it? A number in a size, an id or a
+ * sentence is none. */
+static bool reply_is_at(struct slice text, size_t at)
+{
+    static const char *const leads[] = {
+        "said:", "said",    "error:", "code:", "code",    "returned",   "response:", "was:",    "reply:",
+        "with:", "reason:", "smtp;",  "smtp",  "answer:", "responded:", "server:",   "failure:"};
+    uint16_t status[3];
+    size_t before = at;
+
+    if (text.length - at < 3 || !is_reply_code(text.at + at) ||
+        !(at == 0 || ends_word(text, at) || text.at[at - 1] == '='))
+        return false;
+    if (text.length - at > 3 && strchr(" -:\t\r\n'\")]>,;", text.at[at + 3]) == NULL)
+        return false;
+    if (text.length - at > 5 && status_at(text.at + at + 4, text.length - at - 4, status) > 0)
+        return true;
+    while (before > 0 && (text.at[before - 1] == ' ' || text.at[before - 1] == '\t'))
+        before--;
+    if (before == 0 || strchr("\r\n:;<>[('\"=#", text.at[before - 1]) != NULL)
+        return true;
+    for (size_t i = 0; i < sizeof leads / sizeof *leads; i++) {
+        size_t length = strlen(leads[i]);
+        if (before >= length && strncasecmp(text.at + before - length, leads[i], length) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void find_code(struct slice text, struct saying *out)
+{
+    for (size_t at = 0; at + 3 <= text.length; at++) {
+        if ((text.at[at] != '4' && text.at[at] != '5') || !reply_is_at(text, at))
+            continue;
+        out->code =
+            (uint16_t)((text.at[at] - '0') * 100 + (text.at[at + 1] - '0') * 10 + (text.at[at + 2] - '0'));
+        return;
+    }
+}
+
+static void find_status(struct slice text, struct saying *out)
+{
+    for (size_t at = 0; at + 5 <= text.length; at++) {
+        uint16_t status[3];
+        if (!isdigit((unsigned char)text.at[at]))
+            continue;
+        bool behind_code = at >= 4 && text.at[at - 1] == '-' && is_reply_code(text.at + at - 4);
+        if ((!ends_word(text, at) && !behind_code) || status_at(text.at + at, text.length - at, status) == 0)
+            continue;
+        if (out->code != 0 && status[0] != out->code / 100)
+            continue;
+        memcpy(out->status, status, sizeof status);
+        return;
+    }
+}
+
+/* Of "550-5.1.1 " and "550 5.1.1 " inside a reply of several lines: how much is repetition. */
+static size_t repeated(const struct saying *out, struct slice text, size_t at)
+{
+    uint16_t status[3];
+    size_t used = 3, length;
+
+    if (out->code == 0 || text.length - at < 4 || !is_reply_code(text.at + at) ||
+        (at > 0 && !is_blank(text.at[at - 1]) && text.at[at - 1] != ';') ||
+        (text.at[at] - '0') * 100 + (text.at[at + 1] - '0') * 10 + (text.at[at + 2] - '0') != out->code)
+        return 0;
+    if (text.at[at + 3] != '-' && text.at[at + 3] != ' ')
+        return 0;
+    used++;
+    length = status_at(text.at + at + used, text.length - at - used, status);
+    if (length == 0 && text.at[at + 3] == ' ' && at > 0 && out->length > 0)
+        return 0; /* a number in the middle of words */
+    return used + length;
+}
+
+static void put_words(struct slice text, struct saying *out)
+{
+    for (size_t at = 0; at < text.length && out->length < SAYING_MAX; at++) {
+        size_t skip = repeated(out, text, at);
+        char c = text.at[at];
+        if (skip > 0) {
+            at += skip - 1;
+            c = ' ';
+        }
+        if (is_blank(c))
+            c = ' ';
+        if (c == ' ' && (out->length == 0 || out->text[out->length - 1] == ' '))
+            continue;
+        out->text[out->length++] = c;
+    }
+    while (out->length > 0 && out->text[out->length - 1] == ' ')
+        out->length--;
+    out->text[out->length] = '\0';
+}
+
+/* Behind "smtp;", "X-Postfix;": the type of a Diagnostic-Code. */
+static struct slice without_type(struct slice text)
+{
+    size_t at = 0;
+
+    text = slice_trim(text);
+    while (at < text.length && at < 40 &&
+           (isalnum((unsigned char)text.at[at]) || text.at[at] == '-' || text.at[at] == '/'))
+        at++;
+    while (at < text.length && text.at[at] == ' ')
+        at++;
+    return at > 0 && at < text.length && text.at[at] == ';' && !isdigit((unsigned char)text.at[0])
+               ? slice_trim(slice_between(text.at + at + 1, slice_end(text)))
+               : text;
+}
+
+void saying_read(struct slice text, struct saying *out)
+{
+    memset(out, 0, sizeof *out);
+    text = without_type(text);
+    if (text.length > 4 * SAYING_MAX)
+        text.length = 4 * SAYING_MAX;
+    find_code(text, out);
+    find_status(text, out);
+    put_words(text, out);
+}
+
+/* --- the phase --- */
+
+enum log_phase saying_phase(struct folded *scratch, struct slice text)
+{
+    static const struct {
+        const char *words;
+        enum log_phase phase;
+    } signs[] = {
+        /* Whatever came last: RCPT had been refused before. */
+        {"need rcpt", LOG_PHASE_RCPT},
+        {"no valid recipient", LOG_PHASE_RCPT},
+        {"rcpt first", LOG_PHASE_RCPT},
+        {"no recipients", LOG_PHASE_RCPT},
+        {"valid rcpt command", LOG_PHASE_RCPT},
+        {"503 bad sequence", LOG_PHASE_RCPT},
+        {"in reply to end of data", LOG_PHASE_DOT},
+        {"in reply to data", LOG_PHASE_DOT},
+        {"in reply to rcpt", LOG_PHASE_RCPT},
+        {"in reply to mail", LOG_PHASE_MAIL},
+        {"in reply to ehlo", LOG_PHASE_EHLO},
+        {"in reply to helo", LOG_PHASE_EHLO},
+        {"in reply to starttls", LOG_PHASE_STARTTLS},
+        {"in reply to auth", LOG_PHASE_AUTH},
+        {"refused to talk to me", LOG_PHASE_BANNER},
+        {"initial connection", LOG_PHASE_BANNER},
+        {"initial server greeting", LOG_PHASE_BANNER},
+        {"but greeting failed", LOG_PHASE_BANNER},
+        {"my name was rejected", LOG_PHASE_EHLO},
+        {"after ehlo", LOG_PHASE_EHLO},
+        {"after helo", LOG_PHASE_EHLO},
+        {"after end of data", LOG_PHASE_DOT},
+        {"end of data", LOG_PHASE_DOT},
+        {"after rcpt to", LOG_PHASE_RCPT},
+        {"after mail from", LOG_PHASE_MAIL},
+        {"after data", LOG_PHASE_DOT},
+        {"after pipelined mail from", LOG_PHASE_MAIL},
+        {"after pipelined rcpt", LOG_PHASE_RCPT},
+        {"our final data", LOG_PHASE_DOT},
+        {"like our data", LOG_PHASE_DOT},
+        {"like our rcpt", LOG_PHASE_RCPT},
+        {"like our mail from", LOG_PHASE_MAIL},
+        {"[rcpt_to]", LOG_PHASE_RCPT},
+        {"[mail_from]", LOG_PHASE_MAIL},
+        {"[data]", LOG_PHASE_DOT},
+        {"does not like recipient", LOG_PHASE_RCPT},
+        {"sender was rejected", LOG_PHASE_MAIL},
+        {"does not like sender", LOG_PHASE_MAIL},
+        {"rcpt to response", LOG_PHASE_RCPT},
+        {"failed on data", LOG_PHASE_DOT},
+        {"after i sent the message", LOG_PHASE_DOT},
+        {"for text command", LOG_PHASE_DOT},
+        {"for rcpt command", LOG_PHASE_RCPT},
+        {"for mail command", LOG_PHASE_MAIL},
+        {"smtp:rcpt", LOG_PHASE_RCPT},
+        {"smtp:mail", LOG_PHASE_MAIL},
+        {"smtp:data", LOG_PHASE_DOT},
+        {"(data)", LOG_PHASE_DOT},
+        {"smtp command data", LOG_PHASE_DOT},
+        {"data send", LOG_PHASE_DOT},
+        {">>> data", LOG_PHASE_DOT},
+        {">>> rcpt", LOG_PHASE_RCPT},
+        {">>> mail", LOG_PHASE_MAIL},
+        {">>> ehlo", LOG_PHASE_EHLO},
+        {">>> helo", LOG_PHASE_EHLO},
+    };
+
+    if (text.length == 0)
+        return LOG_PHASES;
+    folded_set(scratch, text);
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (phrase_is_in(scratch, signs[i].words))
+            return signs[i].phase;
+    return LOG_PHASES;
+}
+
+struct verdict saying_judge(const struct saying *saying, enum log_phase phase, bool temporary)
+{
+    char text[SAYING_MAX + 32];
+    uint16_t code = saying->code;
+    size_t length = saying->length;
+
+    memcpy(text, saying->text, length);
+    if (saying->status[0] != 0) /* a detail may be above 255, and the text may have lost it */
+        length += (size_t)snprintf(text + length, sizeof text - length, " (%u.%u.%u)", saying->status[0],
+                                   saying->status[1], saying->status[2]);
+    if (code == 0)
+        code = saying->status[0] == 4 || (saying->status[0] == 0 && temporary) ? 450 : 550;
+    return reply_classify(phase == LOG_PHASES ? LOG_PHASE_RCPT : phase, code, NULL, text, length);
+}
