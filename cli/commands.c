@@ -145,6 +145,20 @@ static const struct command command_table[] = {
         .run = cmd_list_export,
     },
     {
+        .name = "bounce classify",
+        .summary = "say what mails that came back tell about their recipients",
+        .help =
+            "One JSON line a file: {\"file\", \"bounces\": [{\"recipient\", \"class\", \"disposition\", "
+            "\"reason\",\n"
+            "\"status\", \"kind\"}]}; no bounces where the mail tells of none. A file is one mail, or an "
+            "mbox\n"
+            "whose bounces all stand in its line. FILE '-', or none: standard input. Nothing is suppressed\n"
+            "and nothing is written. Exit status: 2 when a file could not be read; the others are.\n",
+        .operands = "[FILE...|-]",
+        .operands_max = SIZE_MAX,
+        .run = cmd_bounce_classify,
+    },
+    {
         .name = "pause",
         .summary = "let no more messages of a campaign leave until 'hikyaku resume'",
         .help =

@@ -94,6 +94,7 @@ int cmd_suppress_export(const struct cli_options *options);
 int cmd_list_import(const struct cli_options *options);
 int cmd_list_show(const struct cli_options *options);
 int cmd_list_export(const struct cli_options *options);
+int cmd_bounce_classify(const struct cli_options *options);
 int cmd_pause(const struct cli_options *options);
 int cmd_resume(const struct cli_options *options);
 int cmd_cancel(const struct cli_options *options);
