@@ -10,9 +10,9 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "net.h"
 #include "sink.h"
 
 #define ACCEPTS_PER_TURN 64
@@ -51,27 +51,6 @@ static void listener_accept(struct ev_loop *loop, ev_io *io, int events)
             snprintf(peer, sizeof peer, "%s:%s", host, port);
         sink_conn_open(listener, fd, peer);
     }
-}
-
-/* "127.0.0.1:2525" or "[::1]:2525" into its two parts. */
-static int address_split(const char *text, char *host, size_t size, const char **port)
-{
-    const char *colon = strrchr(text, ':');
-    size_t length = colon != NULL ? (size_t)(colon - text) : 0;
-    const char *at = text;
-
-    if (length >= 2 && text[0] == '[' && text[length - 1] == ']') {
-        at++;
-        length -= 2;
-    } else if (memchr(text, ':', length) != NULL) {
-        return HK_EINVAL;
-    }
-    if (length == 0 || length >= size)
-        return HK_EINVAL;
-    memcpy(host, at, length);
-    host[length] = '\0';
-    *port = colon + 1;
-    return HK_OK;
 }
 
 static int socket_listen(const struct addrinfo *info)
@@ -114,7 +93,7 @@ static int listener_open(struct sink *sink, struct sink_listener *listener, cons
     char host[INET6_ADDRSTRLEN + 16];
     const char *port;
 
-    if (address_split(text, host, sizeof host, &port) < 0 || getaddrinfo(host, port, &hints, &info) != 0)
+    if (net_split(text, host, sizeof host, &port) < 0 || getaddrinfo(host, port, &hints, &info) != 0)
         return why_set(why, HK_EINVAL, "--listen %s: write ADDRESS:PORT, as 127.0.0.1:2525 or [::1]:2525",
                        text);
     listener->sink = sink;
@@ -164,17 +143,6 @@ static void signals_start(struct sink *sink)
     }
 }
 
-/* As many descriptors as we may have: each connection is one. */
-static void descriptors_raise(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 /* Addresses that do not exist: entered into the table as such would mix two questions, so they have their own. */
 static int unknown_load(struct sink *sink, struct hk_why *why)
 {
@@ -208,7 +176,7 @@ static int sink_start(struct sink *sink, struct hk_why *why)
     const struct sink_options *o = &sink->options;
     int rc;
 
-    descriptors_raise();
+    (void)net_raise_descriptors();
     sink->started_us = clock_now_us();
     sink->table = sink_table_new();
     if (sink->loop == NULL || sink->table == NULL)
