@@ -113,7 +113,8 @@ def _term(world, _):
     begun = time.monotonic()
     world.process.terminate()
     _wait_for_end(world, 30, "SIGTERM")
-    if world.process.returncode not in (0, 1, -signal.SIGTERM):
+    gave_up = world.process.returncode == 3 and " error hikyaku: " in world.words()[world.words_before:]
+    if world.process.returncode not in (0, 1, -signal.SIGTERM) and not gave_up:
         world.crashes.append(f"SIGTERM ended the node with {world.process.returncode}")
     return f"SIGTERM, drained in {time.monotonic() - begun:.1f} s"
 
