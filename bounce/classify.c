@@ -1,30 +1,16 @@
 /* classify.c - what a reply means for the recipient (bounce-facts: text is the evidence, the code a hint, the phase
  * what a text can be about).
  *
- * Pure: no allocation, no state. Three steps: the text is normalised (lower case, one blank between words, mail
- * addresses and the paths of URLs taken out, because "spam@" and ".../reason/#blocked" say nothing); the first text
- * rule that matches names a class, else the enhanced code, else the code and the phase; then the phase corrects what
- * cannot have been meant, and class and code give the disposition.
- * Only a permanent refusal that names the recipient, where a recipient is judged, may suppress.
+ * Pure but for the rules, which are compiled once. The text is normalised (normal.c); the first rule that decides
+ * (etc/replies.rules; those without a text stand last) names a class; then the phase corrects what cannot have been
+ * meant, and class and code give the disposition. Only a permanent refusal that names the recipient, where a recipient
+ * is judged, may suppress.
  */
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
-#include "rules.h"
-
-#define NORMAL_MAX 2048u /* of a longer text the beginning is judged */
-
-struct reply {
-    enum log_phase phase;
-    uint16_t code;
-    uint16_t subject, detail;
-    bool has_enhanced;
-    bool
-        rcpt_refused; /* the text itself says that no recipient was left: RCPT was refused, whatever the phase */
-    bool no_address; /* "550 : User unknown": the address is missing where it always stands */
-    char text[NORMAL_MAX + 3];
-};
+#include "ruleset.h"
 
 const char *reply_class_name(enum reply_class c)
 {
@@ -44,233 +30,181 @@ const char *disposition_name(enum disposition d)
     return (unsigned)d < sizeof names / sizeof *names ? names[d] : "none";
 }
 
-/* --- the enhanced code --- */
-
-/* "5.7.509" at text; the number of bytes, 0 for none. What follows must not be one more number: an address. */
-static size_t enhanced_at(const char *text, size_t left, uint16_t number[3])
+/* What is said of a class where no rule has a finer word. */
+static const char *reason_of_class(enum reply_class c)
 {
-    size_t at = 0;
+    static const char *const reasons[CLASSES] = {
+        [CLASS_MAILBOX_UNKNOWN] = "userunknown",
+        [CLASS_RECIPIENT_REFUSED] = "filtered",
+        [CLASS_MAILBOX_INACTIVE] = "suspend",
+        [CLASS_MAILBOX_FULL] = "mailboxfull",
+        [CLASS_DOMAIN_INVALID] = "hostunknown",
+        [CLASS_CONTENT_POLICY] = "policyviolation",
+        [CLASS_SENDER_BLOCKED] = "blocked",
+        [CLASS_AUTH_SECURITY] = "securityerror",
+        [CLASS_RATE_LIMITED] = "toomanyconn",
+        [CLASS_TOO_LARGE] = "mesgtoobig",
+        [CLASS_NETWORK] = "networkerror",
+        [CLASS_SYSTEM] = "systemerror",
+        [CLASS_UNKNOWN] = "onhold",
+        [CLASS_COMPLAINT] = "feedback",
+        [CLASS_AUTOREPLY] = "vacation",
+        [CLASS_DELIVERED] = "delivered",
+        [CLASS_PROVIDER_SUPPRESSED] = "suppressed",
+    };
 
-    for (int i = 0; i < 3; i++) {
-        size_t digits = 0;
-        number[i] = 0;
-        while (digits < 3 && at + digits < left && isdigit((unsigned char)text[at + digits])) {
-            number[i] = (uint16_t)(number[i] * 10 + (text[at + digits] - '0'));
-            digits++;
-        }
-        at += digits;
-        if (digits == 0 || (i < 2 && (at >= left || text[at++] != '.')))
-            return 0;
-    }
-    if (at < left && (isalnum((unsigned char)text[at]) ||
-                      (text[at] == '.' && at + 1 < left && isdigit((unsigned char)text[at + 1]))))
-        return 0;
-    return at;
+    return reasons[c] == NULL ? "" : reasons[c];
 }
 
-/* The first enhanced code in the text whose class is the reply's: some write it behind the words, "(#5.1.1)". */
-static void find_enhanced(struct reply *r, const char *text, size_t length)
+/* --- what a text says of itself --- */
+
+/* Three digits that stand where a reply begins: at the beginning, or behind a sign that ends what leads to it; or an
+ * enhanced code alone, where somebody quotes: "Unknown address error '5.7.1 ... Access denied'". */
+static bool reply_is_at(const char *text, size_t length, size_t at)
+{
+    size_t before = at;
+    uint16_t number[3];
+
+    if (at > 0 && (text[at - 1] == '\'' || text[at - 1] == '"') &&
+        normal_status(text + at, length - at, number) > 0)
+        return true;
+    if (length - at < 3 || (text[at] != '4' && text[at] != '5') || text[at + 1] < '0' || text[at + 1] > '5' ||
+        !isdigit((unsigned char)text[at + 2]))
+        return false;
+    if (length - at > 3 && strchr(" -\n\t'\")]<>", text[at + 3]) == NULL)
+        return false;
+    if (at > 0 && (text[at - 1] == '\n' || text[at - 1] == '#'))
+        return true;
+    while (before > 0 && text[before - 1] == ' ')
+        before--;
+    return before == 0 || strchr(":'\"[<>);", text[before - 1]) != NULL;
+}
+
+/* The place of the first reply whose code is of `class` (0: of any); `length` for none. */
+static size_t find_reply(const char *text, size_t length, unsigned class)
+{
+    for (size_t at = 0; at < length; at++)
+        if ((text[at] == '4' || text[at] == '5') && (class == 0 || (unsigned)(text[at] - '0') == class) &&
+            reply_is_at(text, length, at))
+            return at;
+    return length;
+}
+
+static enum log_phase find_phase(const char *text, size_t length)
+{
+    static const struct {
+        const char *words;
+        enum log_phase phase;
+    } signs[] = {
+        {"end of data", LOG_PHASE_DOT},
+        {"after i sent the message", LOG_PHASE_DOT},
+        {"final data", LOG_PHASE_DOT},
+        {"text command", LOG_PHASE_DOT},
+        {"in reply to data", LOG_PHASE_DATA},
+        {"in reply to rcpt", LOG_PHASE_RCPT},
+        {"in reply to mail", LOG_PHASE_MAIL},
+        {"in reply to ehlo", LOG_PHASE_EHLO},
+        {"in reply to helo", LOG_PHASE_EHLO},
+        {"refused to talk to me", LOG_PHASE_BANNER},
+        {"after rcpt to", LOG_PHASE_RCPT},
+        {"after mail from", LOG_PHASE_MAIL},
+        {"after ehlo", LOG_PHASE_EHLO},
+        {"after helo", LOG_PHASE_EHLO},
+        {"initial connection", LOG_PHASE_BANNER},
+        {"our rcpt to", LOG_PHASE_RCPT},
+        {"our mail from", LOG_PHASE_MAIL},
+        {"[rcpt_to]", LOG_PHASE_RCPT},
+        {"[mail_from]", LOG_PHASE_MAIL},
+        {"does not like recipient", LOG_PHASE_RCPT},
+        {"but sender was rejected", LOG_PHASE_MAIL},
+        {"rcpt to response", LOG_PHASE_RCPT},
+        {"but greeting failed", LOG_PHASE_BANNER},
+        {"my name was rejected", LOG_PHASE_EHLO},
+    };
+    char lower[NORMAL_MAX + 1];
+    size_t size = length < NORMAL_MAX ? length : NORMAL_MAX;
+
+    for (size_t i = 0; i < size; i++)
+        lower[i] = text[i] == '\0' ? ' ' : (char)tolower((unsigned char)text[i]);
+    lower[size] = '\0';
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (strstr(lower, signs[i].words) != NULL)
+            return signs[i].phase;
+    return LOG_PHASES;
+}
+
+/* The first enhanced code in the text of `class` (0: any): some write it behind the words, "(#5.1.1)". */
+static bool find_status(const char *text, size_t length, unsigned class, uint16_t status[3])
 {
     uint16_t number[3];
 
-    for (size_t at = 0; at < length && !r->has_enhanced; at++) {
-        if (at > 0 && (isalnum((unsigned char)text[at - 1]) || text[at - 1] == '.'))
+    for (size_t at = 0; at < length; at++) {
+        if (!isdigit((unsigned char)text[at]) ||
+            (at > 0 && (isalnum((unsigned char)text[at - 1]) || text[at - 1] == '.')) ||
+            normal_status(text + at, length - at, number) == 0)
             continue;
-        if (enhanced_at(text + at, length - at, number) == 0 || number[0] != r->code / 100)
-            continue;
-        r->subject = number[1];
-        r->detail = number[2];
-        r->has_enhanced = true;
-    }
-}
-
-/* --- the text --- */
-
-static bool is_word(char c)
-{
-    return isalnum((unsigned char)c) || (unsigned char)c >= 0x80 ||
-           (c != '\0' && strchr("@.'_-+=/:?#&%!", c) != NULL);
-}
-
-/* The end of the run of characters that an address or a URL may be made of. */
-static size_t token_end(const char *text, size_t at, size_t length)
-{
-    while (at < length && is_word(text[at]))
-        at++;
-    return at;
-}
-
-struct normal {
-    char *out;
-    size_t at;
-};
-
-static void put(struct normal *n, char c)
-{
-    if (c == ' ' && n->at > 0 && n->out[n->at - 1] == ' ')
-        return;
-    if (n->at < NORMAL_MAX)
-        n->out[n->at++] = c;
-}
-
-/* A token without the characters that only join words; a dot or dash stays inside a word. */
-static void put_token(struct normal *n, const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++) {
-        char c = text[i];
-        bool inside = i > 0 && i + 1 < length && isalnum((unsigned char)text[i - 1]) &&
-                      isalnum((unsigned char)text[i + 1]);
-        if (isalnum((unsigned char)c) || (unsigned char)c >= 0x80)
-            put(n, (unsigned char)c < 0x80 ? (char)tolower((unsigned char)c) : c);
-        else if (c == '\'' || ((c == '.' || c == '-') && inside))
-            put(n, c);
-        else
-            put(n, ' ');
-    }
-}
-
-static bool is_address(const char *token, size_t length)
-{
-    const char *at = memchr(token, '@', length);
-
-    return at != NULL && at != token && at + 1 < token + length;
-}
-
-/* Of a URL only its host counts: it may be a block list's. */
-static size_t url_host_length(const char *token, size_t length)
-{
-    size_t skip = length > 8 && strncasecmp(token, "https://", 8) == 0  ? 8
-                  : length > 7 && strncasecmp(token, "http://", 7) == 0 ? 7
-                                                                        : 0;
-    size_t end = skip;
-
-    if (skip == 0)
-        return length;
-    while (end < length && strchr("/?#:", token[end]) == NULL)
-        end++;
-    return end;
-}
-
-/* Where the address begins in a token such as "alias:a@example.com". */
-static size_t address_start(const char *token, size_t length)
-{
-    size_t at = (size_t)((const char *)memchr(token, '@', length) - token);
-
-    while (at > 0 && strchr(":=/#?", token[at - 1]) == NULL)
-        at--;
-    return at;
-}
-
-/* Lower case, one blank between words and at both ends. Enhanced codes go too: they stand at the beginning of each
- * line, in the middle of what is said. */
-static void normalise(const char *text, size_t length, char *out)
-{
-    struct normal n = {.out = out};
-    uint16_t number[3];
-
-    put(&n, ' ');
-    for (size_t at = 0; at < length;) {
-        size_t end = token_end(text, at, length);
-        if (end == at) {
-            put(&n, ' ');
-            at++;
-            continue;
-        }
-        if (is_address(text + at, end - at)) {
-            put_token(&n, text + at, address_start(text + at, end - at));
-            put(&n, ' ');
-            put(&n, '@');
-            put(&n, ' ');
-        } else if (enhanced_at(text + at, end - at, number) == end - at) {
-            put(&n, ' ');
-        } else {
-            put_token(&n, text + at, url_host_length(text + at, end - at));
-        }
-        at = end;
-    }
-    put(&n, ' ');
-    n.out[n.at] = '\0';
-}
-
-/* One piece of a pattern (up to '*' or its end) at `text`. */
-static bool piece_is_at(const char *text, const char *piece, size_t length)
-{
-    return strncmp(text, piece, length) == 0;
-}
-
-/* The rest of a pattern behind a gap. */
-static bool matches_behind_gap(const char *text, const char *pattern)
-{
-    size_t length = strcspn(pattern, "*");
-
-    for (size_t gap = 0; gap <= RULE_GAP_MAX; gap++) {
-        if (piece_is_at(text + gap, pattern, length) &&
-            (pattern[length] == '\0' || matches_behind_gap(text + gap + length, pattern + length + 1)))
+        if (class == 0 ? number[0] == 4 || number[0] == 5 : number[0] == class) {
+            memcpy(status, number, sizeof number);
             return true;
-        if (text[gap] == '\0')
-            return false;
+        }
     }
     return false;
 }
 
-static bool text_has(const char *text, const char *pattern)
+/* The server's own, before that of who reports it. */
+static bool find_status_behind(const char *text, size_t length, size_t at, unsigned class, uint16_t status[3])
 {
-    size_t length = strcspn(pattern, "*");
+    return (at < length && find_status(text + at, length - at, class, status)) ||
+           find_status(text, length, class, status);
+}
 
-    for (const char *at = text; *at != '\0'; at++) {
-        if (*at != pattern[0] || !piece_is_at(at, pattern, length))
-            continue;
-        if (pattern[length] == '\0' || matches_behind_gap(at + length, pattern + length + 1))
+static bool is_success(const char *text, size_t length)
+{
+    return length >= 3 && text[0] == '2' && isdigit((unsigned char)text[1]) &&
+           isdigit((unsigned char)text[2]) && (length == 3 || text[3] == ' ' || text[3] == '-');
+}
+
+void diagnosis_read(struct diagnosis *d)
+{
+    size_t length = d->length < NORMAL_MAX ? d->length : NORMAL_MAX;
+    size_t at = find_reply(d->text, length, d->status[0]);
+
+    if (d->code == 0 && at == length && is_success(d->text, length))
+        d->code = 250;
+    if (d->code == 0 && at < length && isdigit((unsigned char)d->text[at + 1]))
+        d->code =
+            (uint16_t)((d->text[at] - '0') * 100 + (d->text[at + 1] - '0') * 10 + d->text[at + 2] - '0');
+    if (d->status[0] == 0 || (d->status[1] == 0 && d->status[2] == 0))
+        (void)find_status_behind(d->text, length, at, d->code / 100u, d->status);
+    if (d->phase == LOG_PHASES)
+        d->phase = find_phase(d->text, length);
+}
+
+/* --- the rules --- */
+
+static bool code_fits(const struct rule *rule, const struct evidence *e)
+{
+    for (size_t i = 0; i < rule->codes; i++) {
+        const struct code_range *range = &rule->code[i];
+        uint16_t first = e->code, last = e->code;
+        if (e->code == 0 && e->has_status &&
+            range->from != 0) { /* a bounce mail that has the enhanced code alone */
+            first = (uint16_t)(e->status[0] * 100);
+            last = (uint16_t)(first + 99);
+        }
+        if (first >= range->from && last <= range->to)
             return true;
     }
-    return false;
+    return rule->codes == 0;
 }
 
-/* --- the class --- */
-
-/* Nothing said why: the code and the phase are all there is. */
-static enum reply_class class_by_code(const struct reply *r)
+static bool status_fits(const struct rule *rule, const struct evidence *e)
 {
-    bool early = r->phase < LOG_PHASE_RCPT;
-
-    if (r->code == 0)
-        return r->phase == LOG_PHASE_STARTTLS || r->phase == LOG_PHASE_AUTH ? CLASS_AUTH_SECURITY
-                                                                            : CLASS_NETWORK;
-    if (r->code == 421)
-        return CLASS_RATE_LIMITED; /* a bare 421 is how carriers show a block */
-    if (r->code < 500)
-        return r->has_enhanced && r->subject == 7 ? CLASS_RATE_LIMITED : CLASS_UNKNOWN;
-    if (r->code >= 530 && r->code <= 538)
-        return CLASS_AUTH_SECURITY;
-    if (r->code == 521 || r->code == 556)
-        return CLASS_DOMAIN_INVALID; /* RFC 7504 */
-    if (r->code <= 504)
-        return CLASS_SYSTEM;
-    if (early)
-        return CLASS_SENDER_BLOCKED;
-    if (r->phase == LOG_PHASE_DOT)
-        return r->code == 552 ? CLASS_MAILBOX_FULL : CLASS_CONTENT_POLICY;
-    if (r->has_enhanced && r->subject == 7)
-        return CLASS_SENDER_BLOCKED;
-    if (r->code == 550)
-        return CLASS_RECIPIENT_REFUSED;
-    if (r->code == 551)
-        return CLASS_MAILBOX_UNKNOWN;
-    if (r->code == 552) /* at RCPT it is 452, "too many recipients" (RFC 5321 4.5.3.1.10) */
-        return r->phase == LOG_PHASE_RCPT ? CLASS_RATE_LIMITED : CLASS_MAILBOX_FULL;
-    return CLASS_UNKNOWN;
-}
-
-static enum reply_class class_by_enhanced(const struct reply *r)
-{
-    if (!r->has_enhanced || (r->code == 521 && r->subject == 3)) /* 521 itself says more than 5.3.2 does */
-        return CLASS_NONE;
-    for (size_t i = 0; i < code_rule_count; i++) {
-        const struct code_rule *rule = &code_rules[i];
-        if (rule->subject == r->subject && r->detail >= rule->detail_from && r->detail <= rule->detail_to)
-            return r->code >= 500 ? rule->permanent : rule->temporary;
-    }
-    return CLASS_NONE;
+    for (size_t i = 0; i < rule->statuses && e->has_status; i++)
+        if (rule->status[i].subject == e->status[1] && e->status[2] >= rule->status[i].from &&
+            e->status[2] <= rule->status[i].to)
+            return true;
+    return rule->statuses == 0;
 }
 
 /* Where nobody answered the text is ours, and the only names of others in it are host names: what a server might
@@ -280,16 +214,37 @@ static bool is_said_without_reply(enum reply_class c)
     return c == CLASS_DOMAIN_INVALID || c == CLASS_NETWORK || c == CLASS_TOO_LARGE || c == CLASS_UNKNOWN;
 }
 
-static enum reply_class class_by_text(const struct reply *r)
+bool rule_decides(const struct rules *rules, const struct rule *rule, const struct evidence *e,
+                  const struct pattern **pattern)
 {
-    for (size_t i = 0; i < text_rule_count; i++) {
-        if (r->code == 0 && !is_said_without_reply(text_rules[i].reply_class))
-            continue;
-        if (text_has(r->text, text_rules[i].pattern))
-            return text_rules[i].reply_class;
+    enum log_phase phase = e->phase == LOG_PHASES ? LOG_PHASE_RCPT : e->phase;
+
+    *pattern = NULL;
+    if ((rule->phases != 0 && !(rule->phases & 1u << phase)) || !code_fits(rule, e) || !status_fits(rule, e))
+        return false;
+    if (e->is_ours && (rule->patterns == 0 || !is_said_without_reply(rule->reply_class)))
+        return false;
+    for (size_t i = 0; i < rule->patterns; i++) {
+        if (pattern_matches(rules, &rule->pattern[i], &e->found, e->text, e->length)) {
+            *pattern = &rule->pattern[i];
+            return true;
+        }
     }
-    return CLASS_NONE;
+    return rule->patterns == 0;
 }
+
+static const struct rule *decide(const struct rules *rules, const struct evidence *e, bool by_text,
+                                 const struct pattern **pattern)
+{
+    for (size_t i = 0; i < rules->rules; i++) {
+        const struct rule *rule = &rules->rule[i];
+        if ((rule->patterns > 0) == by_text && rule_decides(rules, rule, e, pattern))
+            return rule;
+    }
+    return NULL;
+}
+
+/* --- what the phase makes of it --- */
 
 static bool is_about_recipient(enum reply_class c)
 {
@@ -298,60 +253,89 @@ static bool is_about_recipient(enum reply_class c)
 }
 
 /* The enhanced code says in so many words that the address does not exist. */
-static bool says_bad_address(const struct reply *r)
+static bool says_bad_address(const struct evidence *e)
 {
-    return r->has_enhanced && r->subject == 1 && (r->detail == 1 || r->detail == 6 || r->detail == 10);
+    return e->has_status && e->status[1] == 1 &&
+           (e->status[2] == 1 || e->status[2] == 6 || e->status[2] == 10);
+}
+
+static bool has_one_of(const char *text, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (strstr(text, *words) != NULL)
+            return true;
+    return false;
+}
+
+static bool says_rcpt_refused(const char *text)
+{
+    static const char *const words[] = {"need rcpt",  "no valid recipient", "no recipients",
+                                        "valid rcpt", "rcpt first",         " 503 bad sequence of commands",
+                                        NULL};
+
+    return has_one_of(text, words);
+}
+
+static bool says_for_a_time(const char *text)
+{
+    static const char *const words[] = {
+        "temporar", "temporair", "vorubergehend", "voruebergehend", "временно", "一時", "暂时", "일시", NULL};
+
+    return has_one_of(text, words);
+}
+
+/* "550 : User unknown": the address is missing where it always stands. */
+static bool is_without_address(const struct diagnosis *d)
+{
+    size_t length = d->length < NORMAL_MAX ? d->length : NORMAL_MAX;
+    size_t at = find_reply(d->text, length, d->code / 100u);
+
+    at = at < length ? at + 4 : 0;
+    return at + 1 < length && d->text[at] == ':' && d->text[at + 1] == ' ';
 }
 
 /* Before RCPT nobody has seen the recipient; after the dot "unknown user" is a filter's answer, unless the code
  * insists (docomo and au answer so where a recipient refuses the sender). */
-static enum reply_class correct_by_phase(const struct reply *r, enum reply_class c, bool by_text)
+static enum reply_class correct_by_phase(const struct evidence *e, const struct diagnosis *d,
+                                         enum reply_class c, bool by_text)
 {
-    if (r->code == 0 || r->rcpt_refused)
+    bool no_address = is_without_address(d);
+
+    if (e->is_ours || e->phase == LOG_PHASES)
+        return c == CLASS_MAILBOX_UNKNOWN && no_address ? CLASS_RECIPIENT_REFUSED : c;
+    if (e->code != 0 && e->code < 500 && e->phase >= LOG_PHASE_RCPT && c != CLASS_MAILBOX_UNKNOWN)
         return c;
-    if (r->phase < LOG_PHASE_RCPT && is_about_recipient(c))
-        return c == CLASS_DOMAIN_INVALID && (r->code == 521 || r->code == 556) ? c : CLASS_SENDER_BLOCKED;
+    if ((e->code == 0 || e->code >= 500) && says_rcpt_refused(e->text))
+        return c;
+    if (e->phase < LOG_PHASE_MAIL && c == CLASS_MAILBOX_UNKNOWN && by_text && strstr(e->text, " @ ") != NULL)
+        return CLASS_RECIPIENT_REFUSED; /* an address that nobody has told yet: the phase is wrong */
+    if (e->phase < LOG_PHASE_RCPT && is_about_recipient(c))
+        return c == CLASS_DOMAIN_INVALID && (e->code == 521 || e->code == 556) ? c : CLASS_SENDER_BLOCKED;
     if (c != CLASS_MAILBOX_UNKNOWN)
         return c;
-    if (r->no_address)
+    if (no_address)
         return CLASS_RECIPIENT_REFUSED;
-    if (r->phase == LOG_PHASE_DOT && !(by_text && says_bad_address(r)))
+    if (e->phase >= LOG_PHASE_DATA && !(by_text && says_bad_address(e)))
         return CLASS_RECIPIENT_REFUSED;
     return c;
 }
 
-static enum reply_class class_of(const struct reply *r, bool *says)
-{
-    enum reply_class c = class_by_text(r);
-    bool by_text = c != CLASS_NONE;
-
-    *says = by_text;
-
-    /* "inactive address" with the code of an unknown one: the code is the narrower word. */
-    if (c == CLASS_MAILBOX_INACTIVE && says_bad_address(r) && r->code >= 500)
-        c = CLASS_MAILBOX_UNKNOWN;
-    if (c == CLASS_NONE)
-        c = class_by_enhanced(r);
-    if (c == CLASS_NONE)
-        c = class_by_code(r);
-    return correct_by_phase(r, c, by_text);
-}
-
 /* --- the disposition --- */
 
-static enum disposition disposition_of(const struct reply *r, enum reply_class c)
+static bool is_temporary(const struct evidence *e)
 {
-    bool permanent = r->code == 0 || r->code >= 500;
+    return e->code != 0 ? e->code < 500 : e->has_status && e->status[0] == 4;
+}
 
+static enum disposition disposition_of(const struct evidence *e, enum reply_class c)
+{
     switch (c) {
     case CLASS_DOMAIN_INVALID:
-        if (r->code == 521) /* about the host, and some use it to turn one client away */
-            return DISPOSITION_COUNT;
-        return permanent ? DISPOSITION_SUPPRESS : DISPOSITION_COUNT;
+    case CLASS_PROVIDER_SUPPRESSED:
+        return DISPOSITION_SUPPRESS;
     case CLASS_MAILBOX_UNKNOWN:
-        return permanent ? DISPOSITION_SUPPRESS : DISPOSITION_COUNT;
     case CLASS_MAILBOX_INACTIVE:
-        return permanent && !text_has(r->text, "temporar") ? DISPOSITION_SUPPRESS : DISPOSITION_COUNT;
+        return says_for_a_time(e->text) ? DISPOSITION_COUNT : DISPOSITION_SUPPRESS;
     case CLASS_CONTENT_POLICY:
     case CLASS_SENDER_BLOCKED:
     case CLASS_AUTH_SECURITY:
@@ -365,35 +349,111 @@ static enum disposition disposition_of(const struct reply *r, enum reply_class c
     }
 }
 
-static bool says_rcpt_refused(const char *text)
-{
-    static const char *const words[] = {"need rcpt", "no valid recipient", "no recipients", "valid rcpt",
-                                        " 503 bad sequence of commands"};
+/* --- together --- */
 
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (text_has(text, words[i]))
-            return true;
-    return false;
+static enum reply_class class_without_rule(const struct evidence *e)
+{
+    if (!e->is_ours)
+        return CLASS_UNKNOWN;
+    return e->phase == LOG_PHASE_STARTTLS || e->phase == LOG_PHASE_AUTH ? CLASS_AUTH_SECURITY : CLASS_NETWORK;
+}
+
+static void set_text(const struct rules *rules, struct evidence *e, const char *text, size_t length,
+                     char buffer[NORMAL_SIZE])
+{
+    e->length = normal_text(text, length, buffer);
+    e->text = buffer;
+    words_find(&rules->words, e->text, e->length, &e->found);
+}
+
+/* The words of the server itself stand behind those of who reports it, and say more; the rest is asked where they tell
+ * nothing. */
+static const struct rule *decide_by_text(const struct rules *rules, const struct diagnosis *d,
+                                         struct evidence *e, char buffer[NORMAL_SIZE],
+                                         const struct pattern **pattern)
+{
+    size_t length = d->length < NORMAL_MAX ? d->length : NORMAL_MAX;
+    size_t at = e->is_said ? length : find_reply(d->text, length, e->code / 100u);
+    const struct rule *rule;
+
+    if (at < length) {
+        size_t words = at + (isdigit((unsigned char)d->text[at + 1]) && length - at > 3 ? 4 : 0);
+        set_text(rules, e, d->text + words, d->length - words, buffer);
+        rule = decide(rules, e, true, pattern);
+        if (rule != NULL || at == 0)
+            return rule;
+    }
+    set_text(rules, e, d->text, d->length, buffer);
+    return decide(rules, e, true, pattern);
+}
+
+static struct evidence evidence_of(const struct diagnosis *d, bool is_said)
+{
+    bool is_ours = is_said && d->code == 0;
+    struct evidence e = {.phase = d->phase, .code = d->code, .is_said = is_said, .is_ours = is_ours};
+    size_t length = d->length < NORMAL_MAX ? d->length : NORMAL_MAX;
+
+    e.has_status = d->status[0] != 0;
+    memcpy(e.status, d->status, sizeof e.status);
+    if (!is_ours && (!e.has_status || (e.status[1] == 0 && e.status[2] == 0)) &&
+        find_status_behind(d->text, length, find_reply(d->text, length, e.code / 100u),
+                           e.code != 0 ? e.code / 100u : e.status[0], e.status))
+        e.has_status = true;
+    return e;
+}
+
+struct verdict classify_with(struct rules *rules, const struct diagnosis *d, bool is_said,
+                             struct rule_finding *out)
+{
+    char buffer[NORMAL_SIZE];
+    struct evidence e = evidence_of(d, is_said);
+    const struct pattern *pattern = NULL;
+    const struct rule *rule;
+    struct verdict v = {.rule = NULL};
+    enum reply_class said;
+    bool by_text;
+
+    if (d->code >= 200 && d->code < 400)
+        return (struct verdict){.reply_class = CLASS_DELIVERED,
+                                .disposition = DISPOSITION_NONE,
+                                .reason = reason_of_class(CLASS_DELIVERED)};
+    rule = decide_by_text(rules, d, &e, buffer, &pattern);
+    by_text = rule != NULL;
+    if (rule == NULL)
+        rule = decide(rules, &e, false, &pattern);
+    said = rule == NULL ? class_without_rule(&e) : rule->reply_class;
+    v.reply_class = correct_by_phase(&e, d, said, by_text);
+    v.by_text = by_text;
+    v.rule = rule == NULL ? NULL : rule->name;
+    v.reason = rule != NULL && v.reply_class == said && rule->reason[0] != '\0'
+                   ? rule->reason
+                   : reason_of_class(v.reply_class);
+    v.disposition = rule != NULL && rule->has_disposition && v.reply_class == said
+                        ? rule->disposition
+                        : disposition_of(&e, v.reply_class);
+    if (v.disposition == DISPOSITION_SUPPRESS && is_temporary(&e))
+        v.disposition = DISPOSITION_COUNT;
+    if (out != NULL) {
+        *out = (struct rule_finding){.verdict = v,
+                                     .rule = rule == NULL ? SIZE_MAX : (size_t)(rule - rules->rule),
+                                     .pattern = pattern == NULL ? NULL : pattern->text,
+                                     .said = said};
+        snprintf(out->text, sizeof out->text, "%s", e.text);
+    }
+    return v;
+}
+
+struct verdict diagnosis_classify(const struct diagnosis *d)
+{
+    return classify_with(rules_in_use(), d, false, NULL);
 }
 
 struct verdict reply_classify(enum log_phase phase, uint16_t code, const uint8_t enhanced[3],
                               const char *text, size_t length)
 {
-    struct reply r = {.phase = phase, .code = code};
-    struct verdict v = {.by_text = false};
+    struct diagnosis d = {.phase = phase, .code = code, .text = text, .length = length};
 
-    if (code >= 200 && code < 400)
-        return (struct verdict){.reply_class = CLASS_DELIVERED, .disposition = DISPOSITION_NONE};
-    if (enhanced != NULL && enhanced[0] != 0) {
-        r.subject = enhanced[1];
-        r.detail = enhanced[2];
-        r.has_enhanced = true;
-    }
-    find_enhanced(&r, text, length);
-    normalise(text, length, r.text);
-    r.rcpt_refused = code >= 500 && says_rcpt_refused(r.text);
-    r.no_address = length > 1 && text[0] == ':' && text[1] == ' ';
-    v.reply_class = class_of(&r, &v.by_text);
-    v.disposition = disposition_of(&r, v.reply_class);
-    return v;
+    for (int i = 0; enhanced != NULL && enhanced[0] != 0 && i < 3; i++)
+        d.status[i] = enhanced[i];
+    return classify_with(rules_in_use(), &d, true, NULL);
 }

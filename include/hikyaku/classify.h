@@ -36,7 +36,9 @@ const char *disposition_name(enum disposition d);
 struct verdict {
     enum reply_class reply_class;
     enum disposition disposition;
-    bool by_text; /* the words said it; else only a code or the phase did */
+    bool by_text;       /* the words said it; else only a code or the phase did */
+    const char *rule;   /* the name of the rule that decided (etc/replies.rules); NULL: none was asked */
+    const char *reason; /* its word for what is wrong, finer than the class: "userunknown" */
 };
 
 /* Classify a 4xx or 5xx reply (or code 0: no reply, our words) given in `phase`. The enhanced code is a hint,
@@ -44,6 +46,25 @@ struct verdict {
  * unknown user. */
 struct verdict reply_classify(enum log_phase phase, uint16_t code, const uint8_t enhanced[3],
                               const char *text, size_t length);
+
+/* What somebody else says of a reply, or instead of one: the diagnosis in a bounce mail. What is not known stays 0,
+ * and LOG_PHASES for the phase. */
+struct diagnosis {
+    enum log_phase phase;
+    uint16_t code;      /* SMTP reply code */
+    uint16_t status[3]; /* RFC 3463 */
+    const char *text;   /* not ended; UTF-8, though any bytes will do; belongs to the caller */
+    size_t length;
+};
+
+/* "rcpt", and also the command as bounce mails name it: "RCPT", "HELO", "CONN"; LOG_PHASES for no such word. */
+enum log_phase log_phase_of_word(const char *word, size_t length);
+
+/* Find code, status and phase in a text such as "host mx.test[192.0.2.1] said: 550 5.1.1 ... (in reply to RCPT TO
+ * command)". What *d has already stays; a code is only believed where it stands as a reply does, and a code of another
+ * class than d's status is not. */
+void diagnosis_read(struct diagnosis *d);
+struct verdict diagnosis_classify(const struct diagnosis *d);
 
 /* What a relay that we log in to says about our account. No recipient is to blame, whatever the code says. */
 enum account_fault {

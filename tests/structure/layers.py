@@ -26,6 +26,7 @@ CONTRACTS = {
     "message": {"base", "config", "segment", "address"},
     "classify": {"base", "region"},
     "bounce": {"base", "address", "classify"},
+    "rules": {"base", "classify"},
     "state": {"base", "classify", "config"},
     "suppress": {"base", "address", "config", "state"},
     "limits": {"base", "state"},
@@ -37,6 +38,7 @@ CONTRACTS = {
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
 SHARED = {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify", "bounce",
+          "rules",
           "state", "suppress", "limits"}
 
 # Which contracts the code of a folder may include.
@@ -46,7 +48,7 @@ FOLDERS = {
     "smtp": {"base", "address", "reply"},
     "list": {"base", "address", "config", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
-    "bounce": {"base", "address", "region", "classify", "bounce"},
+    "bounce": {"base", "address", "region", "classify", "bounce", "rules"},
     "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress",
               "limits"},
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
@@ -80,6 +82,7 @@ THIRD_PARTY = {
     "curl/": {"resolve"},
     "confuse.h": {"base"},
     "idn2.h": {"base"},
+    "pcre2.h": {"bounce"},
     "openssl/": {"base", "message", "worker", "bench", "list", "cli"},
     "ev.h": {"state", "resolve", "worker", "master", "bench"},
 }
