@@ -107,6 +107,8 @@ const struct config_row config_rows[] = {
 
 { "events.file",                   CONF_STATE_FILE, AT(events.file),                      NULL,     "events.jsonl",         0, 0,             AT_START, "the event log" },
 { "events.rotate",                 CONF_SIZE,      AT(events.rotate_bytes),               NULL,     "1gb",                  65536, 1024ull * 1024 * MEGABYTES, ANY_TIME, "size at which a new part is begun" },
+
+{ "rules.file",                    CONF_FILE,      AT(rules_file),                        NULL,     NULL,                   0, 0,             AT_START, "rules of your own for what replies mean, asked before the built-in ones (hikyaku rules check)" },
 };
 
 #define ONCE              0, 0, 0, 0
@@ -131,6 +133,7 @@ const struct config_section config_sections[] = {
     { "campaign",   ONCE },
     { "node",       ONCE },
     { "events",     ONCE },
+    { "rules",      ONCE },
 };
 /* clang-format on */
 

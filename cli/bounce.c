@@ -1,6 +1,6 @@
 /* bounce.c - hikyaku bounce classify: what mails that came back say, one JSON line a file.
  *
- * Needs no configuration and no node. Files are read as streams, so their size does not matter.
+ * Needs no node, and a configuration only for rules of the user's own. Files are read as streams, so their size does not matter.
  */
 #include "hikyaku/bounce.h"
 
@@ -12,6 +12,8 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "hikyaku/rules.h"
+#include "replies.h"
 
 #define READ_BYTES (256u << 10)
 
@@ -96,7 +98,26 @@ static int classify_file(struct classifying *c, const char *file, struct hk_why 
     return error;
 }
 
-int cmd_bounce_classify(const struct cli_options *options)
+/* Rules of the user's own, where a configuration names them. */
+static int use_rules(const char *config_path, struct hk_why *why)
+{
+    struct config *config;
+    struct rules *rules;
+    int error;
+
+    if (config_path == NULL)
+        return 0;
+    error = config_load(config_path, &config, why);
+    if (error < 0)
+        return error;
+    error = rules_load(config->rules_file, &rules, why);
+    config_free(config);
+    if (error == 0)
+        rules_use(rules);
+    return error;
+}
+
+static int classify_mails(const struct cli_options *options)
 {
     struct classifying c = {.reader = bounce_reader_new(), .bytes = malloc(READ_BYTES)};
     char *standard_input[] = {(char[]){"-"}};
@@ -120,4 +141,14 @@ int cmd_bounce_classify(const struct cli_options *options)
     bounce_reader_free(c.reader);
     free(c.bytes);
     return status;
+}
+
+int cmd_bounce_classify(const struct cli_options *options)
+{
+    struct hk_why why;
+    int error = use_rules(options->config, &why);
+
+    if (error < 0)
+        return cli_fail(error, &why);
+    return options->replies != NULL ? replies_classify(options) : classify_mails(options);
 }

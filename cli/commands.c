@@ -146,14 +146,24 @@ static const struct command command_table[] = {
     },
     {
         .name = "bounce classify",
-        .summary = "say what mails that came back tell about their recipients",
+        .summary = "say what mails that came back, or replies, tell about their recipients",
         .help =
             "One JSON line a file: {\"file\", \"bounces\": [{\"recipient\", \"class\", \"disposition\", "
             "\"reason\",\n"
             "\"status\", \"kind\"}]}; no bounces where the mail tells of none. A file is one mail, or an "
             "mbox\n"
             "whose bounces all stand in its line. FILE '-', or none: standard input. Nothing is suppressed\n"
-            "and nothing is written. Exit status: 2 when a file could not be read; the others are.\n",
+            "and nothing is written. Exit status: 2 when a file could not be read; the others are.\n"
+            "--replies: each line of a FILE is one SMTP reply, as bare text (550 5.1.1 User unknown) or as "
+            "JSON\n"
+            "with reply and phase (connect banner ehlo starttls auth mail rcpt data dot). For each it prints "
+            "one\n"
+            "JSON object with class, disposition (suppress, count, block, none), reason and the rule that "
+            "decided;\n"
+            "'hikyaku rules show' tells more. A line that cannot be read ends it. With --config rules.file "
+            "of the\n"
+            "configuration is asked before the built-in rules.\n",
+        .optional = OPTION_BIT(REPLIES) | OPTION_BIT(CONFIG),
         .operands = "[FILE...|-]",
         .operands_max = SIZE_MAX,
         .run = cmd_bounce_classify,
@@ -256,6 +266,32 @@ static const struct command command_table[] = {
         .operands = "[ADDRESS...]",
         .operands_max = SIZE_MAX,
         .run = cmd_unknown_settle,
+    },
+    {
+        .name = "rules check",
+        .summary = "hold the rules of classification against their examples",
+        .help = "The built-in rules, and before them those of FILE, or of rules.file in the configuration. "
+                "Every\n"
+                "example has to be decided by the rule that it stands in. Exit status: 1 one is not, or a "
+                "line of\n"
+                "FILE cannot be used; each is told with file and line.\n",
+        .optional = OPTION_BIT(CONFIG),
+        .operands = "[FILE]",
+        .operands_max = 1,
+        .run = cmd_rules_check,
+    },
+    {
+        .name = "rules show",
+        .summary = "list the rules of classification, or say which one decides a text",
+        .help =
+            "Without TEXT: every rule with its class, its file and line, its patterns and an example. With\n"
+            "TEXT, a reply or what a bounce mail says: what it means, which rule decides it and by what. A "
+            "phase\n"
+            "may stand before it, as in 'dot: 550 User unknown'. With --config rules.file is asked first.\n",
+        .optional = OPTION_BIT(CONFIG),
+        .operands = "[TEXT...]",
+        .operands_max = SIZE_MAX,
+        .run = cmd_rules_show,
     },
     {
         .name = "config check",

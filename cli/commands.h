@@ -38,7 +38,8 @@
     X(AS, "as", "sent|bounced|pending", as, "what they are from now on (pending: sent to again)")            \
     X(ALL, "all", NULL, all, "everyone who is unknown")                                                      \
     X(SITE, "site", "S", site, "the site: the title of a route or provider, else the first MX host")         \
-    X(FORCE, "force", NULL, force, "also one that is not settled: nobody will know who has it")
+    X(FORCE, "force", NULL, force, "also one that is not settled: nobody will know who has it")              \
+    X(REPLIES, "replies", NULL, replies, "one SMTP reply a line: bare text, or JSON {reply, phase}")
 
 enum cli_option_id {
 #define CLI_OPTION_ENUM(id, name, value, field, help) OPTION_##id,
@@ -94,7 +95,6 @@ int cmd_suppress_export(const struct cli_options *options);
 int cmd_list_import(const struct cli_options *options);
 int cmd_list_show(const struct cli_options *options);
 int cmd_list_export(const struct cli_options *options);
-int cmd_bounce_classify(const struct cli_options *options);
 int cmd_pause(const struct cli_options *options);
 int cmd_resume(const struct cli_options *options);
 int cmd_cancel(const struct cli_options *options);
@@ -105,6 +105,9 @@ int cmd_campaigns_purge(const struct cli_options *options);
 int cmd_campaigns_restore(const struct cli_options *options);
 int cmd_unknown_list(const struct cli_options *options);
 int cmd_unknown_settle(const struct cli_options *options);
+int cmd_bounce_classify(const struct cli_options *options);
+int cmd_rules_check(const struct cli_options *options);
+int cmd_rules_show(const struct cli_options *options);
 int cmd_config_check(const struct cli_options *options);
 int cmd_keygen_dkim(const struct cli_options *options);
 int cmd_keygen_verp(const struct cli_options *options);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "hikyaku/message.h"
+#include "hikyaku/rules.h"
 
 #define PASSWORD_MAX 4096u
 #define TRUST_MAX    (1024u * 1024)
@@ -64,12 +65,29 @@ static int check_readable(const struct config *config, const char *key, const ch
     return error;
 }
 
+static int check_rules(const struct config *config, struct hk_why *why)
+{
+    struct hk_why reason;
+    struct rules *rules;
+    int error;
+
+    if (config->rules_file == NULL)
+        return 0;
+    error = rules_load(config->rules_file, &rules, &reason);
+    if (error < 0)
+        return why_set(why, HK_EINVAL, "%s: rules.file: %s", config->file, reason.text);
+    rules_free(rules);
+    return 0;
+}
+
 int files_check(const struct config *config, bool tell, struct hk_why *why)
 {
     int error = check_signer(config, tell, why);
 
     if (error == 0)
         error = check_ca(config, why);
+    if (error == 0)
+        error = check_rules(config, why);
     for (size_t i = 0; i < config->route_count && error == 0; i++) {
         const struct cfg_route *route = &config->route[i];
         if (route->password_file != NULL)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "errand.h"
+#include "hikyaku/rules.h"
 #include "identity.h"
 #include "journal_file.h"
 
@@ -804,10 +805,17 @@ static int live(const struct config *config, struct node_place *place, const str
 
 int node_run(const struct config *config, struct node_place *place, const struct node_options *options)
 {
+    struct rules *rules;
+    struct hk_why why;
     unsigned lives = 0;
     bool again;
     int exit_status;
 
+    if (rules_load(config->rules_file, &rules, &why) < 0) {
+        log_error("%s", why.text);
+        return EXIT_USAGE;
+    }
+    rules_use(rules);
     do {
         uint64_t began_ms = clock_now_ms();
         exit_status = live(config, place, options, &again);

@@ -166,6 +166,7 @@ struct config {
         char *file; /* absolute */
         uint64_t rotate_bytes;
     } events;
+    char *rules_file; /* NULL: the built-in rules alone */
 };
 
 /* Read and check a file. 0 and *out (the caller frees it with config_free), or HK_EINVAL / HK_ENOENT and one

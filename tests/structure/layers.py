@@ -38,8 +38,7 @@ CONTRACTS = {
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
 SHARED = {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify", "bounce",
-          "rules",
-          "state", "suppress", "limits"}
+          "rules", "state", "suppress", "limits"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
