@@ -72,13 +72,15 @@ static bool reply_is_at(struct slice text, size_t at)
     return false;
 }
 
-static void find_code(struct slice text, struct saying *out)
+/* The first reply; where it stands in the text goes to *from. */
+static void find_code(struct slice text, struct saying *out, size_t *from)
 {
     for (size_t at = 0; at + 3 <= text.length; at++) {
         if ((text.at[at] != '4' && text.at[at] != '5') || !reply_is_at(text, at))
             continue;
         out->code =
             (uint16_t)((text.at[at] - '0') * 100 + (text.at[at + 1] - '0') * 10 + (text.at[at + 2] - '0'));
+        *from = at;
         return;
     }
 }
@@ -118,11 +120,13 @@ static size_t repeated(const struct saying *out, struct slice text, size_t at)
     return used + length;
 }
 
-static void put_words(struct slice text, struct saying *out)
+static void put_words(struct slice text, struct saying *out, size_t reply_from)
 {
     for (size_t at = 0; at < text.length && out->length < SAYING_MAX; at++) {
         size_t skip = repeated(out, text, at);
         char c = text.at[at];
+        if (at == reply_from)
+            out->reply = out->length;
         if (skip > 0) {
             at += skip - 1;
             c = ' ';
@@ -156,13 +160,15 @@ static struct slice without_type(struct slice text)
 
 void saying_read(struct slice text, struct saying *out)
 {
+    size_t reply_from = 0;
+
     memset(out, 0, sizeof *out);
     text = without_type(text);
     if (text.length > 4 * SAYING_MAX)
         text.length = 4 * SAYING_MAX;
-    find_code(text, out);
+    find_code(text, out, &reply_from);
     find_status(text, out);
-    put_words(text, out);
+    put_words(text, out, reply_from);
 }
 
 /* --- the phase --- */
@@ -240,11 +246,14 @@ enum log_phase saying_phase(struct folded *scratch, struct slice text)
     return LOG_PHASES;
 }
 
+/* What somebody says before he quotes a reply ("the message was rejected by the server, which said:") explains nothing, unless
+ * the reply does not. */
 struct verdict saying_judge(const struct saying *saying, enum log_phase phase, bool temporary)
 {
     char text[SAYING_MAX + 32];
     uint16_t code = saying->code;
-    size_t length = saying->length;
+    size_t length = saying->length, from = saying->reply < length ? saying->reply : 0;
+    struct verdict v;
 
     memcpy(text, saying->text, length);
     if (saying->status[0] != 0) /* a detail may be above 255, and the text may have lost it */
@@ -252,5 +261,8 @@ struct verdict saying_judge(const struct saying *saying, enum log_phase phase, b
                                    saying->status[1], saying->status[2]);
     if (code == 0)
         code = saying->status[0] == 4 || (saying->status[0] == 0 && temporary) ? 450 : 550;
-    return reply_classify(phase == LOG_PHASES ? LOG_PHASE_RCPT : phase, code, NULL, text, length);
+    if (phase == LOG_PHASES)
+        phase = LOG_PHASE_RCPT;
+    v = reply_classify(phase, code, NULL, text + from, length - from);
+    return v.by_text || from == 0 ? v : reply_classify(phase, code, NULL, text, length);
 }

@@ -15,6 +15,7 @@ struct saying {
     uint16_t status[3]; /* RFC 3463; status[0] == 0: none */
     char text[SAYING_MAX + 1];
     size_t length;
+    size_t reply; /* where the words of the reply begin; what stands before is of who tells of it */
 };
 void saying_read(struct slice text, struct saying *out);
 
