@@ -366,6 +366,14 @@ static void set_text(const struct rules *rules, struct evidence *e, const char *
     words_find(&rules->words, e->text, e->length, &e->found);
 }
 
+/* A reply with words, or with an enhanced code that says something; that something failed explains nothing. */
+static bool reply_explains(const struct evidence *e, const struct rule *rule)
+{
+    if (rule == NULL)
+        return e->has_status && (e->status[1] != 0 || e->status[2] != 0);
+    return rule->reply_class != CLASS_SYSTEM && rule->reply_class != CLASS_UNKNOWN;
+}
+
 /* The words of the server itself stand behind those of who reports it, and say more; the rest is asked where they tell
  * nothing. */
 static const struct rule *decide_by_text(const struct rules *rules, const struct diagnosis *d,
@@ -374,17 +382,22 @@ static const struct rule *decide_by_text(const struct rules *rules, const struct
 {
     size_t length = d->length < NORMAL_MAX ? d->length : NORMAL_MAX;
     size_t at = e->is_said ? length : find_reply(d->text, length, e->code / 100u);
-    const struct rule *rule;
+    const struct rule *rule = NULL, *whole;
+    const struct pattern *by = NULL;
 
     if (at < length) {
         size_t words = at + (isdigit((unsigned char)d->text[at + 1]) && length - at > 3 ? 4 : 0);
         set_text(rules, e, d->text + words, d->length - words, buffer);
         rule = decide(rules, e, true, pattern);
-        if (rule != NULL || at == 0)
+        if (at == 0 || reply_explains(e, rule))
             return rule;
     }
     set_text(rules, e, d->text, d->length, buffer);
-    return decide(rules, e, true, pattern);
+    whole = decide(rules, e, true, &by);
+    if (whole == NULL)
+        return rule;
+    *pattern = by;
+    return whole;
 }
 
 static struct evidence evidence_of(const struct diagnosis *d, bool is_said)

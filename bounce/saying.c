@@ -246,14 +246,33 @@ enum log_phase saying_phase(struct folded *scratch, struct slice text)
     return LOG_PHASES;
 }
 
-/* What somebody says before he quotes a reply ("the message was rejected by the server, which said:") explains nothing, unless
- * the reply does not. */
+/* What somebody says before he quotes a reply ("the message was rejected by the server, which said:") explains nothing,
+ * unless the reply itself does not, or says no more than that something failed. */
+static bool explains(const struct saying *saying, const struct verdict *v)
+{
+    if (!v->by_text)
+        return saying->status[1] != 0 || saying->status[2] != 0;
+    return v->reply_class != CLASS_SYSTEM && v->reply_class != CLASS_UNKNOWN;
+}
+
+/* Before MAIL nobody has been told of any address: who says that one is unknown said so behind RCPT, and the notice shows
+ * another part of the conversation. */
+static bool is_told_too_early(enum log_phase phase, uint16_t code, const char *text, size_t length)
+{
+    struct verdict v;
+
+    if (phase >= LOG_PHASE_MAIL)
+        return false;
+    v = reply_classify(LOG_PHASE_RCPT, code, NULL, text, length);
+    return v.by_text && v.reply_class == CLASS_MAILBOX_UNKNOWN;
+}
+
 struct verdict saying_judge(const struct saying *saying, enum log_phase phase, bool temporary)
 {
     char text[SAYING_MAX + 32];
     uint16_t code = saying->code;
     size_t length = saying->length, from = saying->reply < length ? saying->reply : 0;
-    struct verdict v;
+    struct verdict v, whole;
 
     memcpy(text, saying->text, length);
     if (saying->status[0] != 0) /* a detail may be above 255, and the text may have lost it */
@@ -261,8 +280,11 @@ struct verdict saying_judge(const struct saying *saying, enum log_phase phase, b
                                    saying->status[1], saying->status[2]);
     if (code == 0)
         code = saying->status[0] == 4 || (saying->status[0] == 0 && temporary) ? 450 : 550;
-    if (phase == LOG_PHASES)
+    if (phase == LOG_PHASES || is_told_too_early(phase, code, text + from, length - from))
         phase = LOG_PHASE_RCPT;
     v = reply_classify(phase, code, NULL, text + from, length - from);
-    return v.by_text || from == 0 ? v : reply_classify(phase, code, NULL, text, length);
+    if (from == 0 || explains(saying, &v))
+        return v;
+    whole = reply_classify(phase, code, NULL, text, length);
+    return whole.by_text ? whole : v;
 }

@@ -1,9 +1,23 @@
-/* fuzz_classify.c - any bytes as a reply: no crash, no temporary reply ever suppresses, and an id lies within its reply. */
+/* fuzz_classify.c - any bytes as a reply, and as a diagnosis: no crash, no temporary reply ever suppresses, and an id lies within its reply. */
 #include <string.h>
 
-#include "hikyaku/classify.h"
+#include "hikyaku/rules.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* The text of a bounce mail, of which nothing else is known. */
+static void classify_diagnosis(const char *text, size_t length)
+{
+    struct diagnosis d = {.phase = LOG_PHASES, .text = text, .length = length};
+    struct rule_finding finding;
+
+    diagnosis_read(&d);
+    HK_BUG_ON((d.code != 0 && d.code != 250 && d.code < 400) || d.code > 559 || d.phase > LOG_PHASES);
+    rules_explain(rules_in_use(), &d, &finding);
+    HK_BUG_ON(finding.verdict.reply_class == CLASS_NONE || finding.verdict.reply_class >= CLASSES);
+    HK_BUG_ON(finding.verdict.disposition == DISPOSITION_SUPPRESS && d.code >= 400 && d.code < 500);
+    HK_BUG_ON(finding.rule != SIZE_MAX && finding.rule >= rules_count(rules_in_use()));
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -20,10 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                        size - 5);
     HK_BUG_ON(v.reply_class == CLASS_NONE || v.reply_class >= CLASSES);
     HK_BUG_ON(v.disposition == DISPOSITION_SUPPRESS && code >= 400 && code < 500);
-    HK_BUG_ON(account_fault_of(data[1] % 2 == 0, code, (const char *)data + 5, size - 5) > ACCOUNT_LOGIN);
-    length = ses_message_id((const char *)data + 5, size - 5, &id);
-    HK_BUG_ON(length > SES_MESSAGE_ID_MAX ||
-              (length > 0 && (id < (const char *)data + 5 || id + length > (const char *)data + size)));
+    classify_diagnosis((const char *)data + 5, size - 5);
     HK_BUG_ON(account_fault_of(data[1] % 2 == 0, code, (const char *)data + 5, size - 5) > ACCOUNT_LOGIN);
     length = ses_message_id((const char *)data + 5, size - 5, &id);
     HK_BUG_ON(length > SES_MESSAGE_ID_MAX ||
