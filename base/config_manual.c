@@ -29,7 +29,11 @@ static const struct {
               "password): Redis 7.0 does not read back its own append-only file while that user is off. "
               "hikyaku speaks no TLS to "
               "Redis: put stunnel between, and name its local port."},
-    {"source", "Once for each address to send from; the title is its name. Without any, the system chooses."},
+    {"source",
+     "Once for each address to send from; the title is its name. Without any, the system chooses. "
+     "An MX that has one of these names or addresses, or one that an interface of the machine has (but for "
+     "loopback), is this host: neither it nor an MX of no better preference is sent to. A route for the "
+     "domain says where its mail goes instead."},
     {"pool", "A set of sources; the title is its name."},
     {"dkim", "Once for each key; the title is the selector. Without any, messages are not signed."},
     {"route",

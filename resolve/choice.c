@@ -2,7 +2,6 @@
 #include "choice.h"
 
 #include <string.h>
-#include <strings.h>
 
 _Static_assert(RESOLVE_ADDRESSES_MAX >= RESOLVE_HOSTS_MAX, "every host has to get an address");
 
@@ -15,14 +14,6 @@ static void mx_remove(struct choice_list *list, uint32_t at)
 {
     list->count--;
     memmove(&list->mx[at], &list->mx[at + 1], (list->count - at) * sizeof list->mx[0]);
-}
-
-bool choice_is_own(const struct cfg_list *own, const char *name)
-{
-    for (size_t i = 0; own != NULL && i < own->count; i++)
-        if (strcasecmp(own->item[i], name) == 0)
-            return true;
-    return false;
 }
 
 /* Nothing of this preference or a worse one is in the list, or comes into it. */
@@ -41,7 +32,7 @@ void choice_add(struct choice_list *list, uint16_t preference, uint32_t lot, con
 
     if (list->has_own && preference >= list->own_preference)
         return;
-    if (choice_is_own(list->own, name)) {
+    if (own_is_name(list->own, name)) {
         list_close(list, preference);
         return;
     }
@@ -63,6 +54,30 @@ void choice_add(struct choice_list *list, uint16_t preference, uint32_t lot, con
     memmove(&list->mx[at + 1], &list->mx[at], (list->count - at) * sizeof list->mx[0]);
     list->mx[at] = mx;
     list->count++;
+}
+
+static bool host_is_own(const struct choice_host *host, const struct own *own)
+{
+    static const uint8_t family[CHOICE_FAMILIES] = {[CHOICE_IPV4] = AF_INET, [CHOICE_IPV6] = AF_INET6};
+
+    for (uint32_t f = 0; f < CHOICE_FAMILIES; f++)
+        for (uint32_t i = 0; i < host->of[f].count; i++)
+            if (own_is_address(own, family[f], host->of[f].ip[i]))
+                return true;
+    return false;
+}
+
+uint32_t choice_before_own(const struct choice_host *hosts, uint32_t count, const struct own *own)
+{
+    uint32_t left = 0;
+
+    while (left < count && !host_is_own(&hosts[left], own))
+        left++;
+    if (left == count)
+        return count;
+    for (uint16_t preference = hosts[left].preference; left > 0 && hosts[left - 1].preference == preference;)
+        left--;
+    return left;
 }
 
 static uint32_t host_addresses(const struct choice_host *host)

@@ -9,6 +9,7 @@
 
 #include "hikyaku/config.h"
 #include "hikyaku/resolve.h"
+#include "own.h"
 
 #define CHOICE_ADDRESSES_MAX 16u
 
@@ -25,8 +26,8 @@ struct choice_mx {
 
 /* A list is begun with `own` set, or NULL, and everything else zero. */
 struct choice_list {
-    const struct cfg_list *own; /* names of this host: an MX that bears one would send to itself */
-    bool has_own;               /* one did, at own_preference: nothing from there on is in the list */
+    const struct own *own; /* this host: an MX that bears one of its names would send to itself */
+    bool has_own;          /* one did, at own_preference: nothing from there on is in the list */
     uint16_t own_preference;
     uint32_t count;
     struct choice_mx mx[RESOLVE_HOSTS_MAX]; /* in the order to be tried */
@@ -43,13 +44,14 @@ struct choice_host {
     struct choice_addresses of[CHOICE_FAMILIES];
 };
 
-/* Is it a name of this host? */
-bool choice_is_own(const struct cfg_list *own, const char *name);
-
 /* Put an MX host in its place. A host that is there already keeps its better preference; when the list is full
  * the last of all goes. A host of our own closes the list at its preference: neither it nor any that is no better
  * is tried, or mail could go in a circle (RFC 5321 5.1). */
 void choice_add(struct choice_list *list, uint16_t preference, uint32_t lot, const char *name);
+
+/* How many of the hosts, which are in the order to be tried and have their addresses, may be tried: those of a better
+ * preference than the first that has an address of our own. It is this host under another name (RFC 5321 5.1). */
+uint32_t choice_before_own(const struct choice_host *hosts, uint32_t count, const struct own *own);
 
 /* Write hosts and addresses into the answer. hosts[] is in the order to be tried; those without an address are
  * left out. Every host gets a share, dealt in turn. Preference decides the order; hosts of equal preference take

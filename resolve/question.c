@@ -113,7 +113,7 @@ static void underscore_name(char *out, size_t size, const char *label, const cha
         out[0] = '\0';
 }
 
-bool question_begin(struct question *q, const struct resolve_question *asked, const struct cfg_list *own)
+bool question_begin(struct question *q, const struct resolve_question *asked, const struct own *own)
 {
     memset(q, 0, sizeof *q);
     q->asked = *asked;
@@ -294,8 +294,27 @@ void question_take(struct question *q, const struct question_lookup *lookup, con
 /* Nobody but this host takes the domain's mail: it would send to itself, and so it is not sent. */
 static bool answer_own(struct question *q)
 {
+    uint32_t ttl_s = q->ttl_s;
+
+    for (uint32_t h = 0; q->stage == QUESTION_HOSTS && h < q->host_count; h++)
+        ttl_s = smaller(ttl_s, q->positive_ttl_s[h]);
     answer_words(q, "this host is itself the best MX of %.60s: write a route for it", q->asked.name);
-    answer_settle(q, RESOLVE_OWN_HOST, q->ttl_s);
+    answer_settle(q, RESOLVE_OWN_HOST, ttl_s);
+    return true;
+}
+
+/* The hosts' addresses are known: those that turn out to be this host go, with all that are no better. A relay was named by
+ * the operator, who may mean this host. False: nobody is left. */
+static bool drop_own(struct question *q)
+{
+    uint32_t left;
+
+    if (q->stage != QUESTION_HOSTS || !q->asked.mx)
+        return true;
+    left = choice_before_own(q->host, q->host_count, q->own);
+    if (left == 0)
+        return false;
+    q->host_count = left;
     return true;
 }
 
@@ -312,7 +331,7 @@ static bool step_from_mx(struct question *q)
         return true;
     }
     if (q->mx.verdict == READING_NONE)
-        return choice_is_own(q->own, q->asked.name) ? answer_own(q) : host_implicit(q);
+        return own_is_name(q->own, q->asked.name) ? answer_own(q) : host_implicit(q);
     if (q->mx.null_mx) {
         answer_words(q, "%.90s accepts no mail (null MX)", q->asked.name);
         answer_settle(q, RESOLVE_NULL_MX, q->ttl_s);
@@ -409,6 +428,8 @@ bool question_step(struct question *q, choice_draw_fn draw)
     HK_BUG_ON(q->stage == QUESTION_ANSWERED);
     if (q->stage == QUESTION_MX)
         return step_from_mx(q);
+    if (!drop_own(q))
+        return answer_own(q);
     if (dane_go_on(q))
         return false;
     choice_fill(q->host, q->host_count, draw, &q->answer);

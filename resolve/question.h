@@ -29,13 +29,13 @@ struct question {
     uint32_t negative_ttl_s; /* smallest "there is none" of the addresses */
     uint32_t ttl_s;          /* of the MX stage */
     bool all_secure;
-    bool mx_secure;             /* DNSSEC vouches for the hosts, or the master named the host itself */
-    const struct cfg_list *own; /* names of this host */
-    bool has_own;               /* one of them is among the MX hosts */
-    bool implicit;              /* no MX: the name itself (or a relay's host) */
-    bool host_nxdomain;         /* some host does not exist at all */
-    struct reading mx;          /* what the MX look-up said */
-    char failed[128];           /* why the first look-up failed */
+    bool mx_secure;        /* DNSSEC vouches for the hosts, or the master named the host itself */
+    const struct own *own; /* this host */
+    bool has_own;          /* one of its names is among the MX hosts */
+    bool implicit;         /* no MX: the name itself (or a relay's host) */
+    bool host_nxdomain;    /* some host does not exist at all */
+    struct reading mx;     /* what the MX look-up said */
+    char failed[128];      /* why the first look-up failed */
     /* What the domain says of TLS, asked beside the addresses. No look-up of these that fails keeps mail back: RFC 8461 3.1 and
      * RFC 8460 3 take it as nothing said. */
     char sts_name[DOMAIN_MAX + 16], report_name[DOMAIN_MAX + 16]; /* "": not asked */
@@ -49,10 +49,9 @@ struct question_lookup {
     const char *name;
 };
 
-/* Begin. True: the answer is there already (a literal address, a name that cannot be). `own` are the names of this
- * host (RFC 5321 5.1); NULL: none. They live as long as the question. */
-bool question_begin(struct question *question, const struct resolve_question *asked,
-                    const struct cfg_list *own);
+/* Begin. True: the answer is there already (a literal address, a name that cannot be). `own` is this host
+ * (RFC 5321 5.1); NULL: nobody. It lives as long as the question, and is asked at each step. */
+bool question_begin(struct question *question, const struct resolve_question *asked, const struct own *own);
 /* Frees what the question owns, not the question. */
 void question_end(struct question *question);
 

@@ -66,7 +66,8 @@ struct resolver {
     int fd;
     int exit_status;
     double deadline_s;
-    struct cfg_list own;               /* what this host and its sources are called */
+    const struct config *config;
+    struct own own;
     uint32_t questions;                /* in all the lists together */
     uint32_t asked_count;              /* look-ups with libunbound */
     struct question_line line[PLACES]; /* by enum place */
@@ -356,6 +357,7 @@ static void question_open(struct resolver *r, const struct resolve_question *ask
     /* A look-up that comes in the same turn still counts. */
     ev_set_priority(&open->deadline, EV_MINPRI);
     open->deadline.data = open;
+    own_read(&r->own, r->config, clock_now_ms());
     if (question_begin(&open->question, asked, &open->resolver->own)) {
         question_answered(open);
         return;
@@ -401,19 +403,11 @@ static void on_writable(struct ev_loop *loop, ev_io *io, int revents)
 
 /* ---- the process ---- */
 
-/* The names are the configuration's; only the list of them is ours. */
-static void own_names(struct resolver *r, const struct config *config)
-{
-    r->own.item = hk_xcalloc(config->source_count + 1, sizeof *r->own.item);
-    if (config->hostname != NULL)
-        r->own.item[r->own.count++] = config->hostname;
-    for (size_t i = 0; i < config->source_count; i++)
-        r->own.item[r->own.count++] = config->source[i].hostname;
-}
-
-static void resolver_init(struct resolver *r, struct ev_loop *loop, int fd, uint32_t deadline_ms)
+static void resolver_init(struct resolver *r, const struct config *config, struct ev_loop *loop, int fd,
+                          uint32_t deadline_ms)
 {
     memset(r, 0, sizeof *r);
+    r->config = config;
     r->loop = loop;
     r->fd = fd;
     r->deadline_s = deadline_ms / 1e3;
@@ -441,7 +435,7 @@ static void resolver_clear(struct resolver *r)
         }
     }
     dns_close(r->dns);
-    free(r->own.item);
+    own_free(&r->own);
     discovery_close(r->discovery);
     for (lookup = TAILQ_FIRST(&r->asked); lookup; lookup = next_lookup) {
         next_lookup = TAILQ_NEXT(lookup, line);
@@ -471,8 +465,7 @@ int resolver_run(const struct config *config, int fd, uint32_t deadline_ms)
         return EXIT_PART;
     }
     signal(SIGPIPE, SIG_IGN); /* libunbound writes to TCP connections that a server may have closed */
-    resolver_init(&r, loop, fd, deadline_ms);
-    own_names(&r, config);
+    resolver_init(&r, config, loop, fd, deadline_ms);
     rc = dns_open(config, loop, &r.dns, &why);
     if (rc == 0)
         rc = discovery_open(config, loop, r.dns, FETCH_MS, &r.discovery, &why);

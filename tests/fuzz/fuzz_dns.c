@@ -55,7 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct resolve_question asked = {.id = 1, .name = "x.test"};
     static char own_name[] = "mx1.x.test";
     char *own_names[] = {own_name};
-    const struct cfg_list own = {own_names, 1};
+    static struct own_address own_address = {AF_INET, {192, 0, 2, 1}};
+    const struct own own = {.name = {own_names, 1}, .address = &own_address, .address_count = 1};
     struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
     struct question question;
     bool done, secure;

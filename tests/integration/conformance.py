@@ -149,6 +149,22 @@ class Conformance(harness.Case):
         self.assertEqual({e["disposition"] for e in self.events_of() if e["outcome"] == "bounced"}, {"none"})
         self.assertFalse(self.suppressed("u@all.test"))
 
+    def test_5321_a_host_at_an_address_of_our_own_is_never_sent_to(self):
+        """RFC 5321 5.1: this host under another name, told by its address, here the one in front of a NAT."""
+        better, worse = self.mta(), self.mta()
+        self.zone("ours.mx.test. A 203.0.113.7\nalone.test. A 203.0.113.7\n"
+                  "some.test. MX 20 ours.mx.test.\nsome.test. MX 10 better.mx.test.\nsome.test. MX 30 worse.mx.test.\n"
+                  "all.test. MX 10 ours.mx.test.\nall.test. MX 20 worse.mx.test.\n", better=better, worse=worse)
+        self.configure(more=f'source "nat" {{ address = "127.{self.net}.8.250" public_address = "203.0.113.7" }}')
+        self.send(rows=["u@some.test", "u@all.test", "u@alone.test"])
+        self.assertEqual(self.states(), {"u@some.test": "sent", "u@all.test": "bounced", "u@alone.test": "bounced"})
+        self.assertEqual((better.taken(), worse.talks), (["u@some.test"], []))
+        bounced = [e for e in self.events_of() if e["outcome"] == "bounced"]
+        self.assertEqual({e["disposition"] for e in bounced}, {"none"})
+        self.assertIn("this host is itself the best MX of all.test: write a route",
+                      {e["recipient"]: e["reply"]["text"] for e in bounced}["u@all.test"])
+        self.assertFalse(self.suppressed("u@all.test"))
+
     def test_7505_a_null_mx_bounces_at_once_and_its_address_record_is_not_used(self):
         """RFC 7505 3, 4.1: no delivery is tried, and there is no fallback to A."""
         a = self.mta()

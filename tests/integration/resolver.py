@@ -399,6 +399,51 @@ def recursion_child():
     print(json.dumps(answers))
 
 
+class OwnAddress(unittest.TestCase):
+    def test_an_mx_at_an_address_of_an_interface_is_this_host(self):
+        """RFC 5321 5.1: whatever it is called; what is on loopback is a receiver as any other."""
+        if subprocess.run(["unshare", "-n", "ip", "link"], capture_output=True).returncode:
+            self.skipTest("no network namespace may be made here")
+        done = subprocess.run(["unshare", "-n", sys.executable, os.path.abspath(__file__), sys.argv[1], "own-child"],
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        some, all_, alone, six, loopback = json.loads(done.stdout)
+        self.assertEqual((some["status"], some["hosts"]), ("ok", [[10, "better.test"]]))
+        self.assertEqual([a["status"] for a in (all_, alone, six)], ["own_host"] * 3, (all_, alone, six))
+        self.assertEqual((loopback["status"], loopback["hosts"]), ("ok", [[10, "onlo.test"]]))
+
+
+OWN_ZONE = """
+some MX 10 better
+some MX 20 ours
+some MX 30 better2
+better A 127.0.0.11
+better2 A 127.0.0.12
+ours A 10.99.0.1
+all MX 10 ours
+all MX 20 better
+alone A 10.99.0.1
+six MX 10 oursix
+oursix AAAA fd00:99::1
+loopback MX 10 onlo
+onlo A 10.98.0.1
+"""
+
+
+def own_child():
+    """In a namespace of its own: an interface with addresses, and one more address on loopback."""
+    for command in ("link set lo up", "addr add 10.98.0.1/32 dev lo", "link add a0 type veth peer name b0",
+                    "addr add 10.99.0.1/24 dev a0", "addr add fd00:99::1/64 dev a0 nodad", "link set a0 up"):
+        subprocess.run(["ip", *command.split()], check=True)
+    server = nsd.Nsd({"test": OWN_ZONE}).start()
+    try:
+        questions = ["mx some.test", "mx all.test", "mx alone.test", "mx6 six.test", "mx loopback.test"]
+        answers, _ = ask(server.server(), questions, "--window", "1")
+        print(json.dumps(answers))
+    finally:
+        server.stop()
+
+
 class Recursion(unittest.TestCase):
     def test_without_forwarders_names_are_found_from_the_root(self):
         if subprocess.run(["unshare", "-n", "ip", "link"], capture_output=True).returncode:
@@ -538,6 +583,8 @@ def main():
     ASK = os.path.join(sys.argv[1], "resolve", "resolve_ask")
     if sys.argv[2:] == ["recursion-child"]:
         return recursion_child()
+    if sys.argv[2:] == ["own-child"]:
+        return own_child()
     return unittest.main(argv=[sys.argv[0]] + sys.argv[2:])
 
 

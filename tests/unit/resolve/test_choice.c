@@ -85,7 +85,7 @@ static void a_host_named_twice_keeps_its_better_preference(void **state)
 static void a_host_of_our_own_closes_the_list_at_its_preference(void **state)
 {
     static char *names[] = {(char *)"me", (char *)"me2"};
-    static const struct cfg_list own = {names, 2};
+    static const struct own own = {.name = {names, 2}};
     struct choice_list list = {.own = &own};
 
     (void)state;
@@ -107,6 +107,26 @@ static void a_host_of_our_own_closes_the_list_at_its_preference(void **state)
     choice_add(&list, 0, 1, "me");
     assert_int_equal(list.count, 0);
     assert_true(list.has_own);
+}
+
+/* RFC 5321 5.1: and so does one of another name that has an address of ours, whichever of its addresses it is. */
+static void a_host_at_an_address_of_ours_closes_the_list_at_its_preference(void **state)
+{
+    static struct own_address address[] = {{AF_INET, {127, 0, 0, 3}}, {AF_INET6, {[15] = 2}}};
+    static const struct own own = {.address = address, .address_count = 2};
+    struct choice_host hosts[4];
+
+    (void)state;
+    host_make(&hosts[0], 10, "a", 2, 0);
+    host_make(&hosts[1], 20, "b", 3, 2);
+    host_make(&hosts[2], 20, "c", 4, 0); /* the fourth is ours */
+    host_make(&hosts[3], 30, "d", 1, 0);
+    assert_int_equal(choice_before_own(hosts, 4, NULL), 4);
+    assert_int_equal(choice_before_own(hosts, 2, &own), 2);
+    assert_int_equal(choice_before_own(hosts, 4, &own), 1);
+    host_make(&hosts[0], 10, "a", 0, 3);
+    assert_int_equal(choice_before_own(hosts, 4, &own), 0);
+    assert_int_equal(choice_before_own(hosts, 0, &own), 0);
 }
 
 static void of_too_many_hosts_the_most_preferred_stay(void **state)
@@ -208,6 +228,7 @@ int main(void)
         cmocka_unit_test(mx_hosts_stand_by_preference_and_equals_by_lot),
         cmocka_unit_test(a_host_named_twice_keeps_its_better_preference),
         cmocka_unit_test(a_host_of_our_own_closes_the_list_at_its_preference),
+        cmocka_unit_test(a_host_at_an_address_of_ours_closes_the_list_at_its_preference),
         cmocka_unit_test(of_too_many_hosts_the_most_preferred_stay),
         cmocka_unit_test(preference_decides_before_anything_else),
         cmocka_unit_test(hosts_of_equal_preference_take_turns),

@@ -11,7 +11,8 @@
 static struct message message;
 static struct question question;
 static char *own_names[] = {(char *)"MTA.me.test", (char *)"mta2.me.test"};
-static const struct cfg_list own = {own_names, 2};
+static struct own_address own_address = {AF_INET, {192, 0, 2, 1}};
+static const struct own own = {.name = {own_names, 2}, .address = &own_address, .address_count = 1};
 
 static uint32_t draw_last(uint32_t bound)
 {
@@ -227,6 +228,56 @@ static void a_domain_whose_best_mx_is_this_host_is_not_sent_to(void **state)
 
     assert_false(begin("mta.me.test", false, false)); /* as a relay it was asked for */
     take_a(0, 900, 0x7f000001);
+    step_to(RESOLVE_OK, 900);
+}
+
+/* RFC 5321 5.1: the same for a host of another name whose address is ours; TLSA records are asked of the others alone. */
+static void an_mx_at_an_address_of_ours_is_this_host(void **state)
+{
+    static const char *const name[] = {"better.x.test", "other.x.test", "same.x.test", "worse.x.test"};
+    static const uint16_t preference[] = {10, 20, 20, 30};
+
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    for (size_t i = 0; i < 4; i++)
+        message_mx(&message, 700, preference[i], name[i]);
+    take(0, true);
+    assert_false(question_step(&question, draw_last));
+    take_a(0, 900, 0x7f000001);
+    take_failure(1, "SERVFAIL");
+    take_a(2, 900, 0xc0000201);
+    take_a(3, 900, 0x7f000002);
+    step_to(RESOLVE_OK, QUESTION_TTL_PARTIAL_S);
+    assert_int_equal(question.answer.host_count, 1);
+    assert_string_equal(question.answer.host[0].name, "better.x.test");
+    question_end(&question);
+
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    message_mx(&message, 700, 10, "other.x.test");
+    message_mx(&message, 700, 10, "same.x.test");
+    take(0, true);
+    assert_false(question_step(&question, draw_last));
+    take_failure(0, "SERVFAIL"); /* whatever its address: it is no better than we are */
+    take_a(1, 600, 0xc0000201);
+    step_to(RESOLVE_OWN_HOST, 600);
+    assert_non_null(strstr(question.answer.words, "best MX of x.test: write a route"));
+}
+
+/* RFC 5321 5.1: without MX the name itself is the host; a relay is what the operator says. */
+static void a_domain_at_an_address_of_ours_is_not_sent_to(void **state)
+{
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    take_none(0, 0, 120);
+    assert_false(question_step(&question, draw_last));
+    take_a(0, 900, 0xc0000201);
+    step_to(RESOLVE_OWN_HOST, 120);
+    question_end(&question);
+
+    assert_false(begin("x.test", false, false));
+    take_a(0, 900, 0xc0000201);
     step_to(RESOLVE_OK, 900);
 }
 
@@ -471,6 +522,8 @@ int main(void)
         TEST(mx_without_a_usable_name_is_no_reason_for_the_a_fallback),
         TEST(an_mx_that_is_this_host_takes_those_of_no_better_preference_along),
         TEST(a_domain_whose_best_mx_is_this_host_is_not_sent_to),
+        TEST(an_mx_at_an_address_of_ours_is_this_host),
+        TEST(a_domain_at_an_address_of_ours_is_not_sent_to),
         TEST(without_mx_the_name_itself_is_the_host),
         TEST(neither_mx_nor_address_is_no_address),
         TEST(nxdomain_holds_as_long_as_the_soa_says),
