@@ -168,6 +168,25 @@ static int check_route_tls(const struct load *load, size_t nth)
     return 0;
 }
 
+/* A certificate that nobody would ever be shown, or a key without one, is a mistake. */
+static int check_route_client(const struct load *load, size_t nth)
+{
+    struct cfg_route *route = &load->config->route[nth];
+
+    if (route->client.key != NULL && route->client.certificate == NULL)
+        return refuse(load, mark_of_key(load, "route", nth, "client_key"),
+                      "route \"%.60s\" has a client_key alone; write client_certificate = \"...\" as well",
+                      route->domain);
+    if (route->client.certificate != NULL && route->tls == TLS_NONE)
+        return refuse(
+            load, mark_of_key(load, "route", nth, "client_certificate"),
+            "route \"%.60s\" has a client_certificate and no TLS (tls = none); write tls = verified, or tls "
+            "= required",
+            route->domain);
+    config_client_derive(&route->client);
+    return 0;
+}
+
 /* Recipients' domains are A-labels: so is the title, which is compared with them. */
 static int derive_route_domain(const struct load *load, struct cfg_route *route,
                                const struct config_mark *mark)
@@ -322,7 +341,8 @@ static int check_route(const struct load *load, size_t nth)
         return rc;
     if (config_scan_find(&load->tree.scan, mark->number, "tls", 0) == NULL)
         route->tls = route->user != NULL ? TLS_VERIFIED : load->config->tls.policy;
-    return check_route_tls(load, nth);
+    rc = check_route_tls(load, nth);
+    return rc != 0 ? rc : check_route_client(load, nth);
 }
 
 static int check_limit(const struct load *load, size_t nth)

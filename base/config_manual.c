@@ -48,11 +48,15 @@ static const struct {
      "X-SES-MESSAGE-TAGS; the id of its reply is `remote_id` in the event log; its maximum sending rate is "
      "found by itself; at the end of the daily quota the route rests for the steps of `retry.schedule`; an "
      "address that is not verified, or an account that may not send, stops the campaign with the reason. "
-     "No recipient is charged with any of that. SES refuses two signatures: one `dkim` section at most."},
+     "No recipient is charged with any of that. SES refuses two signatures: one `dkim` section at most.\n\n"
+     "A `client_certificate` is shown to a relay that asks for one. The file has the certificate first, then "
+     "those of the authorities between it and a root; it is read at start."},
     {"route.auth", "Inside a route. A password is only said under TLS, and stands in no log."},
-    {"provider", "Limits of a mailbox provider, laid over the built-in table (`hikyaku config check` prints "
-                 "it); the title is its name. "
-                 "The one named `default` is for everyone else."},
+    {"provider",
+     "Limits of a mailbox provider, laid over the built-in table (`hikyaku config check` prints "
+     "it); the title is its name. "
+     "The one named `default` is for everyone else. A `client_certificate` is shown to a host of the "
+     "provider that asks for one."},
     {"limit", "A limit across sources; the title is what it is for."},
     {"smtp", "Every connection is a file descriptor. Where the limit of open files is too low for "
              "`connections`, the node says so "
@@ -110,6 +114,7 @@ static void print_default(const struct config_row *row)
         {"=tls.policy", "that of `tls.policy`"},
         {"=route", "`tls.policy`; `verified` with auth"},
         {"=equal", "equal shares"},
+        {"=client_certificate", "that of `client_certificate`"},
     };
 
     if (row->standard == NULL)

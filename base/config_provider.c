@@ -30,6 +30,18 @@ static int find_title(const struct config_tree *tree, const char *title)
     return -1;
 }
 
+void config_client_derive(struct cfg_client *client)
+{
+    if (client->certificate != NULL && client->key == NULL)
+        client->key = hk_xstrdup(client->certificate);
+}
+
+static const struct config_mark *mark_of_key(const struct config_tree *tree,
+                                             const struct config_mark *section, const char *key)
+{
+    return config_scan_find(&tree->scan, section->number, key, 0);
+}
+
 static int lay(const struct layers *l, const struct config_tree *tree, int nth, struct cfg_provider *row)
 {
     const struct config_mark *mark = NULL;
@@ -37,6 +49,9 @@ static int lay(const struct layers *l, const struct config_tree *tree, int nth, 
 
     if (from == NULL)
         return 0;
+    /* The key of the layer below is that of its certificate. */
+    if (mark_of_key(tree, mark, "client_certificate") != NULL)
+        config_value_clear(config_row_find("provider.client_key"), row);
     return config_tree_apply(tree, from, mark->number, config_section_find("provider"), l->place, row,
                              l->why);
 }
@@ -69,16 +84,49 @@ static int lay_all(const struct layers *l, const char *title, int own, struct cf
     return lay(l, l->own, own, row);
 }
 
+/* As check_route_client() of config.c; what the section itself says is judged, not what it inherits. */
+static int check_client(const struct layers *l, int own, const struct cfg_provider *row)
+{
+    const struct config_mark *section = NULL, *mark;
+    const char *file = l->own->scan.file;
+
+    if (own < 0 || config_tree_section(l->own, "provider", (size_t)own, &section) == NULL)
+        return 0;
+    mark = mark_of_key(l->own, section, "client_key");
+    if (mark != NULL && row->client.certificate == NULL)
+        return why_set(
+            l->why, HK_EINVAL,
+            "%s:%u: provider \"%.60s\" has a client_key alone; write client_certificate = \"...\" as well",
+            file, mark->line, row->name);
+    mark = mark_of_key(l->own, section, "client_certificate");
+    if (mark != NULL && row->tls == TLS_NONE)
+        return why_set(
+            l->why, HK_EINVAL,
+            "%s:%u: provider \"%.60s\" has a client_certificate and no TLS (tls = none); write tls = "
+            "verified, or tls = required",
+            file, mark->line, row->name);
+    return 0;
+}
+
 /* `own` is the number of the own section, -1 none. */
 static int add_row(const struct layers *l, const char *title, int own)
 {
     struct config *c = l->config;
     struct cfg_provider *row;
+    int rc;
 
     c->provider = hk_xrealloc(c->provider, c->provider_count + 1, sizeof *row);
     row = &c->provider[c->provider_count++];
     *row = (struct cfg_provider){.name = hk_xstrdup(title), .own = own >= 0};
-    return lay_all(l, title, own, row);
+    rc = lay_all(l, title, own, row);
+    if (rc == 0)
+        rc = check_client(l, own, row);
+    if (rc == 0 && row->tls == TLS_NONE) { /* then an inherited certificate is of no use */
+        config_value_clear(config_row_find("provider.client_certificate"), row);
+        config_value_clear(config_row_find("provider.client_key"), row);
+    }
+    config_client_derive(&row->client);
+    return rc;
 }
 
 static int check_own(const struct layers *l, const struct config_mark *mark, const struct cfg_provider *row)

@@ -76,6 +76,8 @@ const struct config_row config_rows[] = {
 { "route.configuration_set",       CONF_TEXT,      IN(route, configuration_set),          NULL,     NULL,                   0, 0,             AT_START, "configuration set of SES, which decides what events are published" },
 { "route.implicit_tls",            CONF_FLAG,      IN(route, implicit_tls),           "no|yes",     "no",                   0, 0,             AT_START, "TLS from the first byte (port 465)" },
 { "route.tls",                     CONF_CHOICE,    IN(route, tls),                     POLICIES,    "=route",               0, 0,             AT_START, "how much TLS is asked of the relay; verified with auth" },
+{ "route.client_certificate",      CONF_FILE,      IN(route, client.certificate),         NULL,     NULL,                   0, 0,             AT_START, "what the relay is shown when it asks for a client certificate: in PEM form, then those of the authorities between" },
+{ "route.client_key",              CONF_FILE,      IN(route, client.key),                 NULL,     "=client_certificate",  0, 0,             AT_START, "its private key in PEM form, without a pass phrase" },
 { "route.auth.user",               CONF_TEXT,      IN(route, user),                       NULL,     NULL,                   0, 0,             AT_START, "user to log in with" },
 { "route.auth.password_file",      CONF_FILE,      IN(route, password_file),              NULL,     NULL,                   0, 0,             AT_START, "file with the password, in its first line" },
 { "route.auth.secret_key_file",    CONF_FILE,      IN(route, secret_key_file),            NULL,     NULL,                   0, 0,             AT_START, "SES: file with the secret access key of the IAM user whose access key ID is `user`; the password is made of it" },
@@ -88,6 +90,8 @@ const struct config_row config_rows[] = {
 { "provider.burst",                CONF_COUNT,     IN(provider, burst),                   NULL,     "1",                    1, 1000000,       ANY_TIME, "messages that may go at once" },
 { "provider.messages_per_connection", CONF_LIMIT,  IN(provider, messages_per_connection), NULL,     NULL,                   1, 1000000,       ANY_TIME, "messages before a connection is closed" },
 { "provider.tls",                  CONF_CHOICE,    IN(provider, tls),                  POLICIES,    "=tls.policy",          0, 0,             ANY_TIME, "how much TLS is asked of the provider" },
+{ "provider.client_certificate",   CONF_FILE,      IN(provider, client.certificate),      NULL,     NULL,                   0, 0,             AT_START, "what the provider is shown when it asks for a client certificate: in PEM form, then those of the authorities between" },
+{ "provider.client_key",           CONF_FILE,      IN(provider, client.key),              NULL,     "=client_certificate",  0, 0,             AT_START, "its private key in PEM form, without a pass phrase" },
 { "provider.legacy_local_part",    CONF_FLAG,      IN(provider, legacy_local_part),    "no|yes",    "no",                   0, 0,             ANY_TIME, "addresses with .. or a dot before the @ exist here" },
 { "provider.local_part",           CONF_CHOICE,    IN(provider, local_part),   "quote|raw|reject",   "quote",                0, 0,             ANY_TIME, "how such an address is written in RCPT: in quotes (and as it is where those are not understood), as it is, or not at all" },
 

@@ -128,6 +128,8 @@ cfg_t *config_tree_section(const struct config_tree *tree, const char *name, siz
                            const struct config_mark **mark);
 
 /* --- config_provider.c --- */
+/* The key stands in the certificate's file where no other is named. */
+void config_client_derive(struct cfg_client *client);
 int config_provider_load(const struct config_tree *tree, const struct config_place *place,
                          struct config *config, struct hk_why *why) HK_MUST_USE;
 extern const char config_builtin_providers[]; /* etc/providers.conf, embedded by the build */

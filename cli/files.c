@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hikyaku/client_cert.h"
 #include "hikyaku/message.h"
 #include "hikyaku/rules.h"
 
@@ -45,6 +46,47 @@ static int check_ca(const struct config *config, struct hk_why *why)
             config->file, config->tls.ca_file);
     X509_free(certificate);
     return 0;
+}
+
+static int check_client(const struct config *config, const char *section, const char *title,
+                        const struct cfg_client *files, struct hk_why *why)
+{
+    struct hk_why reason = {""}, doubt[CLIENT_CERT_DOUBTS];
+    struct client_cert cert;
+    int error;
+
+    if (files->certificate == NULL)
+        return 0;
+    error = client_cert_load(files, &cert, &reason);
+    if (error < 0)
+        return why_set(why, error == HK_ENOMEM ? error : HK_EINVAL,
+                       "%s: client certificate of %s \"%.60s\": %.300s", config->file, section, title,
+                       reason.text[0] != '\0' ? reason.text : hk_strerror(error));
+    size_t count = client_cert_doubts(files, &cert, doubt);
+    for (size_t i = 0; i < count; i++)
+        log_warning("%s \"%.60s\": %s", section, title, doubt[i].text);
+    client_cert_free(&cert);
+    return 0;
+}
+
+static bool is_same_client(const struct cfg_client *a, const struct cfg_client *b)
+{
+    return a->certificate != NULL && b->certificate != NULL && strcmp(a->certificate, b->certificate) == 0 &&
+           strcmp(a->key, b->key) == 0;
+}
+
+/* Rows that have it from `default`, which is the last one, are not told one by one. */
+static int check_clients(const struct config *config, struct hk_why *why)
+{
+    const struct cfg_provider *other = &config->provider[config->provider_count - 1];
+    int error = 0;
+
+    for (size_t i = 0; i < config->route_count && error == 0; i++)
+        error = check_client(config, "route", config->route[i].domain, &config->route[i].client, why);
+    for (const struct cfg_provider *row = config->provider; row <= other && error == 0; row++)
+        if (row == other || !is_same_client(&row->client, &other->client))
+            error = check_client(config, "provider", row->name, &row->client, why);
+    return error;
 }
 
 static int check_readable(const struct config *config, const char *key, const char *path, size_t max_bytes,
@@ -88,6 +130,8 @@ int files_check(const struct config *config, bool tell, struct hk_why *why)
         error = check_ca(config, why);
     if (error == 0)
         error = check_rules(config, why);
+    if (error == 0)
+        error = check_clients(config, why);
     for (size_t i = 0; i < config->route_count && error == 0; i++) {
         const struct cfg_route *route = &config->route[i];
         if (route->password_file != NULL)

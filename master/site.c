@@ -467,6 +467,7 @@ bool dest_share(struct dest *dest)
     shared->generation = generation;
     shared->port = dest->port;
     shared->route = dest->route;
+    shared->provider = (uint32_t)(dest->site->provider - node->config->provider);
     shared->local_part = (uint8_t)dest->site->provider->local_part;
     shared->ses = dest->site->ses;
     shared->no_pipelining = dest->site->no_pipelining_until_ms > clock_now_ms();

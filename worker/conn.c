@@ -271,7 +271,8 @@ void conn_open(struct session *s, const struct desc *desc)
               desc->source >= w->config->source_count);
     const struct destination *dest = &w->region->destination[desc->dest];
     HK_BUG_ON(dest->address_count > DEST_ADDRESSES_MAX ||
-              (dest->route >= 0 && (size_t)dest->route >= w->config->route_count));
+              (dest->route >= 0 && (size_t)dest->route >= w->config->route_count) ||
+              dest->provider >= w->config->provider_count);
     memset(info, 0, sizeof *info);
     info->serial = desc->serial;
     info->dest = desc->dest;
@@ -282,6 +283,7 @@ void conn_open(struct session *s, const struct desc *desc)
     s->route = dest->route >= 0 ? &w->config->route[dest->route] : NULL;
     s->login = dest->route >= 0 && w->login[dest->route].given ? &w->login[dest->route] : NULL;
     s->source = desc->source;
+    s->client = tls_client(w->tls, dest->route, dest->provider);
     s->plain = s->ever_opened = false;
     s->never = true;
     s->at = 0;
@@ -303,8 +305,13 @@ void conn_open(struct session *s, const struct desc *desc)
 
 static struct tls_peer conn_tls_peer(const struct session *s)
 {
-    return (struct tls_peer){s->host, &s->dest->address[s->at], s->dest->port,
-                             s->tls,  &s->dest->dane,           s->dest->next_hop};
+    return (struct tls_peer){.host = s->host,
+                             .address = &s->dest->address[s->at],
+                             .port = s->dest->port,
+                             .policy = s->tls,
+                             .dane = &s->dest->dane,
+                             .next_hop = s->dest->next_hop,
+                             .client = s->client};
 }
 
 static void conn_work(struct session *s);

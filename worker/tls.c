@@ -7,10 +7,13 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "hikyaku/client_cert.h"
+
 struct tls_key {
     char host[DOMAIN_MAX + 1];
     uint8_t ip[16];
     uint16_t port;
+    uint16_t client; /* with another certificate, or none, the server would take us for somebody else */
     uint8_t family;
     uint8_t policy;
     uint8_t dane[8]; /* a hash of the TLSA records: with others the session has to be judged anew */
@@ -28,17 +31,28 @@ struct tls_slot {
     SSL_SESSION *session;
 };
 
+/* A client certificate in memory. */
+struct tls_client {
+    const struct cfg_client *files; /* the configuration's */
+    struct client_cert cert;
+};
+
 struct tls {
     SSL_CTX *ctx;
-    struct tls_slot *slot;     /* TLS_CACHE_SLOTS */
-    struct tls_broken *broken; /* TLS_BROKEN_SLOTS */
+    struct tls_client *client; /* each pair of files once */
+    uint16_t clients;
+    uint16_t *of_route, *of_provider; /* 1 + index into client; TLS_CLIENT_NONE */
+    struct tls_slot *slot;            /* TLS_CACHE_SLOTS */
+    struct tls_broken *broken;        /* TLS_BROKEN_SLOTS */
 };
 
 /* What an SSL carries, so that a session ticket that comes later finds its place. */
 struct tls_mark {
     struct tls *tls;
     struct tls_key key;
-    bool dane; /* OpenSSL has TLSA records to hold the certificate against */
+    bool dane;  /* OpenSSL has TLSA records to hold the certificate against */
+    bool asked; /* the server asked for a client certificate */
+    bool heard; /* ... and has said something since, so it has not hung up over it */
 };
 
 static int mark_index = -1;
@@ -92,6 +106,58 @@ static int cache_store(SSL *ssl, SSL_SESSION *session)
     return 1; /* the reference is ours now */
 }
 
+/* OpenSSL wants our certificate: the server asked. Without one it gets an empty list, which is an answer as well. */
+static int on_certificate_wanted(SSL *ssl, void *none)
+{
+    struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
+    (void)none;
+    mark->asked = true;
+    if (mark->key.client == TLS_CLIENT_NONE)
+        return 1;
+    const struct client_cert *cert = &mark->tls->client[mark->key.client - 1].cert;
+    return SSL_use_cert_and_key(ssl, cert->leaf, cert->key, cert->chain, 1) == 1;
+}
+
+static int client_add(struct tls *tls, const struct cfg_client *files, uint16_t *number, struct hk_why *why)
+{
+    *number = TLS_CLIENT_NONE;
+    if (files->certificate == NULL)
+        return 0;
+    for (uint16_t i = 0; i < tls->clients; i++) {
+        const struct cfg_client *known = tls->client[i].files;
+        if (strcmp(known->certificate, files->certificate) == 0 && strcmp(known->key, files->key) == 0) {
+            *number = (uint16_t)(i + 1);
+            return 0;
+        }
+    }
+    if (tls->clients == UINT16_MAX)
+        return why_set(why, HK_EINVAL, "more than %u client certificates", UINT16_MAX);
+    tls->client = hk_xrealloc(tls->client, tls->clients + 1u, sizeof *tls->client);
+    struct tls_client *client = &tls->client[tls->clients];
+    client->files = files;
+    int error = client_cert_load(files, &client->cert, why);
+    if (error == 0)
+        *number = ++tls->clients;
+    return error;
+}
+
+static int clients_load(struct tls *tls, const struct config *config, struct hk_why *why)
+{
+    int error = 0;
+    tls->of_route = hk_xcalloc(config->route_count + 1, sizeof *tls->of_route);
+    tls->of_provider = hk_xcalloc(config->provider_count + 1, sizeof *tls->of_provider);
+    for (size_t i = 0; i < config->route_count && error == 0; i++)
+        error = client_add(tls, &config->route[i].client, &tls->of_route[i], why);
+    for (size_t i = 0; i < config->provider_count && error == 0; i++)
+        error = client_add(tls, &config->provider[i].client, &tls->of_provider[i], why);
+    return error;
+}
+
+uint16_t tls_client(const struct tls *tls, int route, uint32_t provider)
+{
+    return route >= 0 ? tls->of_route[route] : tls->of_provider[provider];
+}
+
 int tls_create(const struct config *config, struct tls **out, struct hk_why *why)
 {
     struct tls *tls = hk_xcalloc(1, sizeof *tls);
@@ -108,6 +174,7 @@ int tls_create(const struct config *config, struct tls **out, struct hk_why *why
     SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(tls->ctx, cache_store);
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_NONE, NULL); /* tls_shake judges */
+    SSL_CTX_set_cert_cb(tls->ctx, on_certificate_wanted, NULL);
     /* RFC 7672 3.1.1: with usage 3 neither name nor expiry count. */
     HK_BUG_ON(SSL_CTX_dane_enable(tls->ctx) != 1);
     SSL_CTX_dane_set_flags(tls->ctx, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
@@ -118,6 +185,11 @@ int tls_create(const struct config *config, struct tls **out, struct hk_why *why
         tls_free(tls);
         return why_set(why, HK_EINVAL, "tls.ca_file %s holds no certificate that can be read",
                        ca_file != NULL ? ca_file : "of the system");
+    }
+    int error = clients_load(tls, config, why);
+    if (error != 0) {
+        tls_free(tls);
+        return error;
     }
     *out = tls;
     return 0;
@@ -130,6 +202,11 @@ void tls_free(struct tls *tls)
     for (size_t i = 0; i < TLS_CACHE_SLOTS; i++)
         SSL_SESSION_free(tls->slot[i].session);
     SSL_CTX_free(tls->ctx);
+    for (uint16_t i = 0; i < tls->clients; i++)
+        client_cert_free(&tls->client[i].cert);
+    free(tls->client);
+    free(tls->of_route);
+    free(tls->of_provider);
     free(tls->slot);
     free(tls->broken);
     free(tls);
@@ -203,6 +280,7 @@ static bool mark_set(SSL *ssl, struct tls *tls, const struct tls_peer *peer)
     memcpy(mark->key.ip, peer->address->ip, sizeof mark->key.ip);
     mark->key.family = peer->address->family;
     mark->key.port = peer->port;
+    mark->key.client = peer->client;
     mark->key.policy = (uint8_t)peer->policy;
     if (peer->policy == HOST_TLS_DANE)
         dane_hash(peer, mark->key.dane);
@@ -249,6 +327,30 @@ static const char *error_words(const char *otherwise)
     return reason != NULL ? reason : otherwise;
 }
 
+/* A server that does not like our certificate, or that there is none, hangs up: in the midst of the handshake, or (TLS 1.3)
+ * when we are through with it and have said EHLO. Some send an alert that says so, some send none. */
+static bool may_be_for_want_of_client(const SSL *ssl)
+{
+    const struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
+    return mark->asked && !mark->heard;
+}
+
+static void say_client(const SSL *ssl, char *words, size_t size)
+{
+    const struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
+    size_t length = strlen(words);
+    if (!may_be_for_want_of_client(ssl))
+        return;
+    if (mark->key.client == TLS_CLIENT_NONE)
+        (void)snprintf(
+            words + length, size - length,
+            "; the server asked for a client certificate, and no client_certificate is set for it");
+    else
+        (void)snprintf(words + length, size - length,
+                       "; the server asked for a client certificate, and was shown that of %.120s",
+                       mark->tls->client[mark->key.client - 1].files->certificate);
+}
+
 static void failure_words(const SSL *ssl, int result, int saved_errno, char *words, size_t size)
 {
     int error = SSL_get_error(ssl, result);
@@ -256,6 +358,7 @@ static void failure_words(const SSL *ssl, int result, int saved_errno, char *wor
         (void)snprintf(words, size, "TLS failed: %s", strerror(saved_errno));
     else
         (void)snprintf(words, size, "TLS failed: %s", error_words("connection closed"));
+    say_client(ssl, words, size);
 }
 
 /* NULL: the certificate is the host's, and an authority that we trust says so. */
@@ -352,7 +455,7 @@ static ssize_t transfer_result(const SSL *ssl, int result, int saved_errno, char
     int error = SSL_get_error(ssl, result);
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
         return -1;
-    if (error == SSL_ERROR_ZERO_RETURN)
+    if (error == SSL_ERROR_ZERO_RETURN && !may_be_for_want_of_client(ssl))
         return 0;
     failure_words(ssl, result, saved_errno, words, size);
     return -2;
@@ -365,6 +468,8 @@ ssize_t tls_read(SSL *ssl, void *where, size_t room, char *words, size_t size)
     errno = 0;
     int result = SSL_read_ex(ssl, where, room, &taken);
     int saved_errno = errno;
+    if (result == 1)
+        ((struct tls_mark *)SSL_get_ex_data(ssl, mark_index))->heard = true;
     return result == 1 ? (ssize_t)taken : transfer_result(ssl, result, saved_errno, words, size);
 }
 

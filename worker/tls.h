@@ -6,6 +6,9 @@
  * TLSA record must match (RFC 7672 3; where OpenSSL can use none of them, TLS is enough), else what was found is only
  * noted. A resumed session is judged like a fresh one, by the certificate it came with; other TLSA records than it was
  * judged by make it no session of this host.
+ *
+ * A client certificate is shown to a server that asks for one, where the route or the provider of this connection has one,
+ * and to no other. Its key is read once, in tls_create(). Sessions made with it are resumed with it alone.
  * Every SSL made here belongs to the caller: SSL_free().
  */
 #ifndef WORKER_TLS_H
@@ -24,9 +27,13 @@
 
 struct tls;
 
-/* HK_EINVAL with words: tls.ca_file cannot be used. */
+/* HK_EINVAL with words: tls.ca_file, or a client certificate, cannot be used; HK_ENOENT, HK_EIO, HK_ENOMEM of the latter. */
 int tls_create(const struct config *config, struct tls **out, struct hk_why *why) HK_MUST_USE;
 void tls_free(struct tls *tls);
+
+/* The client certificate of a route (-1: none), or of a provider. */
+uint16_t tls_client(const struct tls *tls, int route, uint32_t provider);
+#define TLS_CLIENT_NONE 0u
 
 struct tls_peer {
     const char *host; /* for SNI and the check of the name; an address literal is checked as one */
@@ -35,6 +42,7 @@ struct tls_peer {
     enum host_tls policy;
     const struct dane_set *dane; /* with HOST_TLS_DANE: the records of host address->mx */
     const char *next_hop;        /* another name that may stand in its certificate then; "": none */
+    uint16_t client;             /* tls_client(): what it is shown when it asks */
 };
 
 /* NULL: out of memory. */

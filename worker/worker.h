@@ -51,6 +51,7 @@ struct session {
     uint8_t at;               /* address of dest under trial, or in use */
     uint32_t conn;
     uint16_t source;
+    uint16_t client; /* tls_client() of its destination */
     struct link link;
     struct wire *wire; /* NULL while idle */
     struct outbox box;

@@ -33,6 +33,11 @@ enum sts_mode { STS_NONE, STS_TESTING, STS_ENFORCE }; /* what a domain asks by M
 /* How a local part that breaks RFC 5321 ("a..b", ".a", "a.") goes on the wire; the list keeps it as it is. */
 enum local_part { LOCAL_PART_QUOTE, LOCAL_PART_RAW, LOCAL_PART_REJECT };
 
+/* What we show a receiver that asks who we are (client_cert.h): both absolute, or both NULL. */
+struct cfg_client {
+    char *certificate, *key; /* may be one file */
+};
+
 struct cfg_source {
     char *name;           /* "" for the system's choice, which stands where no source section does */
     char *address;        /* literal to bind to, NULL for the system's choice */
@@ -67,6 +72,7 @@ struct cfg_route {
     char *configuration_set; /* may be NULL */
     bool implicit_tls;
     enum tls_policy tls;
+    struct cfg_client client;
     char *user; /* NULL: no AUTH */
     /* absolute; with a user exactly one of the two */
     char *password_file, *secret_key_file;
@@ -83,6 +89,7 @@ struct cfg_provider {
     uint32_t burst;
     uint32_t messages_per_connection;
     enum tls_policy tls;
+    struct cfg_client client;
     bool legacy_local_part;
     enum local_part local_part;
     bool own; /* written in the file: matched before built-in rows */

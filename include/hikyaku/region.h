@@ -173,6 +173,8 @@ struct destination {
     uint32_t refs; /* master's alone: connections that use it */
     uint16_t port;
     int16_t route; /* index into config.route, -1: MX delivery */
+    uint32_t
+        provider; /* index into config.provider: what a client certificate is chosen by where no route is */
     uint8_t address_count;
     uint8_t no_pipelining;
     uint8_t local_part; /* enum local_part */
@@ -233,7 +235,7 @@ struct region_header {
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */
 };
-#define REGION_LAYOUT 7u
+#define REGION_LAYOUT 8u
 
 struct region {
     struct region_header *header;

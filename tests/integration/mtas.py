@@ -100,7 +100,7 @@ smtp_accept_max = 200
 smtp_accept_queue_per_connection = 0
 message_size_limit = 50M
 host_lookup =
-rfc1413_hosts =
+{settings}rfc1413_hosts =
 keep_environment =
 begin routers
 all:
@@ -120,13 +120,19 @@ folder:
 
 
 class Exim(Unpacked):
-    """Checks that a client sends nothing before its turn (smtp_enforce_sync), and offers PIPELINING."""
+    """Checks that a client sends nothing before its turn (smtp_enforce_sync), and offers PIPELINING.
+
+    settings: more lines of its main section."""
     software, users = "exim4", ("Debian-exim",)
+
+    def __init__(self, address, port, hostname=None, tls=True, settings=""):
+        super().__init__(address, port, hostname, tls)
+        self.settings = settings
 
     def _begin(self):
         program = self.unpacked("usr/sbin/exim4")
         self.write("exim.conf", EXIM.format(program=program, dir=self.dir, hostname=self.hostname, address=self.address,
-                                            port=self.port, tls="*" if self.tls else ""))
+                                            port=self.port, tls="*" if self.tls else "", settings=self.settings))
         owner = self.ids["Debian-exim"]
         for name in ("mail", "mail/new", "mail/cur", "mail/tmp", "spool", "log"):
             os.chown(self.path(name), owner, -1)

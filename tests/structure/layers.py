@@ -18,6 +18,7 @@ CONTRACTS = {
     "fault": {"base"},
     "address": {"base"},
     "config": {"base", "address"},
+    "client_cert": {"base", "config"},
     "ring": {"base"},
     "dane": {"base", "address"},
     "region": {"base", "address", "config", "dane", "ring"},
@@ -37,12 +38,12 @@ CONTRACTS = {
 
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
-SHARED = {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify", "bounce",
-          "rules", "state", "suppress", "limits"}
+SHARED = {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
+          "classify", "bounce", "rules", "state", "suppress", "limits"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
-    "base": {"base", "fault", "address", "config", "dane", "process"},
+    "base": {"base", "fault", "address", "config", "client_cert", "dane", "process"},
     "shm": {"base", "fault", "address", "config", "ring", "region"},
     "smtp": {"base", "address", "reply"},
     "list": {"base", "address", "config", "segment"},
@@ -51,8 +52,8 @@ FOLDERS = {
     "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress",
               "limits"},
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
-    "worker": {"base", "fault", "address", "config", "dane", "ring", "region", "reply", "segment", "message", "classify",
-               "process"},
+    "worker": {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
+               "classify", "process"},
     "master": SHARED | {"resolve", "process", "node"},
     "cli": SHARED | {"resolve", "process", "node"},
     "bench": SHARED,

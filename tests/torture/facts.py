@@ -251,7 +251,7 @@ def read_events(path):
 
 
 REGION_HEADER = struct.Struct("<8sI5I40sQQiIQQQQQQQQQ")
-REGION_LAYOUTS = (3, 4, 5, 6, 7)  # of include/hikyaku/region.h: header and flights are as they are read here
+REGION_LAYOUTS = (3, 4, 5, 6, 7, 8)  # of include/hikyaku/region.h: header and flights are as they are read here
 FLIGHT_BYTES, FLIGHT_DOT = 1096, 4
 
 

@@ -390,6 +390,31 @@ static void what_is_printed_is_read_to_the_same(void **state)
                                            "provider \"default\" { rate = none max_connections = none }\n");
 }
 
+static void a_client_certificate_is_of_its_route_or_provider(void **state)
+{
+    static const char text[] =
+        SENDER "route \"a.test\" { relay = \"h:25\" tls = required client_certificate = \"a.pem\" }\n"
+               "route \"b.test\" { relay = \"h:25\" client_certificate = \"b.pem\" client_key = \"b.key\" }\n"
+               "route \"c.test\" { relay = \"h:25\" }\n"
+               "provider \"default\" { client_certificate = \"d.pem\" client_key = \"d.key\" }\n"
+               "provider \"own\" { domains = { \"own.test\" } client_certificate = \"o.pem\" }\n"
+               "provider \"plain\" { domains = { \"plain.test\" } tls = none }\n";
+    struct config *c = load(text);
+    (void)state;
+
+    assert_below(config_route(c, "a.test")->client.certificate, "a.pem");
+    assert_below(config_route(c, "a.test")->client.key, "a.pem");
+    assert_below(config_route(c, "b.test")->client.key, "b.key");
+    assert_null(config_route(c, "c.test")->client.certificate);
+    assert_below(by_domain(c, "x.test")->client.certificate, "d.pem");
+    assert_below(by_domain(c, "docomo.ne.jp")->client.key, "d.key");
+    assert_below(by_domain(c, "own.test")->client.certificate, "o.pem");
+    assert_below(by_domain(c, "own.test")->client.key, "o.pem"); /* d.key is none of this one */
+    assert_null(by_domain(c, "plain.test")->client.certificate);
+    config_free(c);
+    assert_prints_the_same_when_read_again(text);
+}
+
 static void printing_tells_defaults_from_what_is_written(void **state)
 {
     struct config *c = load(SENDER "smtp { port = 2525 }\n");
@@ -542,6 +567,15 @@ static void what_belongs_together_is_asked_for(void **state)
          "secret_key_file"},
         {2, SENDER "route \"*\" { relay = { ses, \"h:25\" } region = \"us-west-1\" }\n",
          "beside other relays", "alone"},
+        {2, SENDER "route \"*\" { relay = \"h:25\" client_key = \"k\" }\n", "client_key alone",
+         "client_certificate"},
+        {2, SENDER "route \"*\" { relay = \"h:25\" tls = none client_certificate = \"c\" }\n",
+         "no TLS (tls = none)", "tls = required"},
+        {2, SENDER "provider \"docomo\" { client_key = \"k\" }\n", "client_key alone", "client_certificate"},
+        {2, SENDER "provider \"docomo\" { tls = none client_certificate = \"c\" }\n", "no TLS (tls = none)",
+         "tls = required"},
+        {2, SENDER "provider \"default\" { tls = none client_certificate = \"c\" }\n", "no TLS (tls = none)",
+         "tls = required"},
         {2, SENDER "route \"*\" { relay = \"h:25\" configuration_set = \"c\" }\n", "is for SES",
          "profile = ses"},
         {2,
@@ -756,6 +790,7 @@ int main(void)
         cmocka_unit_test(the_longest_pattern_wins_and_a_domain_before_an_mx),
         cmocka_unit_test(own_provider_sections_override_key_by_key),
         cmocka_unit_test(the_tls_policy_reaches_the_provider_rows),
+        cmocka_unit_test(a_client_certificate_is_of_its_route_or_provider),
         cmocka_unit_test(what_is_printed_is_read_to_the_same),
         cmocka_unit_test(printing_tells_defaults_from_what_is_written),
         cmocka_unit_test(faults_of_structure_name_their_line),

@@ -1,5 +1,6 @@
 /* test_tls.c - what the TLS side of a connection asks of a certificate under DANE, which name it sends, which sessions it
- * resumes (RFC 7672 3, 8.1; RFC 7671 5), and how long a broken address is remembered. Against OpenSSL's server, in memory. */
+ * resumes (RFC 7672 3, 8.1; RFC 7671 5), whom it shows a client certificate (RFC 5246 7.4.6, RFC 8446 4.4.2), and how long a
+ * broken address is remembered. Against OpenSSL's server, in memory. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 
 #include <cmocka.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,6 +30,7 @@ static struct {
     char sni[256];
     char words[256];
     bool resumed;
+    X509 *client; /* whom the server saw */
 } rig;
 
 static void extension_add(X509 *x, int nid, const char *value)
@@ -113,6 +116,7 @@ static int tear_down(void **state)
     SSL_CTX_free(rig.server);
     X509_free(rig.certificate);
     X509_free(rig.authority);
+    X509_free(rig.client);
     return 0;
 }
 
@@ -166,11 +170,17 @@ static enum tls_result shake(void)
         (void)SSL_do_handshake(server);
     }
     rig.resumed = SSL_session_reused(client) == 1;
-    if (result == TLS_DONE) {
-        (void)SSL_do_handshake(server);
+    X509_free(rig.client);
+    rig.client = NULL;
+    if (result == TLS_DONE && SSL_do_handshake(server) == 1) {
         assert_int_equal(SSL_write(server, &byte, 1), 1);
         assert_int_equal(tls_read(client, &byte, 1, rig.words, sizeof rig.words), 1);
         tls_describe(client, &rig.peer, &rig.info);
+        rig.client = SSL_get1_peer_certificate(server);
+    } else if (result ==
+               TLS_DONE) { /* TLS 1.3: the server's word on our certificate comes behind the handshake */
+        assert_int_equal(tls_read(client, &byte, 1, rig.words, sizeof rig.words), -2);
+        result = TLS_FAILED;
     }
     SSL_set_shutdown(client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* as link_close() does */
     SSL_free(client);
@@ -189,7 +199,9 @@ static void assert_refused(const char *word)
 
 static void assert_taken(const char *verified)
 {
-    assert_int_equal(shake(), TLS_DONE);
+    enum tls_result result = shake();
+    if (result != TLS_DONE)
+        fail_msg("%s", rig.words);
     assert_string_equal(rig.info.tls_verified, verified);
     assert_int_equal(rig.info.tls_policy, rig.peer.policy);
 }
@@ -338,6 +350,162 @@ static void a_session_that_was_refused_is_not_resumed(void **state)
     assert_string_equal(rig.info.tls_version, "TLSv1.2");
 }
 
+/* Client certificates: two of them, for two providers; a third has none. */
+
+static struct {
+    char path[2][96];
+    X509 *certificate[2];
+    struct cfg_provider provider[3];
+    struct config config;
+} own;
+static char own_folder[64];
+
+static void own_write(size_t number)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    FILE *file;
+    snprintf(own.path[number], sizeof own.path[number], "%s/%zu.pem", own_folder, number);
+    own.certificate[number] = certificate_make(key, NULL, 7200, NULL, NULL);
+    file = fopen(own.path[number], "w");
+    assert_non_null(file);
+    assert_int_equal(PEM_write_X509(file, own.certificate[number]), 1);
+    assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
+    assert_int_equal(fclose(file), 0);
+    own.provider[number].client = (struct cfg_client){own.path[number], own.path[number]};
+    EVP_PKEY_free(key);
+}
+
+static int set_up_clients(void **state)
+{
+    struct hk_why why;
+    assert_int_equal(set_up(state), 0);
+    memset(&own, 0, sizeof own);
+    snprintf(own_folder, sizeof own_folder, "/tmp/hikyaku-tls-XXXXXX");
+    assert_non_null(mkdtemp(own_folder));
+    own_write(0);
+    own_write(1);
+    own.config.provider = own.provider;
+    own.config.provider_count = 3;
+    tls_free(rig.tls);
+    assert_int_equal(tls_create(&own.config, &rig.tls, &why), 0);
+    rig.peer.policy = HOST_TLS_REQUIRED;
+    return 0;
+}
+
+static int tear_down_clients(void **state)
+{
+    for (size_t i = 0; i < 2; i++) {
+        X509_free(own.certificate[i]);
+        unlink(own.path[i]);
+    }
+    rmdir(own_folder);
+    return tear_down(state);
+}
+
+static int take_anyone(int is_good, X509_STORE_CTX *store)
+{
+    (void)is_good;
+    (void)store;
+    return 1;
+}
+
+/* The server asks. Where it demands a certificate it takes the first of the two alone, else any, or none. */
+static void server_asks(bool demands, int version)
+{
+    SSL_CTX_set_verify(rig.server, SSL_VERIFY_PEER | (demands ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                       demands ? NULL : take_anyone);
+    assert_int_equal(X509_STORE_add_cert(SSL_CTX_get_cert_store(rig.server), own.certificate[0]), 1);
+    assert_int_equal(SSL_CTX_set_max_proto_version(rig.server, version), 1);
+}
+
+static void assert_shown(const X509 *certificate, bool resumed)
+{
+    assert_taken("");
+    assert_int_equal(rig.resumed, resumed);
+    if (certificate == NULL)
+        assert_null(rig.client);
+    else
+        assert_int_equal(X509_cmp(rig.client, certificate), 0);
+}
+
+static void show(uint32_t provider)
+{
+    rig.peer.client = tls_client(rig.tls, -1, provider);
+}
+
+static void a_client_certificate_is_shown_to_a_server_that_asks(int version)
+{
+    show(0);
+    assert_shown(NULL, false); /* nobody asked */
+    server_make("DNS:" HOST, 7200);
+    server_asks(true, version);
+    show(1);
+    assert_refused(
+        "unknown ca; the server asked for a client certificate, and was shown that of /tmp/hikyaku-tls-");
+    show(2);
+    assert_refused("; the server asked for a client certificate, and no client_certificate is set for it");
+    show(0);
+    assert_shown(own.certificate[0], false);
+    assert_shown(own.certificate[0], true); /* the session knows it */
+}
+
+/* RFC 8446 4.4.2 */
+static void tls_1_3_shows_a_client_certificate(void **state)
+{
+    (void)state;
+    a_client_certificate_is_shown_to_a_server_that_asks(TLS1_3_VERSION);
+    assert_string_equal(rig.info.tls_version, "TLSv1.3");
+}
+
+/* RFC 5246 7.4.6, RFC 8446 4.4.2 */
+static void tls_1_2_shows_a_client_certificate(void **state)
+{
+    (void)state;
+    a_client_certificate_is_shown_to_a_server_that_asks(TLS1_2_VERSION);
+    assert_string_equal(rig.info.tls_version, "TLSv1.2");
+}
+
+static void sessions_of_one_client_certificate_are_none_of_another(int version)
+{
+    server_asks(false, version);
+    show(0);
+    assert_shown(own.certificate[0], false);
+    show(2);
+    assert_shown(NULL, false);
+    assert_shown(NULL, true);
+    show(1);
+    assert_shown(own.certificate[1], false);
+    show(2);
+    assert_shown(NULL, true);
+}
+
+/* RFC 8446 4.4.2, 4.6.1: a ticket stands for the certificate that was shown. */
+static void client_certificates_have_sessions_of_their_own(void **state)
+{
+    (void)state;
+    sessions_of_one_client_certificate_are_none_of_another(TLS1_3_VERSION);
+}
+
+static void and_so_they_have_under_tls_1_2(void **state)
+{
+    (void)state;
+    sessions_of_one_client_certificate_are_none_of_another(TLS1_2_VERSION);
+}
+
+static void a_client_certificate_that_cannot_be_read_is_told_at_start(void **state)
+{
+    struct tls *tls;
+    struct hk_why why;
+    (void)state;
+    own.provider[1].client.key = own.path[0];
+    assert_int_equal(tls_create(&own.config, &tls, &why), HK_EINVAL);
+    assert_non_null(strstr(why.text, "it is not the key of the certificate in"));
+    own.provider[1].client.key = own.path[1];
+    unlink(own.path[1]);
+    assert_int_equal(tls_create(&own.config, &tls, &why), HK_ENOENT);
+    assert_non_null(strstr(why.text, own.path[1]));
+}
+
 static void a_broken_address_is_remembered_for_a_time(void **state)
 {
     struct dest_address other = rig.address;
@@ -385,6 +553,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_session_is_resumed_under_the_same_records_only, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tls_1_2_resumes_as_well, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_session_that_was_refused_is_not_resumed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tls_1_3_shows_a_client_certificate, set_up_clients,
+                                        tear_down_clients),
+        cmocka_unit_test_setup_teardown(tls_1_2_shows_a_client_certificate, set_up_clients,
+                                        tear_down_clients),
+        cmocka_unit_test_setup_teardown(client_certificates_have_sessions_of_their_own, set_up_clients,
+                                        tear_down_clients),
+        cmocka_unit_test_setup_teardown(and_so_they_have_under_tls_1_2, set_up_clients, tear_down_clients),
+        cmocka_unit_test_setup_teardown(a_client_certificate_that_cannot_be_read_is_told_at_start,
+                                        set_up_clients, tear_down_clients),
         cmocka_unit_test_setup_teardown(a_broken_address_is_remembered_for_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_remembered_is_bounded, set_up, tear_down),
     };
