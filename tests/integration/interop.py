@@ -103,7 +103,7 @@ class Library(asyncio.Protocol):
 
 
 def handshake_works(receiver):
-    """Can any client shake hands? Debian 12's OpenSMTPD, built before OpenSSL 3, offers STARTTLS and fails it."""
+    """Can any client shake hands? Debian 12's OpenSMTPD offers STARTTLS and fails it (see there)."""
     with smtplib.SMTP(receiver.address, receiver.port, timeout=20) as client:
         try:
             client.starttls(context=ssl._create_unverified_context())
