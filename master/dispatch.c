@@ -80,6 +80,7 @@ static bool open_conn(struct lane *lane, struct dest *dest)
     conn->domain_max = conn->domains = 0;
     node->region.destination[dest->shared].refs++;
     conn->opened_ms = clock_now_ms();
+    conn->serial = ++node->serial;
     dest->refs++;
     dest->live++;
     lane->conns++;
@@ -91,7 +92,7 @@ static bool open_conn(struct lane *lane, struct dest *dest)
                                        .conn = conn->id,
                                        .dest = conn->shared,
                                        .source = lane->source,
-                                       .serial = ++node->serial});
+                                       .serial = conn->serial});
     return true;
 }
 
@@ -215,6 +216,7 @@ void conn_drop(struct conn *conn)
     if (conn->state != CONN_CLOSING)
         dest->live--;
     conn->state = CONN_FREE;
+    conn->serial = 0;
     lane->conns--;
     dest->refs--;
     worker->conns--;
@@ -356,6 +358,7 @@ static void send_one(struct conn *conn, struct run run)
                           .run = run,
                           .dest = conn->dest,
                           .conn = conn,
+                          .serial = conn->serial,
                           .span = segment_span_of(campaign->segment, run.index)};
     node->holds++;
     conn->dest->refs++; /* the hold needs the destination as the connection does */

@@ -65,6 +65,7 @@ struct conn {
         domains;     /* recipient domains it may carry, 0: no limit; and has carried, changes counted */
     uint64_t domain; /* hash of the latest */
     uint64_t opened_ms;
+    uint64_t serial; /* its number, as in the event log; 0: none, the slot is free */
 };
 
 /* One MX set of a site. Lives while a domain names it, a recipient waits in it or a connection uses it. */
@@ -199,7 +200,8 @@ struct hold {
     uint32_t span;
     struct run run; /* count 1 */
     struct dest *dest;
-    struct conn *conn; /* NULL once the connection is gone */
+    struct conn *conn; /* a slot: what was to carry it has `serial` */
+    uint64_t serial;
 };
 
 struct worker {

@@ -456,10 +456,18 @@ void flight_outcome(struct node *node, const struct region *region, uint32_t wor
         node_freeze(campaign, "out of memory");
 }
 
+/* The connection that was to carry it, NULL where that is gone: what was on its way to a connection that ended meanwhile comes
+ * back behind the word that it ended, when its slot may serve another one. That one owes us nothing for it. */
+static struct conn *hold_conn(const struct hold *hold)
+{
+    return hold->conn->serial == hold->serial ? hold->conn : NULL;
+}
+
 void flight_done(struct worker *worker, uint32_t slot)
 {
     struct node *node = worker->node;
     struct hold *hold = &worker->hold[slot];
+    struct conn *conn = hold_conn(hold);
     struct flight *flight = region_flight(&node->region, worker->number, slot);
     struct campaign *campaign;
 
@@ -467,16 +475,16 @@ void flight_done(struct worker *worker, uint32_t slot)
     hold->done = true;
     campaign = node->campaign[hold->run.campaign];
     if (flight->result == RESULT_REFUSED)
-        account_refused(hold->dest->site, hold->conn != NULL ? hold->conn->lane : NULL, campaign, flight);
-    else if (flight->result == RESULT_SENT && hold->conn != NULL)
-        account_accepted(hold->conn->lane);
+        account_refused(hold->dest->site, conn != NULL ? conn->lane : NULL, campaign, flight);
+    else if (flight->result == RESULT_SENT && conn != NULL)
+        account_accepted(conn->lane);
     if (flight->result == RESULT_SENT)
         campaign->thaws = 0;
-    if (hold->conn != NULL) {
-        hold->conn->under_way--;
-        conn_outcome(hold->conn, flight, hold->commit != COMMIT_NONE);
-        conn_feed(hold->conn);
-        hold->conn = NULL;
+    if (conn != NULL) {
+        HK_BUG_ON(conn->under_way == 0);
+        conn->under_way--;
+        conn_outcome(conn, flight, hold->commit != COMMIT_NONE);
+        conn_feed(conn);
     }
     if (flight->result == RESULT_RETURNED && flight->reply.text_length > 0)
         node_freeze_a_while(campaign, flight->reply.text);

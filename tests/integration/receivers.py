@@ -122,6 +122,18 @@ class Receivers(harness.Case):
         report, _ = self.expire_behind(greet_554)
         self.assertEqual(report["by_class"], {"sender-blocked": 12})
 
+    def test_a_connection_that_ends_with_more_on_its_way_is_replaced_by_one_that_is_used(self):
+        """Some of hundreds end while a recipient is being handed to them: he comes back when their place is taken already."""
+        receivers = {f"d{n}.test": self.receiver(f"r{n}", "--cap-messages", "2") for n in range(20)}
+        self.dns(receivers)
+        self.configure(connections=1)
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            text = f.read()
+        # What is not used is closed after this only, which is longer than the campaign may take.
+        self.write("hikyaku.conf", text.replace(f"port = {self.port} }}", f"port = {self.port} idle_timeout = 5min }}"))
+        self.send(rows=[f"u{n}@{domain}" for n in range(60) for domain in receivers], timeout=60)
+        self.assertEqual(self.report()["counts"]["sent"], 60 * len(receivers))
+
     def test_who_chose_to_send_the_unknown_again_reaches_everyone(self):
         rows = [f"u{i}@a.test" for i in range(300)]
         a = self.receiver("a", "--drop-dot", "0.3")
