@@ -158,8 +158,8 @@ class Nsd:
                         break
                     if time.monotonic() > deadline - READY_SECONDS / 2:
                         raise RuntimeError(f"nsd does not serve {name}: {self._log()}")
-                except (dns.exception.Timeout, OSError):
-                    pass
+                except (dns.exception.Timeout, dns.query.BadResponse, OSError):
+                    pass  # BadResponse: a late answer to a question before, from the same port
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     return False
                 time.sleep(0.02)
