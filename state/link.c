@@ -19,6 +19,7 @@ extern const char state_suppress_lua[];
 extern const char state_lease_lua[];
 extern const char state_suspend_lua[];
 extern const char state_note_lua[];
+extern const char state_limit_lua[];
 
 static void link_start(struct redis_link *link);
 
@@ -185,7 +186,8 @@ static void link_greet(struct redis_link *link)
     const char *const text[LINK_SCRIPTS] = {
         [LINK_APPLY] = state_ledger_lua,      [LINK_TAKE] = state_take_lua,
         [LINK_SUPPRESS] = state_suppress_lua, [LINK_LEASE] = state_lease_lua,
-        [LINK_SUSPEND] = state_suspend_lua,   [LINK_NOTE] = state_note_lua};
+        [LINK_SUSPEND] = state_suspend_lua,   [LINK_NOTE] = state_note_lua,
+        [LINK_LIMIT] = state_limit_lua};
     const char *auth[3], *load[] = {"SCRIPT", "LOAD", NULL};
     int argc = redis_auth_command(&link->target, auth), error = 0;
 

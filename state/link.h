@@ -17,7 +17,16 @@
 #define LINK_PAUSE_MAX_MS 1000u
 #define LINK_SHA1_HEX     41
 
-enum link_script { LINK_APPLY, LINK_TAKE, LINK_SUPPRESS, LINK_LEASE, LINK_SUSPEND, LINK_NOTE, LINK_SCRIPTS };
+enum link_script {
+    LINK_APPLY,
+    LINK_TAKE,
+    LINK_SUPPRESS,
+    LINK_LEASE,
+    LINK_SUSPEND,
+    LINK_NOTE,
+    LINK_LIMIT,
+    LINK_SCRIPTS
+};
 enum link_state {
     LINK_PAUSED,     /* the timer runs; then connect or greet again */
     LINK_CONNECTING, /* the socket is on its way */

@@ -136,7 +136,7 @@ static void a_ledger_that_cannot_be_opened_for_want_of_memory_says_so(void **sta
     ev_loop_destroy(loop);
 }
 
-/* ---- suspensions ---- */
+/* ---- suspensions and cluster limits ---- */
 
 struct heard {
     struct client c;
@@ -195,6 +195,48 @@ static void a_suspension_is_told_or_it_is_said_that_it_was_not(void **state)
         assert_int_equal(heard.answers, struck ? 0 : 1);
     }
     store_close(store);
+}
+
+static void hear_limit(void *context, const struct limit_answer *answer)
+{
+    struct heard *heard = context;
+
+    heard->answers += answer != NULL;
+    heard->lost += answer == NULL;
+    heard->count = answer != NULL ? answer->granted : 0;
+}
+
+static void a_limit_without_memory_grants_nothing_and_can_be_asked_again(void **state)
+{
+    const struct limit_question question = {
+        .name = "route:*", .epoch = 7, .interval_us = 10, .late_us = 4000, .want = 5};
+    static struct heard heard;
+    bool struck = true;
+    unsigned told = 0;
+
+    (void)state;
+    client_open_config(&heard.c, &f.config, 7);
+    client_until(&heard.c, &heard.c.ups, 1);
+    for (unsigned nth = 1; struck; nth++) {
+        uint64_t end_ms = clock_now_ms() + CLIENT_PATIENCE_MS;
+        heard.answers = heard.lost = 0;
+        fault_arm(FAULT_MEMORY, nth);
+        int rc = ledger_limit(heard.c.ledger, &question, hear_limit, &heard);
+        while (rc == 0 && heard.answers + heard.lost == 0 && clock_now_ms() < end_ms)
+            (void)ev_run(heard.c.loop, EVRUN_ONCE);
+        struck = fault_disarm();
+        told += rc != 0 || heard.lost > 0;
+        assert_int_equal(heard.answers + heard.lost, rc == 0 ? 1 : 0);
+        assert_true(struck || (rc == 0 && heard.count == 5));
+        while (heard.answers == 0 && clock_now_ms() < end_ms) {
+            if (ledger_limit(heard.c.ledger, &question, hear_limit, &heard) == 0)
+                client_turns(&heard.c, 5);
+            (void)ev_run(heard.c.loop, EVRUN_ONCE);
+        }
+        assert_true(heard.answers > 0 && heard.count == 5);
+    }
+    assert_true(told > 0);
+    client_close(&heard.c);
 }
 
 /* ---- the file of hashes ---- */
@@ -466,6 +508,7 @@ int main(void)
         cmocka_unit_test(a_recipient_is_not_pending_for_want_of_memory),
         cmocka_unit_test(a_ledger_that_cannot_be_opened_for_want_of_memory_says_so),
         cmocka_unit_test(a_suspension_is_told_or_it_is_said_that_it_was_not),
+        cmocka_unit_test(a_limit_without_memory_grants_nothing_and_can_be_asked_again),
         cmocka_unit_test(an_old_file_of_hashes_stands_until_the_new_one_is_whole),
         cmocka_unit_test(a_file_of_hashes_that_cannot_be_read_says_why),
         cmocka_unit_test(a_view_without_memory_says_so_and_forgets_nobody),
