@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "config_table.h"
@@ -345,13 +346,58 @@ static int check_route(const struct load *load, size_t nth)
     return rc != 0 ? rc : check_route_client(load, nth);
 }
 
+static bool has_dkim_domain(const struct config *config, const char *domain)
+{
+    for (size_t i = 0; i < config->dkim_count; i++)
+        if (strcasecmp(config->dkim[i].domain, domain) == 0)
+            return true;
+    return false;
+}
+
+static bool has_route(const struct config *config, const char *title)
+{
+    for (size_t i = 0; i < config->route_count; i++)
+        if (strcmp(config->route[i].domain, title) == 0)
+            return true;
+    return false;
+}
+
+static bool has_provider(const struct config *config, const char *title)
+{
+    for (size_t i = 0; i < config->provider_count; i++)
+        if (strcmp(config->provider[i].name, title) == 0)
+            return true;
+    return false;
+}
+
+static const struct {
+    const char *kind, *section;
+    bool (*is_there)(const struct config *config, const char *title);
+} limit_kinds[] = {
+    {"dkim:", "dkim section with that domain", has_dkim_domain},
+    {"route:", "route of that title", has_route},
+    {"provider:", "provider of that title", has_provider},
+};
+
 static int check_limit(const struct load *load, size_t nth)
 {
-    if (strchr(load->config->limit[nth].name, ':') == NULL)
-        return refuse(load, mark_of(load, "limit", nth),
-                      "limit \"%.60s\" does not say what it limits; write limit \"dkim:example.com\" { ... }",
-                      load->config->limit[nth].name);
-    return 0;
+    const struct cfg_limit *limit = &load->config->limit[nth];
+    const struct config_mark *mark = mark_of(load, "limit", nth);
+
+    for (size_t i = 0; i < sizeof limit_kinds / sizeof *limit_kinds; i++) {
+        size_t length = strlen(limit_kinds[i].kind);
+        if (strncmp(limit->name, limit_kinds[i].kind, length) != 0)
+            continue;
+        if (limit_kinds[i].is_there(load->config, limit->name + length))
+            return 0;
+        return refuse(load, mark, "limit \"%.60s\": there is no %s; write one that is there", limit->name,
+                      limit_kinds[i].section);
+    }
+    return refuse(
+        load, mark,
+        "limit \"%.60s\" does not say what it limits; write limit \"dkim:example.com\" { ... }, or route: "
+        "or provider: and its title",
+        limit->name);
 }
 
 static const struct {

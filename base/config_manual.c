@@ -57,7 +57,15 @@ static const struct {
      "it); the title is its name. "
      "The one named `default` is for everyone else. A `client_certificate` is shown to a host of the "
      "provider that asks for one."},
-    {"limit", "A limit across sources; the title is what it is for."},
+    {"limit", "Messages of several sites, sources or nodes together, beside the limits of a provider, which "
+              "count per source. The "
+              "title says what counts: `dkim:DOMAIN` whatever this domain signs, `route:TITLE` what goes to "
+              "the relays of a route, "
+              "`provider:TITLE` what goes to a provider. With `scope = node` all sources of this node share "
+              "it; with `scope = "
+              "cluster` all nodes of one Redis, which grants it in blocks that reach no further than a "
+              "second: shares follow what "
+              "each could send, what one leaves is the others', and while Redis is away nothing passes."},
     {"smtp", "Every connection is a file descriptor. Where the limit of open files is too low for "
              "`connections`, the node says so "
              "at its start and runs with as many as fit; `LimitNOFILE` in a unit of systemd raises it."},

@@ -95,7 +95,7 @@ const struct config_row config_rows[] = {
 { "provider.legacy_local_part",    CONF_FLAG,      IN(provider, legacy_local_part),    "no|yes",    "no",                   0, 0,             ANY_TIME, "addresses with .. or a dot before the @ exist here" },
 { "provider.local_part",           CONF_CHOICE,    IN(provider, local_part),   "quote|raw|reject",   "quote",                0, 0,             ANY_TIME, "how such an address is written in RCPT: in quotes (and as it is where those are not understood), as it is, or not at all" },
 
-{ "limit.scope",                   CONF_WORD,      IN(limit, scope),     "source|node|cluster",     "source",               0, 0,             ANY_TIME, "where the limit counts" },
+{ "limit.scope",                   CONF_WORD,      IN(limit, scope),     "source|node|cluster",     "source",               0, 0,             ANY_TIME, "each source for itself, the node, or all nodes of one Redis together" },
 { "limit.rate",                    CONF_RATE,      IN(limit, rate),                       NULL,     "none",                 1, 1000000,       ANY_TIME, "messages per period" },
 { "limit.burst",                   CONF_COUNT,     IN(limit, burst),                      NULL,     "1",                    1, 1000000,       ANY_TIME, "messages that may go at once" },
 

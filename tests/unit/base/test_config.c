@@ -620,6 +620,9 @@ static void what_belongs_together_is_asked_for(void **state)
         {2, SENDER "redis { mode = external host = \"r\" user = \"s\" }\n", "without a password",
          "password_file"},
         {2, SENDER "limit \"all\" { rate = \"1/s\" }\n", "what it limits", "dkim:example.com"},
+        {2, SENDER "limit \"dkim:x.test\" { rate = \"1/s\" }\n", "dkim:x.test", "dkim section"},
+        {2, SENDER "limit \"route:*\" { rate = \"1/s\" }\n", "route:*", "no route"},
+        {2, SENDER "limit \"provider:nobody\" { rate = \"1/s\" }\n", "provider:nobody", "no provider"},
     };
     (void)state;
 
