@@ -420,6 +420,13 @@ static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
         }
         if (dest->site->node->worker[conn->worker].free_slots == 0)
             continue;
+        wait_us = gates_wait_us(dest, conn->lane, now_us);
+        if (wait_us == GATE_LINE)
+            break;
+        if (wait_us > 0) {
+            soonest = soonest == 0 || wait_us < soonest ? wait_us : soonest;
+            continue;
+        }
         if (!next_to_send(dest, &run, budget))
             break;
         if (!takes_domain(conn, &run)) {
@@ -428,6 +435,7 @@ static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
             continue;
         }
         limit_take(&conn->lane->rate, now_us);
+        gates_take(conn->lane, now_us);
         send_one(conn, run);
         (*budget)--;
         conn_set_hungry(conn, false);
@@ -518,5 +526,7 @@ void dispatch(struct node *node)
         TAILQ_REMOVE(&now, site, ready_link);
         site->is_ready = false;
         visit_site(site);
+        site->called = false;
     }
+    gates_turn(node);
 }

@@ -23,9 +23,3 @@ void limit_take(struct limit *limit, uint64_t now_us)
     if (limit->interval_us != 0)
         limit->due_us = (limit->due_us > now_us ? limit->due_us : now_us) + limit->interval_us;
 }
-
-void limit_pace(struct limit *limit, uint64_t interval_us, uint64_t ahead_us)
-{
-    limit->interval_us = interval_us;
-    limit->ahead_us = ahead_us;
-}

@@ -17,7 +17,5 @@ void limit_init(struct limit *limit, struct cfg_rate rate, uint32_t burst);
 /* 0: one may pass now (limit_take counts it), else microseconds until one may. */
 uint64_t limit_wait_us(const struct limit *limit, uint64_t now_us);
 void limit_take(struct limit *limit, uint64_t now_us);
-/* Another even pace from now on, and how far it may be run ahead of; what has passed counts as before. */
-void limit_pace(struct limit *limit, uint64_t interval_us, uint64_t ahead_us);
 
 #endif

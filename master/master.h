@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 
 #include "eventlog.h"
+#include "grant.h"
 #include "hikyaku/classify.h"
 #include "hikyaku/node.h"
 #include "hikyaku/resolve.h"
@@ -43,9 +44,33 @@ struct lane {
     uint32_t cap; /* what the receiver let us have when it refused one more; UINT32_MAX none */
     uint64_t cap_until_ms;
     struct limit rate, conn_rate;
-    struct pace pace;       /* of a relay whose account has a rate */
-    double most, pace_said; /* the rate that is configured, 0 none; the one that the log told last */
+    double most; /* the rate that is configured, 0 none */
 };
+
+enum gate_scope { GATE_SOURCE, GATE_NODE, GATE_CLUSTER };
+/* A limit that several sites or lanes pass together (gate.c). */
+struct gate {
+    struct table_link link; /* name */
+    struct node *node;
+    char *name;        /* "dkim:example.com", "account:SITE": as in Redis */
+    uint8_t scope;     /* enum gate_scope */
+    struct limit *own; /* of each source, or one */
+    size_t counts;
+    TAILQ_HEAD(, site) line; /* sites whose next message waits here */
+    /* of all nodes of one Redis */
+    struct grant grant;
+    bool asking; /* the question is under way: since when, and for how many */
+    uint32_t wanted;
+    uint64_t asked_us, again_us;
+    uint64_t trip_us; /* to Redis and back, the longest of late */
+    /* of a relay's account: its rate, as far as it is known, and what Redis is to be told of it */
+    bool account, known, change, cut, changing, cutting;
+    struct pace pace;
+    uint64_t version;
+    uint32_t nodes;
+    double most, others, said;
+};
+#define GATE_LINE UINT64_MAX
 
 enum conn_state { CONN_FREE, CONN_OPENING, CONN_READY, CONN_CLOSING };
 struct conn {
@@ -105,6 +130,8 @@ struct site {
     TAILQ_ENTRY(site) ready_link; /* in node->ready: has to be looked at */
     TAILQ_ENTRY(site) wait_link;  /* in node->waiting: wants a connection, the node has none to give */
     bool is_ready, is_waiting;
+    bool ses;       /* its relays are Amazon SES */
+    bool called;    /* it has stood in a gate's line long enough, on this visit */
     ev_timer timer; /* when its limits let something pass */
     struct lane *lane;
     uint32_t lanes;
@@ -113,7 +140,11 @@ struct site {
     uint64_t settled, before; /* outcomes so far, and a second ago */
     uint16_t home;            /* the worker that served it last */
     uint64_t no_pipelining_until_ms;
-    bool ses;                    /* its relays are Amazon SES */
+    struct gate **gate;              /* that its messages pass */
+    struct gate *account, *waits_at; /* of ses; in whose line it stands, NULL: in none */
+    TAILQ_ENTRY(site) gate_link;
+    uint32_t gates;
+    uint32_t gate_want;          /* messages that could go when it began to stand there */
     uint64_t suspended_until_ms; /* nothing is sent before; 0: it is not suspended */
     uint32_t quota_refusals;     /* in a row */
     char *name;
@@ -249,6 +280,8 @@ struct node {
 
     struct table sites, dests, domains;
     struct table suspended; /* sites that nothing is sent to for now, known or not (suspension.c) */
+    struct table gates;
+    ev_timer gate_timer;
     uint64_t suspensions_version;
     bool suspensions_due, suspensions_asked;
     TAILQ_HEAD(site_list, site) ready, waiting;
@@ -371,12 +404,22 @@ void sites_sweep(struct node *node);
 void sites_close(struct node *node); /* after domains_close: free them all, whatever waits */
 
 /* account.c */
-void account_accepted(struct lane *lane);
-/* A message came back because of our account; lane NULL: its connection is gone. */
-void account_refused(struct site *site, struct lane *lane, struct campaign *campaign,
-                     const struct flight *flight);
+void account_accepted(struct site *site);
+/* A message came back because of our account. */
+void account_refused(struct site *site, struct campaign *campaign, const struct flight *flight);
 void account_stop(struct campaign *campaign, enum account_fault fault, const struct outcome_reply *reply);
-void account_tick(struct site *site, uint64_t now_us); /* once a second */
+
+/* gate.c */
+void gates_open(struct node *node);
+void gates_close(struct node *node); /* after the ledger: no answer comes any more */
+void gates_of_site(struct site *site, const struct cfg_route *route); /* that has just come to be */
+void gates_forget_site(struct site *site);
+/* 0: the next message may go (gates_take counts it), else microseconds until it may. GATE_LINE: the site is woken. */
+uint64_t gates_wait_us(const struct dest *dest, const struct lane *lane, uint64_t now_us);
+void gates_take(const struct lane *lane, uint64_t now_us);
+void gates_turn(struct node *node);
+void gates_tick(struct node *node);   /* once a second */
+void gate_refused(struct gate *gate); /* an account's: too fast */
 
 /* suspension.c */
 int suspensions_open(struct node *node, struct hk_why *why) HK_MUST_USE;

@@ -388,6 +388,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
     campaigns_tick(node);
     if (node->ticks % SECOND_EVERY == 0) {
         sites_tick(node);
+        gates_tick(node);
         node->suspensions_due = true;
         tlsrpt_turn(&node->tlsrpt, clock_wall_us());
         eventlog_sync(&node->log);
@@ -745,6 +746,7 @@ static void node_stop(struct node *node)
         ledger_close(node->ledger);
     suppress_close(node->suppress);
     suspensions_close(node);
+    gates_close(node);
     /* Not its own again when it starts over: it has the locks, and its next epoch ends this one. */
     if (node->ledger_up && node->lease.epoch != 0 && store_lease_end(node->store, &node->lease, &why) != 0)
         log_debug("%s", why.text);
@@ -780,6 +782,7 @@ static int live(const struct config *config, struct node_place *place, const str
     TAILQ_INIT(&node->ready);
     TAILQ_INIT(&node->waiting);
     domains_open(node);
+    gates_open(node);
     node->loop = ev_loop_new(EVFLAG_AUTO);
     HK_BUG_ON(node->loop == NULL);
     process_title_set("hikyaku: master");

@@ -475,9 +475,9 @@ void flight_done(struct worker *worker, uint32_t slot)
     hold->done = true;
     campaign = node->campaign[hold->run.campaign];
     if (flight->result == RESULT_REFUSED)
-        account_refused(hold->dest->site, conn != NULL ? conn->lane : NULL, campaign, flight);
-    else if (flight->result == RESULT_SENT && conn != NULL)
-        account_accepted(conn->lane);
+        account_refused(hold->dest->site, campaign, flight);
+    else if (flight->result == RESULT_SENT)
+        account_accepted(hold->dest->site);
     if (flight->result == RESULT_SENT)
         campaign->thaws = 0;
     if (conn != NULL) {

@@ -31,7 +31,7 @@ static double at_least_floor(double rate)
     return rate > PACE_FLOOR ? rate : PACE_FLOOR;
 }
 
-bool pace_refused(struct pace *pace, uint64_t now_us)
+bool pace_refused(struct pace *pace, uint64_t now_us, double others)
 {
     double seen;
 
@@ -43,7 +43,7 @@ bool pace_refused(struct pace *pace, uint64_t now_us)
     } else {
         /* What a second took so far is what the account allows in one: the rest was refused. */
         seen = pace->accepted > pace->before ? pace->accepted : pace->before;
-        pace->rate = at_least_floor(seen * CUT);
+        pace->rate = at_least_floor((seen + others) * CUT);
     }
     pace->step = pace->rate * STEP * (pace->rate < STEP_WHOLE_AT ? pace->rate / STEP_WHOLE_AT : 1.0);
     pace->quiet = 0;
@@ -51,14 +51,14 @@ bool pace_refused(struct pace *pace, uint64_t now_us)
     return true;
 }
 
-bool pace_tick(struct pace *pace, uint64_t now_us, double most)
+bool pace_tick(struct pace *pace, uint64_t now_us, double most, double others)
 {
     double rate = pace->rate;
 
     pace_count(pace, now_us);
     if (rate <= 0.0 || now_us - pace->cut_us < SECOND_US)
         return false;
-    if (pace->before < rate * IN_USE && pace->accepted < rate * IN_USE)
+    if (pace->before + others < rate * IN_USE && pace->accepted + others < rate * IN_USE)
         return false;
     pace->quiet++;
     rate += pace->step * pace->quiet;

@@ -25,9 +25,10 @@ struct pace {
 };
 
 void pace_accepted(struct pace *pace, uint64_t now_us);
-/* Refused as too fast. True: the rate is another one now. */
-bool pace_refused(struct pace *pace, uint64_t now_us);
+/* Refused as too fast; others: what other nodes have accepted a second by the same account. True: the rate is another one
+ * now. */
+bool pace_refused(struct pace *pace, uint64_t now_us, double others);
 /* Once a second; most: the rate that is configured, 0 none. True: the rate is another one now. */
-bool pace_tick(struct pace *pace, uint64_t now_us, double most);
+bool pace_tick(struct pace *pace, uint64_t now_us, double most, double others);
 
 #endif

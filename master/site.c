@@ -43,7 +43,6 @@ void sites_tick(struct node *node)
         uint64_t share = site_share(site);
         site->useful = USEFUL_AT_FIRST / 4 + (site->settled - site->before) * USEFUL_SECONDS;
         site->before = site->settled;
-        account_tick(site, clock_now_us());
         node->movable = node->movable - share + site_share(site);
     }
 }
@@ -87,9 +86,11 @@ static void lane_limits(struct lane *lane, const struct cfg_provider *provider, 
     lane->most = said ? per_second(provider->rate) : 0.0;
 }
 
+/* route: of a relay; NULL: found by MX. */
 static struct site *site_get(struct node *node, const char *name, const struct cfg_provider *provider,
-                             bool ses)
+                             const struct cfg_route *route)
 {
+    bool ses = route != NULL && route->profile == RELAY_SES;
     struct site *site = table_find(&node->sites, name);
     uint16_t source[64] = {0};
 
@@ -113,6 +114,7 @@ static struct site *site_get(struct node *node, const char *name, const struct c
     ev_timer_init(&site->timer, on_site_timer, 0.0, 0.0);
     site->timer.data = site;
     table_add(&node->sites, &site->link, site->name);
+    gates_of_site(site, route);
     site_remember_suspension(site);
     return site;
 }
@@ -126,7 +128,7 @@ static bool site_is_at_rest(const struct site *site, uint64_t now_us)
     for (uint32_t i = 0; i < site->lanes; i++) {
         const struct lane *lane = &site->lane[i];
         if (lane->conns > 0 || lane->rate.due_us > now_us || lane->conn_rate.due_us > now_us ||
-            lane->cap_until_ms > now_us / 1000 || lane->pace.rate > 0.0)
+            lane->cap_until_ms > now_us / 1000)
             return false;
     }
     return true;
@@ -144,6 +146,7 @@ static void dest_free(struct dest *dest)
 static void site_free(struct site *site)
 {
     ev_timer_stop(site->node->loop, &site->timer);
+    gates_forget_site(site);
     free(site->lane);
     free(site->name);
     free(site);
@@ -217,12 +220,11 @@ static struct site *site_of_answer(struct node *node, const char *domain, const 
     }
     if (route != NULL)
         return site_get(node, route->domain,
-                        config_provider(node->config, route->domain, mx, answer->host_count),
-                        route->profile == RELAY_SES);
+                        config_provider(node->config, route->domain, mx, answer->host_count), route);
     provider = config_provider(node->config, domain, mx, answer->host_count);
     if (strcmp(provider->name, "default") != 0)
-        return site_get(node, provider->name, provider, false);
-    return site_get(node, first != NULL ? first : domain, provider, false);
+        return site_get(node, provider->name, provider, NULL);
+    return site_get(node, first != NULL ? first : domain, provider, NULL);
 }
 
 static bool wants_reports(const struct resolve_answer *answer)

@@ -59,7 +59,8 @@ if ARGV[7] and ARGV[7] == kept.version then
         kept.cut = text(now)
     end
 end
-if interval == 0 and tonumber(kept.rate) > 0 then
+local account = interval == 0
+if account and tonumber(kept.rate) > 0 then
     interval = ceil(SECOND / kept.rate)
 end
 
@@ -79,7 +80,9 @@ if want > 0 and interval == 0 then
     granted = want
 elseif want > 0 then
     local before, distance = tonumber(kept.late), 0 -- `late` of the block before
-    if ahead >= late then
+    if account then
+        distance = 0 -- its rate is an estimate: what a message is late by may be made up for
+    elseif ahead >= late then
         ahead = ahead - late
         distance = max(before - late, 0)
     else

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""What several nodes on one Redis may do together: a relay's quota rests all of them, also one that is started meanwhile.
-Judged by what the relay saw.
+"""What several nodes on one Redis may do together: a limit of the cluster holds for all of them in every window, and a relay's
+quota rests all of them, also one that is started meanwhile. Judged by what receivers and relays saw.
 
 Usage: shared_limits.py BUILD_DIR
 """
@@ -140,6 +140,138 @@ class Suspensions(Nodes):
         self.assertEqual(len({a.rcpt for a in self.ses.accepted}), 152)
         self.assertEqual(len(self.ses.accepted), 152)
         self.assertEqual(len(self.lines("two", "released")), 1)
+
+
+RATE, BURST, CONNECTIONS = 100, 10, 3
+
+
+class Limits(Nodes):
+    def setUp(self):
+        super().setUp()
+        self.relay = self.receiver("relay", "--log-mail", "--latency", "5")
+        self.dns({"a.test": self.relay})
+
+    def node(self, name, scope="cluster", more="", burst=BURST, **options):
+        return super().node(name, connections=CONNECTIONS, more=f"""
+            route "*" {{ relay = "{self.relay.address}:{self.port}" }}
+            limit "route:*" {{ scope = {scope} rate = "{RATE}/s" burst = {burst} }}\n{more}""", **options)
+
+    def mails(self):
+        """When each MAIL came."""
+        self.stop_receivers()
+        return sorted(seen.time_us for seen in self.relay.log("mail"))
+
+    def check_windows(self, times, connections, rate=RATE, burst=BURST):
+        """At most r x w + b in any window of w seconds; c more for what is on its way (design 8)."""
+        for i, first in enumerate(times):
+            for k in range(i, len(times)):
+                allowed = rate * (times[k] - first) / 1e6 + burst + connections
+                self.assertLessEqual(k - i + 1, allowed, f"in {(times[k] - first) / 1e6:.3f} s, from {i} on")
+
+    def check_used(self, times, least, rate=RATE):
+        used = (len(times) - BURST) / ((times[-1] - times[0]) / 1e6) / rate
+        print(f"{len(times)} messages, {used:.0%} of what the limit allows")
+        self.assertGreater(used, least)
+
+    def test_two_nodes_share_the_limit_and_redis_goes_away_meanwhile(self):
+        one, two = self.node("one"), self.node("two")
+        sending = [self.send_by(one, "c", [f"c{i}@a.test" for i in range(250)]),
+                   self.send_by(two, "d", [f"d{i}@a.test" for i in range(250)])]
+        wait_for(lambda: min(len(self.lines(n, "attempt")) for n in ("one", "two")) > 60, 30, "both to send")
+        self.server.stop(signal.SIGKILL)
+        time.sleep(1)
+        self.server.start()
+        for process in sending:
+            self.finish(process, timeout=60)
+        done = {n: [line["time"] for line in self.lines(n, "attempt") if line["outcome"] == "sent"] for n in ("one", "two")}
+        times = self.mails()
+        self.assertEqual(len(times), 500)
+        self.check_windows(times, 2 * CONNECTIONS)
+        # While both want all of it each has about half.
+        end = min(max(done["one"]), max(done["two"]))
+        counts = [sum(when <= end for when in done[n]) for n in ("one", "two")]
+        self.assertGreater(min(counts) / max(counts), 0.6, counts)
+
+    def test_without_a_burst_the_nodes_keep_their_distance(self):
+        sending = [self.send_by(self.node(name, burst=1), campaign, [f"{campaign}{i}@a.test" for i in range(150)])
+                   for name, campaign in (("one", "c"), ("two", "d"))]
+        for process in sending:
+            self.finish(process, expect=0, timeout=60)
+        times = self.mails()
+        self.check_windows(times, 2 * CONNECTIONS, burst=1)
+        self.check_used(times, 0.4)
+
+    def test_what_one_node_does_not_want_is_the_others(self):
+        one, two = self.node("one"), self.node("two")
+        other = self.start("serve", "--config", two)
+        wait_for(lambda: os.path.exists(self.path("two", "control.sock")), 20, "the other node")
+        few = self.send_by(two, "d", ["d1@a.test", "d2@a.test", "d3@a.test"])
+        self.finish(few, expect=0)
+        self.finish(self.send_by(one, "c", [f"c{i}@a.test" for i in range(300)]), expect=0, timeout=60)
+        self.interrupt(other, signal.SIGTERM)
+        self.finish(other, expect=0)
+        times = self.mails()
+        self.check_windows(times, 2 * CONNECTIONS)
+        self.check_used(times[3:], 0.85)
+
+    def test_a_limit_of_the_node_counts_for_its_sources_together(self):
+        self.node("one", "node", more=f"""
+            source "s1" {{ address = "127.{self.net}.9.1" }}
+            source "s2" {{ address = "127.{self.net}.9.2" }}""")
+        self.finish(self.send_by(self.path("one.conf"), rows=[f"c{i}@a.test" for i in range(250)]), expect=0, timeout=60)
+        times = self.mails()
+        self.assertEqual(len({seen.connection for seen in self.relay.log("mail")}), 2 * CONNECTIONS)
+        self.check_windows(times, 2 * CONNECTIONS)
+        self.check_used(times, 0.9)
+
+    def test_a_limit_per_source_counts_for_each(self):
+        self.node("one", "source", more=f"""
+            source "s1" {{ address = "127.{self.net}.9.1" }}
+            source "s2" {{ address = "127.{self.net}.9.2" }}""")
+        self.finish(self.send_by(self.path("one.conf"), rows=[f"c{i}@a.test" for i in range(250)]), expect=0, timeout=60)
+        times = self.mails()
+        self.check_windows(times, 2 * CONNECTIONS + BURST, 2 * RATE)
+        self.check_used(times, 0.8, 2 * RATE)
+
+    def test_sites_that_share_what_a_domain_may_sign_are_served_in_turn(self):
+        """One site with many who wait, twenty with two each: the few do not wait for the many."""
+        few = [f"d{n}.test" for n in range(20)]
+        self.nsd.stop()
+        self.dns({}, more="".join(f"{d}. MX 10 {d}.\n{d}. A {self.relay.address}\n" for d in ["a.test", *few]))
+        config = Nodes.node(self, "one", dkim=True, more=f"""
+            limit "dkim:news.test" {{ scope = cluster rate = "{RATE}/s" burst = {BURST} }}""")
+        self.keys(dkim=True)
+        rows = [f"a{n}@a.test" for n in range(300)] + [f"u{n}@{d}" for d in few for n in range(2)]
+        self.finish(self.send_by(config, rows=rows), expect=0, timeout=60)
+        times = self.mails()
+        self.assertEqual(len(times), len(rows))
+        self.check_windows(times, 40)
+        last = max(n for n, seen in enumerate(self.relay.log("accepted")) if not seen.address.endswith("@a.test"))
+        self.assertLess(last, 200)
+
+
+class Account(Nodes):
+    def test_the_rate_that_one_node_finds_is_kept_by_the_other(self):
+        make_certificate(self.dir)
+        self.write("ses.key", played_ses.SECRET_KEY + "\n")
+        self.dns(mx={})
+        ses = Ses(self.dir, rate=100)
+        self.addCleanup(ses.stop)
+        nodes = [self.node(name, tls='opportunistic\n ca_file = "relay.pem"', give_up="60s", more=f"""
+            route "*" {{ relay = "{ses.host}:{ses.port}" profile = ses region = "{played_ses.REGION}"
+                auth {{ user = "{played_ses.USER}" secret_key_file = "ses.key" }} }}""") for name in ("one", "two")]
+        self.finish(self.send_by(nodes[0], "c", [f"c{i}@a.test" for i in range(400)]), expect=0, timeout=60)
+        self.assertGreater(len(ses.refused), 0)
+        refused = len(ses.refused)
+        sending = [self.send_by(nodes[0], "e", [f"e{i}@a.test" for i in range(500)]),
+                   self.send_by(nodes[1], "d", [f"d{i}@a.test" for i in range(500)])]
+        for process in sending:
+            self.finish(process, expect=0, timeout=60)
+        took = ses.accepted[-1].time - ses.accepted[400].time
+        print(f"{1000 / took:.0f} a second of 100, {refused} refusals until it was found, {len(ses.refused) - refused} after")
+        self.assertEqual(len(ses.accepted), 1400)
+        self.assertLess(len(ses.refused) - refused, 60)
+        self.assertGreater(1000 / took, 50)
 
 
 if __name__ == "__main__":

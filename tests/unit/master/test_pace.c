@@ -20,7 +20,7 @@ static double play(struct pace *pace, double limit, unsigned seconds, double mos
     for (; now_us < START_US + seconds * 1000000ull; now_us += 500) {
         bool late = now_us >= START_US + (seconds - 40) * 1000000ull;
         if (now_us >= tick_us) {
-            pace_tick(pace, now_us, most);
+            pace_tick(pace, now_us, most, 0.0);
             tick_us += 1000000;
         }
         if (now_us < next_us)
@@ -28,7 +28,7 @@ static double play(struct pace *pace, double limit, unsigned seconds, double mos
         next_us += (uint64_t)(1e6 / (pace->rate > 0 ? pace->rate : 2000));
         tried += late;
         if (count >= (uint64_t)limit && passed[(count - (uint64_t)limit) % 65536] + 1000000 > now_us) {
-            pace_refused(pace, now_us);
+            pace_refused(pace, now_us, 0.0);
             no += late;
         } else {
             pace_accepted(pace, now_us);
@@ -74,10 +74,10 @@ static void refusals_of_one_second_cut_it_once(void **state)
     struct pace pace = {.rate = 100};
 
     (void)state;
-    assert_true(pace_refused(&pace, START_US));
-    assert_false(pace_refused(&pace, START_US + 999999));
+    assert_true(pace_refused(&pace, START_US, 0.0));
+    assert_false(pace_refused(&pace, START_US + 999999, 0.0));
     assert_true(pace.rate > 89.9 && pace.rate < 90.1);
-    assert_true(pace_refused(&pace, START_US + 1000000));
+    assert_true(pace_refused(&pace, START_US + 1000000, 0.0));
     assert_true(pace.rate < 81.1);
 }
 
@@ -88,12 +88,12 @@ static void it_never_falls_below_the_floor_nor_climbs_above_what_is_configured(v
 
     (void)state;
     for (int i = 0; i < 100; i++)
-        pace_refused(&pace, now_us += 1000000);
+        pace_refused(&pace, now_us += 1000000, 0.0);
     assert_true(pace.rate >= PACE_FLOOR && pace.rate <= PACE_FLOOR);
     for (int i = 0; i < 2000; i++) {
         for (int n = 0; n < 100; n++)
             pace_accepted(&pace, now_us);
-        pace_tick(&pace, now_us += 1000000, 30.0);
+        pace_tick(&pace, now_us += 1000000, 30.0, 0.0);
     }
     assert_true(pace.rate >= 30.0 && pace.rate <= 30.0);
 }
@@ -105,8 +105,29 @@ static void what_is_not_used_is_not_raised(void **state)
 
     (void)state;
     for (int i = 0; i < 20; i++)
-        assert_false(pace_tick(&pace, now_us += 1000000, 0.0));
+        assert_false(pace_tick(&pace, now_us += 1000000, 0.0, 0.0));
     assert_true(pace.rate <= 100.0);
+}
+
+/* Each of two nodes sees half of what the account takes. */
+static void what_other_nodes_send_counts(void **state)
+{
+    struct pace pace = {0};
+    uint64_t now_us = START_US;
+
+    (void)state;
+    pace.second_us = now_us;
+    for (int i = 0; i < 100; i++)
+        pace_accepted(&pace, now_us + 1000);
+    assert_true(pace_refused(&pace, now_us + 2000, 100.0));
+    assert_true(pace.rate > 179.9 && pace.rate < 180.1);
+    for (int i = 0; i < 2; i++) {
+        now_us += 1000000;
+        for (int n = 0; n < 60; n++)
+            pace_accepted(&pace, now_us);
+    }
+    assert_false(pace_tick(&pace, now_us + 10000, 0.0, 0.0));
+    assert_true(pace_tick(&pace, now_us + 10000, 0.0, 60.0));
 }
 
 static void without_a_refusal_there_is_no_rate(void **state)
@@ -117,7 +138,7 @@ static void without_a_refusal_there_is_no_rate(void **state)
     (void)state;
     for (int i = 0; i < 1000; i++)
         pace_accepted(&pace, now_us += 1000);
-    assert_false(pace_tick(&pace, now_us, 0.0));
+    assert_false(pace_tick(&pace, now_us, 0.0, 0.0));
     assert_true(pace.rate <= 0.0);
 }
 
@@ -129,6 +150,7 @@ int main(void)
         cmocka_unit_test(refusals_of_one_second_cut_it_once),
         cmocka_unit_test(it_never_falls_below_the_floor_nor_climbs_above_what_is_configured),
         cmocka_unit_test(what_is_not_used_is_not_raised),
+        cmocka_unit_test(what_other_nodes_send_counts),
         cmocka_unit_test(without_a_refusal_there_is_no_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
