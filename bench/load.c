@@ -14,10 +14,9 @@
 #include "load.h"
 #include "net.h"
 
-#define DESCRIPTORS_OURS 32u       /* what the program needs beside its connections */
-#define GAP_LEAST_US     50u       /* between two looks at what is due */
-#define REACH_TRIES      3u        /* connections that fail before the first was ever ready */
-#define LOST_FOR_US      30000000u /* a server that was there and takes no connection any more is given up after */
+#define DESCRIPTORS_OURS 32u /* what the program needs beside its connections */
+#define GAP_LEAST_US     50u /* between two looks at what is due */
+#define REACH_TRIES      3u  /* connections that fail before the first was ever ready */
 
 double load_cpu_seconds(void)
 {
@@ -94,13 +93,16 @@ void load_settled(struct load_conn *c, bool accepted, uint64_t now_us)
         load_histogram_add(&load->view.latency, took_us);
 }
 
+/* A server that never took a connection, or takes none any more for as long as a reply would be waited for. */
 void load_lost(struct load *load, const char *why, uint64_t now_us)
 {
     bool never = load->counts.ready == 0;
 
     snprintf(load->lost_why, sizeof load->lost_why, "%s", why);
-    if ((never && load->counts.lost >= REACH_TRIES) ||
-        (!never && load->busy + load->idle_count == 0 && now_us > load->reached_us + LOST_FOR_US)) {
+    /* Others that are being set up may still come through: some servers refuse those above a number. */
+    if ((never && load->counts.lost >= REACH_TRIES && load->opening <= 1) ||
+        (!never && load->busy + load->idle_count == 0 &&
+         now_us > load->reached_us + (uint64_t)load->options.timeout_ms * 1000)) {
         load->abandon = true;
         load_finish(load, LOAD_SERVER_LOST, now_us);
     }

@@ -162,6 +162,7 @@ struct load {
     SSL_CTX *tls;
     SSL_SESSION *session;                                     /* the newest, with --tls-resume */
     char auth_plain[700], auth_user[350], auth_password[350]; /* base64 */
+    char secret[LOAD_SECRET_MAX + 1]; /* the password, to find it in what a server repeats */
 
     struct load_conn *conn;
     uint32_t connections; /* slots */
@@ -223,6 +224,8 @@ int load_target_find(struct load *load, struct hk_why *why) HK_MUST_USE;
 /* load_tls.c */
 int load_tls_setup(struct load *load, struct hk_why *why) HK_MUST_USE;
 int load_auth_setup(struct load *load, struct hk_why *why) HK_MUST_USE;
+/* Does the text have our password in it, in any of the forms in which it was told? */
+bool load_auth_is_told(const struct load *load, const char *text, size_t length);
 SSL *load_tls_new(struct load *load, int fd);
 
 /* load_conn.c */

@@ -281,7 +281,13 @@ static void on_auth(struct load_conn *c, const struct reply *r, uint64_t now_us)
         return;
     }
     if (c->phase == LOAD_AUTH || r->code != 334) {
-        load_conn_fail(c, "AUTH was refused", r, now_us);
+        struct reply shown = *r;
+
+        if (load_auth_is_told(load, r->text, r->length)) {
+            shown.text = "(a text with the password in it)";
+            shown.length = strlen(shown.text);
+        }
+        load_conn_fail(c, "AUTH was refused", &shown, now_us);
         return;
     }
     if (c->phase == LOAD_AUTH_USER)

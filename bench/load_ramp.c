@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define RATE_MAX 1e6
+#define RATE_MAX       1e6
+#define SLACK_MESSAGES 2
 
 static bool rate_read(const char **at, double *out)
 {
@@ -61,10 +62,11 @@ double load_ramp_next(const struct load_ramp_plan *plan, double rate)
 enum load_verdict load_step_judge(const struct load_step *step, const struct load_bounds *bounds)
 {
     enum load_verdict verdict = STEP_HOLDS;
+    double slack = 2 * SLACK_MESSAGES / step->seconds; /* a second, of half the step */
 
     if ((double)step->failed > bounds->error_share * (double)step->answered)
         return STEP_ERRORS;
-    if (step->achieved < bounds->rate_share * step->rate)
+    if (step->achieved + slack < bounds->rate_share * step->rate)
         verdict = STEP_BEHIND;
     else if (step->p99_us > (uint64_t)bounds->p99_ms * 1000)
         verdict = STEP_SLOW;

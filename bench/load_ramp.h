@@ -1,7 +1,8 @@
 /* load_ramp.h - steps of a rising rate, and where the knee is: the last rate that the server kept up with.
  *
  * Pure: load.c runs the steps and counts. A step holds when in its second half at least `rate_share` of the messages that
- * should have come were answered (the first half is for what its latency keeps under way), the p99 of those due in it is
+ * should have come were answered (the first half is for what its latency keeps under way), (two may be missing, or one late message
+ * would decide at low rates), the p99 of those due in it is
  * within its bound, and no more than `error_share` of those answered were refused. p99 takes messages still unanswered at
  * the step's end by their age. A step that does not hold is tried once more, when all has been answered; one that fails
  * twice ends the ramp.

@@ -111,6 +111,7 @@ int load_auth_setup(struct load *load, struct hk_why *why)
         memcpy(both + 1, o->user, user);
         both[1 + user] = '\0';
         memcpy(both + 2 + user, text, password);
+        snprintf(load->secret, sizeof load->secret, "%.*s", (int)password, text);
         base64(load->auth_plain, sizeof load->auth_plain, both, 2 + user + password);
         base64(load->auth_user, sizeof load->auth_user, o->user, user);
         base64(load->auth_password, sizeof load->auth_password, text, password);
@@ -119,4 +120,15 @@ int load_auth_setup(struct load *load, struct hk_why *why)
     OPENSSL_cleanse(text, length);
     free(text);
     return rc;
+}
+
+static bool has(const char *text, size_t length, const char *word)
+{
+    return word[0] != '\0' && memmem(text, length, word, strlen(word)) != NULL;
+}
+
+bool load_auth_is_told(const struct load *load, const char *text, size_t length)
+{
+    return has(text, length, load->auth_plain) || has(text, length, load->auth_password) ||
+           has(text, length, load->secret);
 }

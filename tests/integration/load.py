@@ -168,6 +168,16 @@ class Counts(LoadCase):
         self.assertEqual(connections["failed"], dropped["banner"] + dropped["ehlo"])
         self.assertEqual(connections["opened"], ledger["connections"])
 
+    def test_connections_above_a_cap_are_refused_and_the_others_go_on(self):
+        sink = self.sink("--cap-connections", "4", "--latency-dot", "10")
+        report = self.load(sink.ports[0], "--messages", "300", "--connections", "12")
+        ledger = sink.stop()
+        self.assertEqual((report["messages"]["accepted"], ledger["accepted"]), (300, 300))
+        self.assertEqual(report["connections"]["failed"], ledger["connections_refused"])
+        self.assertEqual(report["connections"]["ready"], 4)
+        self.assertEqual([(e["phase"], e["code"], e["count"]) for e in report["errors"]],
+                         [("banner", 421, ledger["connections_refused"])])
+
     def test_an_open_loop_ends_with_what_was_never_answered(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:  # takes connections and says nothing
             report = None
@@ -345,7 +355,9 @@ class Security(LoadCase):
         class Authenticator:
             def __call__(self, _server, _session, _envelope, mechanism, data):
                 seen.append((mechanism, data.login, data.password))
-                return aiosmtpd.smtp.AuthResult(success=data.password == b"s3cret-word", handled=False)
+                good = data.password == b"s3cret-word"
+                return aiosmtpd.smtp.AuthResult(success=good, handled=False, message=None if good else
+                                                f"535 5.7.8 {data.password.decode()} is not it")
 
         class Handler:
             async def handle_DATA(self, _server, session, _envelope):
@@ -367,7 +379,7 @@ class Security(LoadCase):
         self.assertEqual({s[0] for s in seen}, {"PLAIN", "LOGIN"})
         self.assertEqual({s[1:] for s in seen}, {(b"jo", b"s3cret-word")})
         said = self.refused("--to", f"127.0.0.1:{port}", "--tls", "starttls", "--user", "jo", "--password-file", bad, status=3)
-        self.assertIn("AUTH was refused: 535", said)
+        self.assertIn("AUTH was refused: 535 (a text with the password in it)", said)
         self.assertNotIn("wr0ng", said)
 
     def test_a_password_never_goes_out_in_the_clear(self):
@@ -620,6 +632,18 @@ class Others(LoadCase):
         report = self.load(port, "--rate", "20", "--messages", "10", "--connections", "1", "--size", "1k")
         self.assertEqual(report["messages"]["accepted"], 10)
         self.assertIn(("idle", 250, "ok"), [(e["phase"], e["code"], e["text"]) for e in report["errors"]])
+
+    def test_a_server_that_goes_away_for_good(self):
+        sink = self.sink()
+        process = self.begin(sink.ports[0], "--rate", "50", "--time", "10min", "--timeout", "500ms")
+        time.sleep(0.7)
+        taken = sink.stop()["accepted"]
+        begun = time.monotonic()
+        report = self.end(process, 3)
+        self.assertLess(time.monotonic() - begun, 10)
+        self.assertIn("cannot be reached: Connection refused", self.err)
+        self.assertEqual((report["ended_by"], report["messages"]["accepted"]), ("server-lost", taken))
+        self.assertGreater(report["messages"]["unfinished"], 10)
 
     def test_a_server_that_comes_back(self):
         """It is away for a second in the middle: connections are lost, messages wait, and all of it is in the report."""

@@ -85,6 +85,20 @@ static void a_cursor_that_follows_later_finds_the_same_times(void **state)
     }
 }
 
+static void what_was_due_in_the_microsecond_in_which_a_segment_begins_stays_due(void **state)
+{
+    struct load_cursor front = {0}, back = {0};
+    (void)state;
+
+    load_arrivals_init(&arrivals, false, 1);
+    assert_int_equal(load_arrivals_rate(&arrivals, 0, 1e6 / 1000.5), HK_OK);
+    assert_int_equal(load_cursor_next(&arrivals, &front), 1000);
+    assert_int_equal(load_arrivals_rate(&arrivals, 1000, 1e6 / 10), HK_OK);
+    assert_int_equal(load_cursor_next(&arrivals, &front), 1010);
+    assert_int_equal(load_cursor_next(&arrivals, &back), 1000);
+    assert_int_equal(load_cursor_next(&arrivals, &back), 1010);
+}
+
 static void poisson_arrivals_have_the_rate_and_the_spread_of_poisson(void **state)
 {
     enum { SECONDS = 2000, RATE = 50 };
@@ -122,6 +136,7 @@ int main(void)
         cmocka_unit_test(nothing_is_due_without_a_rate),
         cmocka_unit_test(looking_ahead_changes_nothing),
         cmocka_unit_test(a_cursor_that_follows_later_finds_the_same_times),
+        cmocka_unit_test(what_was_due_in_the_microsecond_in_which_a_segment_begins_stays_due),
         cmocka_unit_test(poisson_arrivals_have_the_rate_and_the_spread_of_poisson),
         cmocka_unit_test(segments_are_bounded),
     };

@@ -8,7 +8,7 @@
 
 #include "load_histogram.h"
 
-#define VALUES 50000u
+#define VALUES 50007u /* no rank comes out even */
 
 static const unsigned asked[] = {1, 100, 2500, 5000, 9000, 9900, 9990, 9999, 10000};
 
@@ -81,6 +81,12 @@ static void small_values_are_exact(void **state)
     for (unsigned percent = 1; percent <= 100; percent++)
         assert_int_equal(load_histogram_percentile(&h, percent * 100), percent);
     assert_int_equal(h.sum_us, 5050);
+    load_histogram_clear(&h);
+    for (uint64_t us = 10; us <= 30; us += 10)
+        load_histogram_add(&h, us);
+    assert_int_equal(load_histogram_percentile(&h, 5000), 20); /* half of three is two */
+    assert_int_equal(load_histogram_percentile(&h, 3333), 10);
+    assert_int_equal(load_histogram_percentile(&h, 3334), 20);
 }
 
 static void two_merged_are_as_if_they_had_been_one(void **state)

@@ -67,11 +67,11 @@ static void a_step_holds_up_to_its_bounds_and_no_further(void **state)
     (void)state;
 
     assert_int_equal(load_step_judge(&step, &bounds), STEP_HOLDS);
-    step.achieved = 950;
+    step.achieved = 949.6; /* 0.4 a second: two messages in five seconds */
     step.p99_us = 100000;
     step.failed = 99;
     assert_int_equal(load_step_judge(&step, &bounds), STEP_HOLDS);
-    step.achieved = 949.9;
+    step.achieved = 949.5;
     assert_int_equal(load_step_judge(&step, &bounds), STEP_BEHIND);
     step = good_step();
     step.p99_us = 100001;
@@ -79,6 +79,20 @@ static void a_step_holds_up_to_its_bounds_and_no_further(void **state)
     step = good_step();
     step.failed = 100;
     assert_int_equal(load_step_judge(&step, &bounds), STEP_ERRORS);
+}
+
+static void at_low_rates_one_late_message_does_not_decide(void **state)
+{
+    struct load_step step = good_step();
+    (void)state;
+
+    step.rate = 10;
+    step.seconds = 2;
+    step.answered = 19;
+    step.achieved = 8; /* 8 of 10 */
+    assert_int_equal(load_step_judge(&step, &bounds), STEP_HOLDS);
+    step.achieved = 7;
+    assert_int_equal(load_step_judge(&step, &bounds), STEP_BEHIND);
 }
 
 static void a_step_that_was_too_much_for_us_says_nothing_of_the_server(void **state)
@@ -116,6 +130,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ramps_are_read),
         cmocka_unit_test(a_step_holds_up_to_its_bounds_and_no_further),
+        cmocka_unit_test(at_low_rates_one_late_message_does_not_decide),
         cmocka_unit_test(a_step_that_was_too_much_for_us_says_nothing_of_the_server),
         cmocka_unit_test(the_words_name_the_figures_that_decided),
     };
