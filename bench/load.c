@@ -124,14 +124,14 @@ void load_finish(struct load *load, enum load_end why, uint64_t now_us)
     load_steps_cut(load, now_us);
 }
 
-/* Messages that have become due since the last look. */
+/* Messages that have become due since the last look; up to the end of the run, whenever its end is noticed. */
 static void due_count(struct load *load, uint64_t now_us)
 {
-    uint64_t at;
+    uint64_t at, until_us = load->options.time_ms > 0 ? (uint64_t)load->options.time_ms * 1000 : UINT64_MAX;
 
     while (!load->stopping) {
         at = load_cursor_peek(&load->arrivals, &load->due);
-        if (at == ARRIVALS_NEVER || load->started_us + at > now_us)
+        if (at == ARRIVALS_NEVER || at > until_us || load->started_us + at > now_us)
             return;
         (void)load_cursor_next(&load->arrivals, &load->due);
         load->counts.due++;
@@ -249,9 +249,17 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 
 static void on_end(struct ev_loop *loop, ev_timer *timer, int events)
 {
-    (void)loop;
+    struct load *load = timer->data;
+    uint64_t now_us = clock_now_us(), end_us = load->started_us + (uint64_t)load->options.time_ms * 1000;
     (void)events;
-    load_finish(timer->data, LOAD_TIME_UP, clock_now_us());
+
+    if (now_us < end_us) { /* the loop's clock is a little behind */
+        ev_timer_set(timer, (double)(end_us - now_us) / 1e6, 0);
+        ev_timer_start(loop, timer);
+        return;
+    }
+    due_count(load, now_us);
+    load_finish(load, LOAD_TIME_UP, now_us);
 }
 
 /* The first one ends what is under way and no more; the second one ends at once. */
