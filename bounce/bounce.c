@@ -299,21 +299,27 @@ static void judge(struct bounce_reader *r, unsigned count, enum log_phase phase,
     struct bounce *b = &r->bounce;
     bool temporary = field_status[0] == 4 || b->kind == KIND_DELAY;
     unsigned chosen = 0;
-    bool explained = false;
+    bool explained = false, first = true;
 
     for (unsigned i = 0; i < count; i++) {
         struct saying *s = &r->saying[i];
         if (s->status[0] == 0 && field_status[0] != 0 && (s->code == 0 || s->code / 100 == field_status[0]))
             memcpy(s->status, field_status, sizeof s->status);
     }
-    for (unsigned i = 0; i < count && !explained; i++) {
-        struct verdict v = saying_judge(&r->saying[i], phase, temporary);
-        if (i == 0 || v.by_text || (r->saying[chosen].code == 0 && r->saying[i].code != 0)) {
-            b->verdict = v;
-            chosen = i;
+    /* Those with a reply first: what is said around a reply is not what the server said. */
+    for (unsigned round = 0; round < 2 && !explained; round++)
+        for (unsigned i = 0; i < count && !explained; i++) {
+            bool is_reply = r->saying[i].code != 0;
+            if (is_reply != (round == 0))
+                continue;
+            struct verdict v = saying_judge(&r->saying[i], phase, temporary);
+            if (first || v.by_text) {
+                b->verdict = v;
+                chosen = i;
+            }
+            first = false;
+            explained = v.by_text;
         }
-        explained = v.by_text;
-    }
     b->code = r->saying[chosen].code;
     if (r->saying[chosen].status[0] != 0)
         put_status(b, r->saying[chosen].status);
@@ -348,42 +354,65 @@ static struct slice ending(struct slice s)
     return s.length < SECTION_MAX ? s : (struct slice){slice_end(s) - SECTION_MAX, SECTION_MAX};
 }
 
+/* Has one of them a code, or a status that says more than "permanent"? */
+static bool is_coded(const struct bounce_reader *r, unsigned count, const uint16_t status[3])
+{
+    bool coded = status[0] != 0 && (status[1] != 0 || status[2] != 0);
+
+    for (unsigned i = 0; i < count; i++)
+        coded |= r->saying[i].code != 0 || (r->saying[i].status[0] != 0 && r->saying[i].status[2] != 0);
+    return coded;
+}
+
+/* What is said about one recipient into r->saying, the narrowest first; the number of texts. */
+static unsigned read_sayings(struct bounce_reader *r, struct slice diagnostic, const struct notice_address *a)
+{
+    unsigned count = 0;
+
+    if (slice_trim(diagnostic).length > 0)
+        saying_read(diagnostic, &r->saying[count++]);
+    if (a == NULL)
+        return count;
+    if (a->before.length > 0)
+        saying_read(ending(a->before), &r->saying[count++]);
+    saying_read(beginning(a->near), &r->saying[count++]);
+    if (a->whole.length > a->near.length)
+        saying_read(beginning(a->whole), &r->saying[count++]);
+    return count;
+}
+
+static enum log_phase find_phase(struct bounce_reader *r, struct slice diagnostic,
+                                 const struct notice_address *a, bool whole_notice)
+{
+    const struct slice nothing = {"", 0};
+    const struct slice texts[] = {a != NULL ? ending(a->before) : nothing,
+                                  a != NULL ? beginning(a->near) : nothing,
+                                  a != NULL ? beginning(a->whole) : nothing, beginning(diagnostic),
+                                  whole_notice ? beginning(r->notice.said) : nothing};
+    enum log_phase phase = LOG_PHASES;
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && phase == LOG_PHASES; i++)
+        phase = saying_phase(&r->folded, texts[i]);
+    return phase;
+}
+
+/* Why it did not arrive. The whole notice is asked for a few recipients, where nobody gave a code. */
 static void explain(struct bounce_reader *r, struct slice diagnostic, struct slice status_field,
                     const struct notice_address *a, bool whole_notice)
 {
     uint16_t status[3] = {0};
-    enum log_phase phase = LOG_PHASES;
-    unsigned count = 0;
-    bool is_told;
+    unsigned count = read_sayings(r, diagnostic, a);
+    enum log_phase phase;
 
     (void)saying_status(status_field, status);
-    if (slice_trim(diagnostic).length > 0)
-        saying_read(diagnostic, &r->saying[count++]);
-    if (a != NULL) {
-        phase = saying_phase(&r->folded, ending(a->before));
-        if (phase == LOG_PHASES)
-            phase = saying_phase(&r->folded, beginning(a->near));
-        if (a->before.length > 0)
-            saying_read(ending(a->before), &r->saying[count++]);
-        saying_read(beginning(a->near), &r->saying[count++]);
-        if (a->whole.length > a->near.length)
-            saying_read(beginning(a->whole), &r->saying[count++]);
-        if (phase == LOG_PHASES)
-            phase = saying_phase(&r->folded, beginning(a->whole));
-    }
-    /* The whole notice is about each of a few recipients, not of hundreds. */
     whole_notice = (whole_notice || count == 0) && r->notice.addresses <= SHARED_BY_MAX;
-    if (phase == LOG_PHASES && diagnostic.length > 0)
-        phase = saying_phase(&r->folded, beginning(diagnostic));
-    if (phase == LOG_PHASES && whole_notice)
-        phase = saying_phase(&r->folded, beginning(r->notice.said));
-    if (whole_notice && count < sizeof r->saying / sizeof *r->saying)
+    phase = find_phase(r, diagnostic, a, whole_notice);
+    if (whole_notice && !is_coded(r, count, status))
         saying_read(r->notice.said, &r->saying[count++]);
     if (count == 0)
         saying_read((struct slice){"", 0}, &r->saying[count++]);
     judge(r, count, phase, status);
-    is_told = r->bounce.verdict.by_text || r->bounce.code != 0 || r->bounce.status[0] != '\0';
-    settle(r, is_told);
+    settle(r, r->bounce.verdict.by_text || r->bounce.code != 0 || r->bounce.status[0] != '\0');
 }
 
 /* --- delivery reports --- */

@@ -261,6 +261,18 @@ static bool same_address(struct slice a, struct slice b)
     return a.length == b.length && strncasecmp(a.at, b.at, a.length) == 0;
 }
 
+/* Where the server's answers end that follow this line: a refusal of RCPT shows in what it says to the next command. */
+static const char *answers_end(const struct line_scan *scan)
+{
+    const char *end = slice_end(scan->line), *limit = slice_end(scan->notice->said), *at = end;
+    struct slice line;
+
+    (void)line_next(&at, limit, &line); /* the end of this line */
+    while (line_next(&at, limit, &line) && (line.length == 0 || slice_begins(line, "<<<")) && at - end < 400)
+        end = slice_end(line);
+    return end;
+}
+
 static void take_address(struct line_scan *scan, struct slice address, struct slice before)
 {
     struct slice after = slice_between(slice_end(address), slice_end(scan->line));
@@ -285,7 +297,7 @@ static void take_address(struct line_scan *scan, struct slice address, struct sl
     if (place == PLACE_HEAD)
         scan->trouble_at = slice_end(scan->line) + WINDOW_BYTES;
     if (is_reply && scan->in_transcript && scan->talk != NULL) {
-        a->before = slice_between(scan->talk, slice_end(scan->line));
+        a->before = slice_between(scan->talk, answers_end(scan));
         if (scan->begin < slice_end(scan->line) && isdigit((unsigned char)*scan->begin))
             scan->talk = slice_end(scan->line); /* the mailer's own last word on it */
     }

@@ -108,7 +108,7 @@ static size_t repeated(const struct saying *out, struct slice text, size_t at)
     size_t used = 3, length;
 
     if (out->code == 0 || text.length - at < 4 || !is_reply_code(text.at + at) ||
-        (at > 0 && !is_blank(text.at[at - 1]) && text.at[at - 1] != ';') ||
+        (at > 0 && !is_blank(text.at[at - 1]) && strchr(";:[('\"<", text.at[at - 1]) == NULL) ||
         (text.at[at] - '0') * 100 + (text.at[at + 1] - '0') * 10 + (text.at[at + 2] - '0') != out->code)
         return 0;
     if (text.at[at + 3] != '-' && text.at[at + 3] != ' ')

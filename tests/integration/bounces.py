@@ -160,8 +160,7 @@ class Bounds(harness.Case):
         self.measure([TOP, "Content-Type: message/rfc822\n\n" * 2000], 0)
 
     def test_a_header_of_a_megabyte_and_20000_fields(self):
-        self.measure([TOP, "X-A: ", "y" * 1000000, "\n", "X-B: z\n" * 20000, *list(self.multipart(REPORT))[0:1][0:0],
-                      "Content-Type: multipart/report; boundary=B\n\n--B\n", REPORT, "--B--\n"], 1)
+        self.measure([TOP, "X-A: ", "y" * 1000000, "\n", "X-B: z\n" * 20000, "Content-Type: multipart/report; boundary=B\n\n--B\n", REPORT, "--B--\n"], 1)
 
     def test_300000_addresses_that_are_none(self):
         self.measure([TOP, "\nfailed: ", "a@" * 300000], 0)
@@ -332,8 +331,8 @@ def variants(mail):
         yield "body-in-base64", others + mime + b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(body)
 
 
-# What classes are is the business of the rules, which have floors of their own in the unit tests.
-CLASS_MIN, DISPOSITION_MIN, MISSED_MAX = 90, 96, 6
+# In per cent, of the public set.
+CLASS_MIN, DISPOSITION_MIN, MISSED_MAX = 97, 98, 1
 
 
 if __name__ == "__main__":

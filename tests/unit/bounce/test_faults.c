@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "faults.h"
+#include "hikyaku/bounce.h"
 #include "hikyaku/classify.h"
 
 static const char *const text[] = {
@@ -55,10 +56,80 @@ static void a_verdict_needs_no_memory(void **state)
     assert_int_not_equal(of_long.disposition, DISPOSITION_SUPPRESS);
 }
 
+static void count_row(void *context, const struct bounce *bounce)
+{
+    (void)bounce;
+    ++*(unsigned *)context;
+}
+
+static int count_mail(void *context, const char *mail, size_t length)
+{
+    (void)mail;
+    *(size_t *)context += length;
+    return 0;
+}
+
+/* Whatever allocation fails, the call says so and the reader is good for the next mail: nobody is half read. */
+static void a_mail_without_memory_is_an_error_and_no_verdict(void **state)
+{
+    static const char mail[] =
+        "Return-Path: <>\nFrom: MAILER-DAEMON@x.test\nTo: b@y.test\n"
+        "Subject: =?UTF-8?Q?failure_notice?=\nContent-Type: multipart/mixed; boundary=B\n\n--B\n"
+        "Content-Type: text/html; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\n"
+        "<p>could not be delivered to:<br>taro@x.test<br>550 5.1.1 User unknown =E9</p>\n--B\n"
+        "Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822; jiro@x.test\n"
+        "Action: failed\nStatus: 5.1.1\n\n--B--\n";
+    unsigned failed = 0, rows = 0;
+    bool struck = true;
+
+    (void)state;
+    for (unsigned nth = 1; struck; nth++) {
+        struct bounce_reader *reader = bounce_reader_new();
+        assert_non_null(reader);
+        fault_arm(FAULT_MEMORY, nth);
+        int error = bounce_read(reader, mail, sizeof mail - 1, count_row, &rows);
+        struck = fault_disarm();
+        assert_true(error == (struck ? HK_ENOMEM : 0));
+        failed += struck;
+        rows = 0;
+        assert_int_equal(bounce_read(reader, mail, sizeof mail - 1, count_row, &rows), 0);
+        assert_int_equal(rows, 1);
+        bounce_reader_free(reader);
+    }
+    assert_true(failed >= 5);
+    fault_arm(FAULT_MEMORY, 1);
+    assert_null(bounce_reader_new());
+    assert_true(fault_disarm());
+}
+
+static void an_intake_needs_its_mapping_and_nothing_more(void **state)
+{
+    size_t taken = 0;
+    struct intake *intake;
+
+    (void)state;
+    for (unsigned nth = 1; nth <= 2; nth++) {
+        fault_arm(FAULT_MEMORY | FAULT_FILE, nth);
+        assert_null(intake_new(count_mail, &taken));
+        assert_true(fault_disarm());
+    }
+    intake = intake_new(count_mail, &taken);
+    assert_non_null(intake);
+    fault_arm_from(~0u, 1);
+    int error = intake_put(intake, "Subject: a\n\nb\n", 15);
+    error = error == 0 ? intake_end(intake) : error;
+    assert_false(fault_disarm());
+    assert_int_equal(error, 0);
+    assert_int_equal(taken, 15);
+    intake_free(intake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_verdict_needs_no_memory),
+        cmocka_unit_test(a_mail_without_memory_is_an_error_and_no_verdict),
+        cmocka_unit_test(an_intake_needs_its_mapping_and_nothing_more),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
