@@ -21,6 +21,7 @@ size_t rules_check(struct rules *rules, void (*fault)(void *context, const char 
         const struct rule_example *example = &rules->example[i];
         const struct rule *rule = &rules->rule[example->rule];
         const struct rule *winner;
+        HK_BUG_ON(rules->rule == NULL); /* the built-in ones are always there */
         read_example(example, &d);
         (void)classify_with(rules, &d, false, &finding);
         if ((finding.rule == example->rule) == example->is_own)
