@@ -157,7 +157,9 @@ int keygen_verp(const char *path, struct hk_why *why)
 {
     static const char head[] =
         "# VERP secrets of hikyaku, one a line. The first makes return paths, all are\n"
-        "# understood: to change the secret, put a new one on top and keep the old ones.\n";
+        "# understood: to change the secret, put a new one on top and keep the old ones,\n"
+        "# with ' until YYYY-MM-DD' behind each, the day of the change: nothing that is\n"
+        "# dated later counts for it. After bounce.token_age take the line out.\n";
     uint8_t secret[SECRET_OCTETS];
     char text[sizeof head + 2 * SECRET_OCTETS + 1];
     size_t used = sizeof head - 1;

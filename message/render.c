@@ -269,14 +269,14 @@ static void render_header(const struct render *render)
 }
 
 /* sender.unsubscribe_url with its token behind it: as a path, or as a query where it has one. */
-static int unsubscribe_url_make(struct render *render, uint16_t segment, uint32_t index)
+static int unsubscribe_url_make(struct render *render, const struct token_subject *subject)
 {
     const struct message *m = render->message;
     const char *url = m->config->sender.unsubscribe_url;
     char last = url[strlen(url) - 1], token[TOKEN_TEXT_MAX];
     const char *joint = strchr("/=?&", last) != NULL ? "" : strchr(url, '?') != NULL ? "&" : "?";
 
-    if (token_make(m->signer, TOKEN_UNSUBSCRIBE, m->campaign, segment, index, token) != 0)
+    if (token_make(m->signer, TOKEN_UNSUBSCRIBE, subject, token) != 0)
         return HK_ENOMEM;
     (void)snprintf(render->unsubscribe_url, sizeof render->unsubscribe_url, "%s%s%s", url, joint, token);
     return 0;
@@ -342,6 +342,11 @@ static int copy_settle(const struct render *render)
 int message_render(const struct message *m, const struct segment_record *record, uint16_t segment,
                    uint32_t index, uint64_t wall_us, struct copy *copy)
 {
+    const struct token_subject subject = {.campaign = m->campaign,
+                                          .address = record->wire,
+                                          .address_length = record->wire_length,
+                                          .index = index,
+                                          .day = VERP_DAY(wall_us)};
     struct render render;
     uint8_t digest[SHA256_OCTETS];
     int error;
@@ -354,12 +359,12 @@ int message_render(const struct message *m, const struct segment_record *record,
     error = copy_begin_for(&render);
     if (error != 0)
         return error;
-    error = verp_make(m->signer, m->campaign, segment, index, copy->mail_from);
+    error = verp_make(m->signer, &subject, copy->mail_from);
     if (error == 0)
         error = message_id_make(m->signer, m->campaign, segment, index, render.message_id,
                                 sizeof render.message_id);
     if (error == 0 && m->wants_unsubscribe_url)
-        error = unsubscribe_url_make(&render, segment, index);
+        error = unsubscribe_url_make(&render, &subject);
     if (error != 0)
         return error;
     render_header(&render);

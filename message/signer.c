@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "hikyaku/address.h"
 #include "note.h"
@@ -37,7 +38,8 @@ struct dkim_key {
 
 /* An HMAC key as the hash states behind its two pads: a MAC then costs two short hashes. */
 struct secret {
-    uint8_t id; /* of the key itself, so that files can be joined: the first octet of its SHA-256 */
+    uint8_t id;     /* of the key itself, so that files can be joined: the first octet of its SHA-256 */
+    uint16_t until; /* VERP_DAY on which it was given up; UINT16_MAX: it is in use */
     EVP_MD_CTX *inner, *outer;
 };
 
@@ -200,8 +202,8 @@ static int secret_pad(const struct signer *signer, const uint8_t *key, uint8_t p
                : HK_ENOMEM;
 }
 
-static int secret_add(struct signer *signer, const uint8_t key[SECRET_OCTETS], const char *path,
-                      unsigned line, struct hk_why *why)
+static int secret_add(struct signer *signer, const uint8_t key[SECRET_OCTETS], uint16_t until,
+                      const char *path, unsigned line, struct hk_why *why)
 {
     struct secret *secret = &signer->secret[signer->secret_count];
     uint8_t digest[SHA256_OCTETS];
@@ -218,7 +220,13 @@ static int secret_add(struct signer *signer, const uint8_t key[SECRET_OCTETS], c
                 "%s:%u: this secret has the id of one above; make another with hikyaku keygen verp", path,
                 line);
     }
+    if (signer->secret_count == 0 && until != UINT16_MAX)
+        return why_set(
+            why, HK_EINVAL,
+            "%s:%u: the first secret makes return paths, so it cannot be given up; put a new one above it",
+            path, line);
     secret->id = digest[0];
+    secret->until = until;
     signer->secret_count++;
     if (secret_pad(signer, key, 0x36, &secret->inner) != 0 ||
         secret_pad(signer, key, 0x5C, &secret->outer) != 0)
@@ -226,27 +234,54 @@ static int secret_add(struct signer *signer, const uint8_t key[SECRET_OCTETS], c
     return 0;
 }
 
-/* One line of the file: a comment, blank, or 64 hex digits. */
+/* Behind the digits: nothing, or " until YYYY-MM-DD". */
+static bool secret_until(const char *text, size_t length, uint16_t *until)
+{
+    char word[32], rest;
+    struct tm tm = {0};
+    time_t time;
+
+    *until = UINT16_MAX;
+    if (length == 0)
+        return true;
+    if (length >= sizeof word)
+        return false;
+    memcpy(word, text, length);
+    word[length] = 0;
+    if (sscanf(word, " until %4d-%2d-%2d%c", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &rest) != 3)
+        return false;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    time = timegm(&tm);
+    *until = (uint16_t)(time / 86400);
+    return time >= 0 && time / 86400 < UINT16_MAX;
+}
+
+/* One line of the file: a comment, blank, or 64 hex digits and perhaps the day on which they were given up. */
 static int secret_line(struct signer *signer, const char *text, size_t length, const char *path,
                        unsigned line, struct hk_why *why)
 {
     uint8_t key[SECRET_OCTETS];
+    uint16_t until;
     int error;
 
     while (length > 0 && isspace((unsigned char)text[length - 1]))
         length--;
     if (length == 0 || text[0] == '#')
         return 0;
-    if (length != 2 * SECRET_OCTETS || strspn(text, "0123456789abcdefABCDEF") < length)
-        return why_set(why, HK_EINVAL,
-                       "%s:%u: a secret is %d hex digits; make one with hikyaku keygen verp --out FILE", path,
-                       line, 2 * SECRET_OCTETS);
+    if (length < 2 * SECRET_OCTETS || strspn(text, "0123456789abcdefABCDEF") != 2 * SECRET_OCTETS ||
+        !secret_until(text + 2 * SECRET_OCTETS, length - 2 * SECRET_OCTETS, &until))
+        return why_set(
+            why, HK_EINVAL,
+            "%s:%u: a secret is %d hex digits, and 'until 2026-11-29' behind them where it was given "
+            "up on that day; make one with hikyaku keygen verp --out FILE",
+            path, line, 2 * SECRET_OCTETS);
     for (size_t i = 0; i < SECRET_OCTETS; i++) {
         char digits[3] = {text[2 * i], text[2 * i + 1], 0};
 
         key[i] = (uint8_t)strtoul(digits, NULL, 16);
     }
-    error = secret_add(signer, key, path, line, why);
+    error = secret_add(signer, key, until, path, line, why);
     OPENSSL_cleanse(key, sizeof key);
     return error;
 }
@@ -340,14 +375,19 @@ static int contexts_make(struct signer *signer)
                : HK_ENOMEM;
 }
 
-static int signer_fill(const struct config *config, struct signer *signer, struct hk_why *why)
+static int fill_tokens(const struct config *config, struct signer *signer, struct hk_why *why)
 {
     int error = contexts_make(signer);
 
     if (error == 0)
         error = sender_check(config, signer, why);
-    if (error == 0)
-        error = secrets_load(config, signer, why);
+    return error == 0 ? secrets_load(config, signer, why) : error;
+}
+
+static int fill(const struct config *config, struct signer *signer, struct hk_why *why)
+{
+    int error = fill_tokens(config, signer, why);
+
     if (error == 0 && config->dkim_count == 0)
         error =
             note_add(&signer->notes, true,
@@ -361,7 +401,9 @@ static int signer_fill(const struct config *config, struct signer *signer, struc
     return error;
 }
 
-int signer_load(const struct config *config, struct signer **out, struct hk_why *why)
+static int load(const struct config *config,
+                int (*fill_it)(const struct config *, struct signer *, struct hk_why *), struct signer **out,
+                struct hk_why *why)
 {
     struct signer *signer = calloc(1, sizeof *signer);
     int error;
@@ -369,7 +411,7 @@ int signer_load(const struct config *config, struct signer **out, struct hk_why 
     *out = NULL;
     if (signer == NULL)
         return why_set(why, HK_ENOMEM, "%s", hk_strerror(HK_ENOMEM));
-    error = signer_fill(config, signer, why);
+    error = fill_it(config, signer, why);
     if (error == HK_ENOMEM)
         (void)why_set(why, error, "%s", hk_strerror(error));
     if (error != 0) {
@@ -378,6 +420,16 @@ int signer_load(const struct config *config, struct signer **out, struct hk_why 
     }
     *out = signer;
     return 0;
+}
+
+int signer_load(const struct config *config, struct signer **out, struct hk_why *why)
+{
+    return load(config, fill, out, why);
+}
+
+int signer_load_tokens(const struct config *config, struct signer **out, struct hk_why *why)
+{
+    return load(config, fill_tokens, out, why);
 }
 
 void signer_free(struct signer *signer)
@@ -510,4 +562,12 @@ int signer_mac_by(const struct signer *signer, uint8_t id, const void *bytes, si
         if (signer->secret[i].id == id)
             return secret_mac(signer, &signer->secret[i], bytes, length, out);
     return HK_EPROTO;
+}
+
+uint16_t signer_secret_until(const struct signer *signer, uint8_t id)
+{
+    for (size_t i = 0; i < signer->secret_count; i++)
+        if (signer->secret[i].id == id)
+            return signer->secret[i].until;
+    return 0;
 }

@@ -16,7 +16,7 @@
 #define TOKEN_TEXT_MAX       64
 
 /* What a token is for: a token of one kind is none of another. */
-enum token_use { TOKEN_BOUNCE = 'b', TOKEN_UNSUBSCRIBE = 'u', TOKEN_MESSAGE_ID = 'm' };
+enum token_use { TOKEN_BOUNCE = 'b', TOKEN_UNSUBSCRIBE = 'u', TOKEN_MESSAGE_ID = 'm', TOKEN_ADDRESS = 'a' };
 
 const EVP_MD *signer_sha256(const struct signer *signer);
 const char *signer_from_domain(const struct signer *signer);
@@ -41,9 +41,12 @@ uint8_t signer_secret_id(const struct signer *signer);
 int signer_mac_by(const struct signer *signer, uint8_t id, const void *bytes, size_t length,
                   uint8_t out[SHA256_OCTETS]) HK_MUST_USE;
 
+/* The last day on which that secret's tokens were made, UINT16_MAX where it is not given up (days as in VERP_DAY). */
+uint16_t signer_secret_until(const struct signer *signer, uint8_t id);
+
 /* token.c: a recipient of a campaign as at most TOKEN_TEXT_MAX - 2 base32 digits and a NUL. 0 or HK_ENOMEM. */
-int token_make(const struct signer *signer, enum token_use use, const char *campaign, uint16_t segment,
-               uint32_t index, char out[TOKEN_TEXT_MAX]) HK_MUST_USE;
+int token_make(const struct signer *signer, enum token_use use, const struct token_subject *subject,
+               char out[TOKEN_TEXT_MAX]) HK_MUST_USE;
 /* The same for every try of a copy and different for every copy, so that a receiver who sees it twice knows:
  * "DIGITS@from_domain", without angle brackets. 0 or HK_ENOMEM. */
 int message_id_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,

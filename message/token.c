@@ -1,8 +1,12 @@
 /* token.c - tokens that name a recipient of a campaign, and the VERP return path made of one.
  *
- * Octets, then base32 in lower case (receivers fold case): key id 1, segment 2, index 4, length of the
- * campaign id 1, the id (or the first 8 octets of its SHA-256 where it is longer than 20), HMAC 10. So a
- * return path's local part has at most 63 octets (RFC 5321 4.5.3.1.1 allows 64), of [a-z0-9-] only.
+ * Octets, then base32 in lower case (receivers fold case): key id 1, day of sending 2, index 4, proof of the address
+ * 4, length of the campaign id 1, the id (or the first 8 octets of its SHA-256 where it is longer than 16), HMAC 10.
+ * So a return path's local part has at most 63 octets (RFC 5321 4.5.3.1.1 allows 64), of [a-z0-9-] only.
+ *
+ * The proof is a keyed hash of the recipient's address: a token tells who is not meant, also when the list that its
+ * index counts in is gone, or another one has the campaign's name by now. Keyed, so that nobody can look for an address
+ * of his own that has a victim's proof.
  */
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -12,8 +16,10 @@
 #include "hikyaku/address.h"
 #include "signer.h"
 
-#define TOKEN_HEAD         8u
-#define TOKEN_CAMPAIGN_MAX 20u
+#define TOKEN_PROOF_AT     7u /* behind key id, day and index */
+#define TOKEN_LENGTH_AT    (TOKEN_PROOF_AT + VERP_PROOF)
+#define TOKEN_HEAD         (TOKEN_LENGTH_AT + 1)
+#define TOKEN_CAMPAIGN_MAX 16u
 #define TOKEN_HASHED       0xFFu
 #define TOKEN_HASH         8u
 #define TOKEN_MAC          10u
@@ -69,18 +75,39 @@ static void token_mac(uint8_t *message, enum token_use use, const uint8_t *token
     memcpy(message + 1, token, length);
 }
 
-int token_make(const struct signer *signer, enum token_use use, const char *campaign, uint16_t segment,
-               uint32_t index, char out[TOKEN_TEXT_MAX])
+/* By the secret of that id. HK_EPROTO: there is none; HK_ENOMEM. */
+static int address_proof(const struct signer *signer, uint8_t id, const char *address, size_t length,
+                         uint8_t out[VERP_PROOF])
+{
+    uint8_t message[1 + ADDRESS_MAX], mac[SHA256_OCTETS];
+    int error;
+
+    if (length > ADDRESS_MAX)
+        length = ADDRESS_MAX; /* none is longer that anybody takes */
+    message[0] = TOKEN_ADDRESS;
+    for (size_t i = 0; i < length; i++)
+        message[1 + i] = (uint8_t)(address[i] >= 'A' && address[i] <= 'Z' ? address[i] + 32 : address[i]);
+    error = signer_mac_by(signer, id, message, 1 + length, mac);
+    if (error == 0)
+        memcpy(out, mac, VERP_PROOF);
+    return error;
+}
+
+int token_make(const struct signer *signer, enum token_use use, const struct token_subject *subject,
+               char out[TOKEN_TEXT_MAX])
 {
     uint8_t token[TOKEN_OCTETS_MAX], message[1 + TOKEN_OCTETS_MAX], mac[SHA256_OCTETS];
     size_t length;
 
     token[0] = signer_secret_id(signer);
-    token[1] = (uint8_t)(segment >> 8);
-    token[2] = (uint8_t)segment;
+    token[1] = (uint8_t)(subject->day >> 8);
+    token[2] = (uint8_t)subject->day;
     for (unsigned i = 0; i < 4; i++)
-        token[3 + i] = (uint8_t)(index >> (24 - 8 * i));
-    length = TOKEN_HEAD + campaign_octets(campaign, &token[7], token + TOKEN_HEAD);
+        token[3 + i] = (uint8_t)(subject->index >> (24 - 8 * i));
+    if (address_proof(signer, token[0], subject->address, subject->address_length, token + TOKEN_PROOF_AT) !=
+        0)
+        return HK_ENOMEM;
+    length = TOKEN_HEAD + campaign_octets(subject->campaign, &token[TOKEN_LENGTH_AT], token + TOKEN_HEAD);
     token_mac(message, use, token, length);
     if (signer_mac(signer, message, 1 + length, mac) != 0)
         return HK_ENOMEM;
@@ -116,7 +143,7 @@ int token_parse(const struct signer *signer, enum token_use use, const char *tex
 
     if (octets < (int)(TOKEN_HEAD + TOKEN_MAC))
         return HK_EINVAL;
-    campaign = token[7] == TOKEN_HASHED ? TOKEN_HASH : token[7];
+    campaign = token[TOKEN_LENGTH_AT] == TOKEN_HASHED ? TOKEN_HASH : token[TOKEN_LENGTH_AT];
     body = TOKEN_HEAD + campaign;
     if (campaign == 0 || (size_t)octets != body + TOKEN_MAC)
         return HK_EINVAL;
@@ -126,19 +153,32 @@ int token_parse(const struct signer *signer, enum token_use use, const char *tex
         error = HK_EPROTO;
     if (error != 0)
         return error;
-    out->segment = (uint16_t)(token[1] << 8 | token[2]);
+    out->key = token[0];
+    out->day = (uint16_t)(token[1] << 8 | token[2]);
+    if (out->day > signer_secret_until(signer, out->key))
+        return HK_EPROTO; /* the secret was given up before that day: whoever makes tokens of it has stolen it */
+    memcpy(out->proof, token + TOKEN_PROOF_AT, VERP_PROOF);
     out->index = 0;
     for (unsigned i = 0; i < 4; i++)
         out->index = out->index << 8 | token[3 + i];
-    campaign_text(token[7], token + TOKEN_HEAD, campaign, out->campaign);
+    campaign_text(token[TOKEN_LENGTH_AT], token + TOKEN_HEAD, campaign, out->campaign);
     return 0;
 }
 
-int verp_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index, char *out)
+bool verp_is_about(const struct signer *signer, const struct verp_token *token, const char *address,
+                   size_t length)
+{
+    uint8_t proof[VERP_PROOF];
+
+    return address_proof(signer, token->key, address, length, proof) == 0 &&
+           CRYPTO_memcmp(proof, token->proof, VERP_PROOF) == 0;
+}
+
+int verp_make(const struct signer *signer, const struct token_subject *subject, char *out)
 {
     char token[TOKEN_TEXT_MAX];
 
-    if (token_make(signer, TOKEN_BOUNCE, campaign, segment, index, token) != 0)
+    if (token_make(signer, TOKEN_BOUNCE, subject, token) != 0)
         return HK_ENOMEM;
     (void)snprintf(out, ADDRESS_MAX + 1, "b-%s@%s", token, signer_return_path(signer));
     return 0;

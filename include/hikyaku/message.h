@@ -36,21 +36,39 @@ int signer_load(const struct config *config, struct signer **out, struct hk_why 
 void signer_free(struct signer *signer);
 const struct note *signer_notes(const struct signer *signer, size_t *count);
 
+/* The same without DKIM keys: for whoever only takes tokens apart, and should hold no more than that needs. */
+int signer_load_tokens(const struct config *config, struct signer **out, struct hk_why *why) HK_MUST_USE;
+
 /* VERP (RFC 3696 safe characters only): "b-" campaign/recipient token and HMAC "@" return_path. The token
- * carries the campaign id, segment, index, a key id and a truncated HMAC-SHA256, in at most 64 octets of
- * local part (a long campaign id goes in as a hash). `out` holds ADDRESS_MAX + 1 bytes. 0 or HK_ENOMEM. */
-int verp_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,
-              char *out) HK_MUST_USE;
+ * carries the campaign id, index, day of sending, a proof of the address, a key id and a truncated HMAC-SHA256, in
+ * at most 64 octets of local part (a long campaign id goes in as a hash). */
+#define VERP_DAY(wall_us) ((uint16_t)((wall_us) / 86400000000u)) /* days since 1970, until 2149 */
+#define VERP_PROOF        4u
+struct token_subject {
+    const char *campaign;
+    const char *address; /* as it stands behind RCPT TO, not NUL-terminated; any case */
+    size_t address_length;
+    uint32_t index;
+    uint16_t day; /* VERP_DAY */
+};
+/* `out` holds ADDRESS_MAX + 1 bytes. 0 or HK_ENOMEM. */
+int verp_make(const struct signer *signer, const struct token_subject *subject, char *out) HK_MUST_USE;
 struct verp_token {
     char campaign[CAMPAIGN_ID_MAX + 1]; /* or the hash of it where it was too long */
-    uint16_t segment;
     uint32_t index;
+    uint16_t day;
+    uint8_t key;
+    uint8_t proof[VERP_PROOF];
 };
-/* Take a token apart and check its HMAC. 0, HK_EINVAL not a token, HK_EPROTO a wrong HMAC or an unknown key
- * id, HK_ENOMEM: it may be one. */
+/* Take a token apart and check its HMAC. 0, HK_EINVAL not a token, HK_EPROTO a wrong HMAC, an unknown key id, or a day
+ * after its key was given up, HK_ENOMEM: it may be one. How old it may be is the caller's matter. */
 int verp_parse(const struct signer *signer, const char *address, size_t length,
                struct verp_token *out) HK_MUST_USE;
-/* What verp_parse shows for a campaign: its id, or "~" and a hash where the id has more than 20 octets. */
+/* Is the token one of this address (local part '@' A-label domain, any case)? Of another one it is with a chance of one
+ * in 2^32. */
+bool verp_is_about(const struct signer *signer, const struct verp_token *token, const char *address,
+                   size_t length);
+/* What verp_parse shows for a campaign: its id, or "~" and a hash where the id has more than 16 octets. */
 void verp_campaign(const char *campaign, char out[CAMPAIGN_ID_MAX + 1]);
 /* The same for the token behind sender.unsubscribe_url in {{unsubscribe_url}} and List-Unsubscribe. */
 int unsubscribe_parse(const struct signer *signer, const char *token, size_t length,

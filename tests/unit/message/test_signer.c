@@ -24,6 +24,17 @@ static void load_is_refused(struct fixture *f, const char *words)
         fail_msg("%s", f->why.text);
 }
 
+static int return_path(const struct fixture *f, const char *campaign, uint32_t index, char *out)
+{
+    const struct token_subject subject = {.campaign = campaign,
+                                          .address = "Ann@Example.net",
+                                          .address_length = 15,
+                                          .index = index,
+                                          .day = 20000};
+
+    return verp_make(f->signer, &subject, out);
+}
+
 static void a_return_path_fits_and_survives_lower_and_upper_case(void **state)
 {
     struct fixture *f = *state;
@@ -31,14 +42,14 @@ static void a_return_path_fits_and_survives_lower_and_upper_case(void **state)
     struct verp_token token;
 
     (void)state;
-    assert_int_equal(verp_make(f->signer, "Spring_2026.sale-v01", 0xFFFF, 0xFFFFFFFF, address), 0);
+    assert_int_equal(return_path(f, "Spring_2026.sale", 0xFFFFFFFF, address), 0);
     assert_true(strchr(address, '@') - address <= 64);
     assert_int_equal(strspn(address, "abcdefghijklmnopqrstuvwxyz0123456789.-"),
                      strchr(address, '@') - address);
     for (unsigned upper = 0; upper < 2; upper++) {
         assert_int_equal(verp_parse(f->signer, address, strlen(address), &token), 0);
-        assert_string_equal(token.campaign, "Spring_2026.sale-v01");
-        assert_int_equal(token.segment, 0xFFFF);
+        assert_string_equal(token.campaign, "Spring_2026.sale");
+        assert_int_equal(token.day, 20000);
         assert_int_equal(token.index, 0xFFFFFFFF);
         for (char *p = address; *p != 0; p++)
             *p = (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
@@ -53,7 +64,7 @@ static void a_long_campaign_id_goes_in_as_a_hash(void **state)
 
     memset(campaign, 'c', CAMPAIGN_ID_MAX);
     campaign[CAMPAIGN_ID_MAX] = 0;
-    assert_int_equal(verp_make(f->signer, campaign, 1, 2, address), 0);
+    assert_int_equal(return_path(f, campaign, 2, address), 0);
     assert_true(strchr(address, '@') - address <= 64);
     assert_int_equal(verp_parse(f->signer, address, strlen(address), &token), 0);
     verp_campaign(campaign, key);
@@ -70,7 +81,7 @@ static void a_token_that_was_changed_is_refused(void **state)
     struct verp_token token;
     size_t length, at;
 
-    assert_int_equal(verp_make(f->signer, "spring", 0, 7, address), 0);
+    assert_int_equal(return_path(f, "spring", 7, address), 0);
     length = strlen(address);
     at = (size_t)(strchr(address, '@') - address);
     for (size_t i = 2; i < at; i++) {
@@ -89,6 +100,93 @@ static void a_token_that_was_changed_is_refused(void **state)
     assert_int_equal(unsubscribe_parse(f->signer, address + 2, at - 2, &token), HK_EPROTO);
 }
 
+static void a_token_knows_whom_it_is_about_and_whom_not(void **state)
+{
+    struct fixture *f = *state;
+    char address[ADDRESS_MAX + 1];
+    struct verp_token token;
+
+    assert_int_equal(return_path(f, "spring", 7, address), 0);
+    assert_int_equal(verp_parse(f->signer, address, strlen(address), &token), 0);
+    assert_true(verp_is_about(f->signer, &token, "ann@example.net", 15));
+    assert_true(verp_is_about(f->signer, &token, "ANN@EXAMPLE.NET", 15));
+    assert_false(verp_is_about(f->signer, &token, "bob@example.net", 15));
+    assert_false(verp_is_about(f->signer, &token, "ann@example.ne", 14));
+    assert_false(verp_is_about(f->signer, &token, "", 0));
+    token.key ^= 1u; /* a secret that is not there */
+    assert_false(verp_is_about(f->signer, &token, "ann@example.net", 15));
+}
+
+/* `old` as a line of the file that was given up on that day, under a secret that is in use. */
+static int parse_given_up(struct fixture *f, const char *old, const char *until, const char *address)
+{
+    static const char digits[] = "0123456789abcdef";
+    char path[96], fresh[65], *text, *key = strrchr(old, '\n');
+    struct signer *signer = NULL;
+    struct verp_token token;
+    int error = HK_EINVAL;
+
+    while (key > old && key[-1] != '\n')
+        key--;
+    (void)snprintf(path, sizeof path, "%s/rotated.key", f->folder);
+    f->config.sender.secret_file = path;
+    /* One secret in 256 has the id of another: the second one then has not. */
+    for (unsigned other = 1; other < 3 && signer == NULL; other++) {
+        for (unsigned i = 0; i < 64; i++)
+            fresh[i] = digits[(i * other) % 16];
+        fresh[64] = 0;
+        text = hk_xasprintf("%s\n%.64s%s\n", fresh, key, until);
+        file_put(path, text);
+        free(text);
+        if (signer_load_tokens(&f->config, &signer, &f->why) != 0)
+            signer = NULL;
+    }
+    if (signer != NULL)
+        error = verp_parse(signer, address, strlen(address), &token);
+    signer_free(signer);
+    f->config.sender.secret_file = f->verp;
+    (void)unlink(path);
+    return error;
+}
+
+/* 20000 days after 1970 is 2024-10-04. */
+static void a_secret_that_was_given_up_speaks_for_what_was_made_before(void **state)
+{
+    struct fixture *f = *state;
+    char address[ADDRESS_MAX + 1], *old;
+    size_t length;
+
+    assert_int_equal(return_path(f, "spring", 7, address), 0);
+    assert_int_equal(hk_read_file(f->verp, 4096, &old, &length, &f->why), 0);
+    assert_int_equal(parse_given_up(f, old, "", address), 0);
+    assert_int_equal(parse_given_up(f, old, " until 2024-10-04", address), 0);
+    assert_int_equal(parse_given_up(f, old, " until 2024-10-03", address), HK_EPROTO);
+    free(old);
+}
+
+static void a_secret_that_makes_tokens_is_not_given_up(void **state)
+{
+    struct fixture *f = *state;
+    char path[96], *old, *line;
+    size_t length;
+
+    (void)snprintf(path, sizeof path, "%s/first.key", f->folder);
+    assert_int_equal(hk_read_file(f->verp, 4096, &old, &length, &f->why), 0);
+    old[length - 1] = 0;
+    f->config.sender.secret_file = path;
+    line = hk_xasprintf("%s until 2026-11-29\n", old);
+    file_put(path, line);
+    load_is_refused(f, "the first secret makes return paths");
+    free(line);
+    line = hk_xasprintf("%s till 2026-11-29\n", old);
+    file_put(path, line);
+    load_is_refused(f, "until 2026-11-29");
+    free(line);
+    free(old);
+    f->config.sender.secret_file = f->verp;
+    (void)unlink(path);
+}
+
 static void an_old_secret_still_speaks_for_its_tokens(void **state)
 {
     struct fixture *f = *state;
@@ -97,7 +195,7 @@ static void an_old_secret_still_speaks_for_its_tokens(void **state)
     struct signer *signer;
     struct verp_token token;
 
-    assert_int_equal(verp_make(f->signer, "spring", 0, 7, old), 0);
+    assert_int_equal(return_path(f, "spring", 7, old), 0);
     (void)snprintf(new_path, sizeof new_path, "%s/new.key", f->folder);
     assert_int_equal(keygen_verp(new_path, &f->why), 0);
     f->config.sender.secret_file = new_path;
@@ -295,6 +393,9 @@ int main(void)
         cmocka_unit_test(a_return_path_fits_and_survives_lower_and_upper_case),
         cmocka_unit_test(a_long_campaign_id_goes_in_as_a_hash),
         cmocka_unit_test(a_token_that_was_changed_is_refused),
+        cmocka_unit_test(a_token_knows_whom_it_is_about_and_whom_not),
+        cmocka_unit_test(a_secret_that_was_given_up_speaks_for_what_was_made_before),
+        cmocka_unit_test(a_secret_that_makes_tokens_is_not_given_up),
         cmocka_unit_test(an_old_secret_still_speaks_for_its_tokens),
         cmocka_unit_test(a_secret_file_that_is_none_is_refused),
         cmocka_unit_test(a_key_that_cannot_sign_for_us_is_refused),
