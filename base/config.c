@@ -400,22 +400,74 @@ static int check_limit(const struct load *load, size_t nth)
         limit->name);
 }
 
-static const struct {
-    const char *section;
-    int (*check)(const struct load *load, size_t nth);
-} item_checks[] = {
-    {"source", check_source}, {"pool", check_pool},   {"dkim", check_dkim},
-    {"route", check_route},   {"limit", check_limit},
-};
-
-/* --- reading --- */
-
 static void default_rows(const struct config_section *section, const struct config_place *place, void *base)
 {
     for (size_t i = 0; i < config_row_count; i++)
         if (config_row_is_in(&config_rows[i], section))
             config_value_default(&config_rows[i], place, base);
 }
+
+/* Classes of a bounce that are counted, and how many suppress an address unless its section says otherwise. A mailbox
+ * that was full five times in two months is read by nobody; who is refused twice for what he is will be a third time; a
+ * host that was not to be had may be for any reason but his. */
+static const struct {
+    const char *reply_class;
+    uint32_t count;
+} soft_classes[] = {
+    {"mailbox-unknown", 3}, {"recipient-refused", 2}, {"mailbox-inactive", 3}, {"mailbox-full", 5},
+    {"domain-invalid", 3},  {"network", 7},           {"system", 7},           {"unknown", 7},
+};
+#define SOFT_CLASSES (sizeof soft_classes / sizeof soft_classes[0])
+
+static int check_soft(const struct load *load, size_t nth)
+{
+    const char *name = load->config->soft[nth].reply_class;
+
+    for (size_t i = 0; i < nth; i++)
+        if (strcmp(load->config->soft[i].reply_class, name) == 0)
+            return refuse(load, mark_of(load, "soft", nth), "soft \"%.60s\" is there twice; write one", name);
+    for (size_t i = 0; i < SOFT_CLASSES; i++)
+        if (strcmp(soft_classes[i].reply_class, name) == 0)
+            return 0;
+    return refuse(
+        load, mark_of(load, "soft", nth),
+        "soft \"%.60s\" is no class that is counted; write soft \"mailbox-full\" { ... }, or "
+        "mailbox-unknown, mailbox-inactive, recipient-refused, domain-invalid, network, system, unknown",
+        name);
+}
+
+static bool has_soft(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->soft_count; i++)
+        if (strcmp(config->soft[i].reply_class, name) == 0)
+            return true;
+    return false;
+}
+
+static void derive_soft(const struct config_place *place, struct config *config)
+{
+    for (size_t i = 0; i < SOFT_CLASSES; i++) {
+        struct cfg_soft *soft;
+        if (has_soft(config, soft_classes[i].reply_class))
+            continue;
+        config->soft = hk_xrealloc(config->soft, config->soft_count + 1, sizeof *config->soft);
+        soft = &config->soft[config->soft_count++];
+        memset(soft, 0, sizeof *soft);
+        default_rows(config_section_find("soft"), place, soft);
+        soft->reply_class = hk_xstrdup(soft_classes[i].reply_class);
+        soft->count = soft_classes[i].count;
+    }
+}
+
+static const struct {
+    const char *section;
+    int (*check)(const struct load *load, size_t nth);
+} item_checks[] = {
+    {"source", check_source}, {"pool", check_pool},   {"dkim", check_dkim},
+    {"route", check_route},   {"limit", check_limit}, {"soft", check_soft},
+};
+
+/* --- reading --- */
 
 static int check_item(const struct load *load, const char *section, size_t nth)
 {
@@ -568,6 +620,8 @@ static int read_tree(struct load *load)
         rc = check_redis(load);
     if (rc == 0)
         derive_rest(load->config);
+    if (rc == 0)
+        derive_soft(&load->place, load->config);
     return rc;
 }
 

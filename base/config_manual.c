@@ -66,6 +66,21 @@ static const struct {
               "cluster` all nodes of one Redis, which grants it in blocks that reach no further than a "
               "second: shares follow what "
               "each could send, what one leaves is the others', and while Redis is away nothing passes."},
+    {"bounce", "What comes back later, by `hikyaku bounce ingest`. A bounce counts for the recipient whom "
+               "the token of our return "
+               "path names, for `token_age`. A list loses a few people of a domain at a time: where within "
+               "`breaker_period` at "
+               "least `breaker_count` and `breaker_share` percent of whom the campaign has there are "
+               "suddenly unknown, the "
+               "domain is at fault; then nobody of them is suppressed, the event log has an `alarm`, and "
+               "`hikyaku bounce held` "
+               "lists them."},
+    {"soft",
+     "Soft bounces are counted for each address and class; the title is the class. Without a section: "
+     "recipient-refused 2; mailbox-unknown, mailbox-inactive and domain-invalid (where the refusal was a "
+     "passing "
+     "one) 3; mailbox-full 5; network, system and unknown 7.\n\n"
+     "    soft \"mailbox-full\" { count = 3 within = 30d }"},
     {"smtp", "Every connection is a file descriptor. Where the limit of open files is too low for "
              "`connections`, the node says so "
              "at its start and runs with as many as fit; `LimitNOFILE` in a unit of systemd raises it."},

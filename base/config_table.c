@@ -104,6 +104,15 @@ const struct config_row config_rows[] = {
 
 { "campaign.unknown",              CONF_FLAG,      AT(campaign.resend_unknown),   "skip|resend",    "skip",                 0, 0,             AT_START, "what becomes of recipients whose delivery nobody can know" },
 
+{ "bounce.token_age",              CONF_TIME_S,    AT(bounce.token_age_s),                NULL,     "90d",                  1000, 3650 * DAYS, ANY_TIME, "how long after a message was sent what comes back about it counts" },
+{ "bounce.breaker_count",          CONF_COUNT,     AT(bounce.breaker_count),              NULL,     "20",                   0, 1000000000,    ANY_TIME, "recipients of one domain that have to become unknown within breaker_period before nobody of them is suppressed; 0: they always are" },
+{ "bounce.breaker_share",          CONF_COUNT,     AT(bounce.breaker_share),              NULL,     "50",                   1, 100,           ANY_TIME, "and how many of a hundred recipients that the campaign has at that domain" },
+{ "bounce.breaker_period",         CONF_TIME_S,    AT(bounce.breaker_period_s),           NULL,     "1h",                   1000, 30 * DAYS,  ANY_TIME, "within what time; afterwards the domain is believed again" },
+
+{ "soft.count",                    CONF_COUNT,     IN(soft, count),                       NULL,     "5",                    0, 1000000,       ANY_TIME, "soft bounces of this class that suppress an address; 0: none does" },
+{ "soft.within",                   CONF_TIME_S,    IN(soft, within_s),                    NULL,     "60d",                  1000, 3650 * DAYS, ANY_TIME, "how long one of them counts" },
+{ "soft.apart",                    CONF_TIME_S,    IN(soft, apart_s),                     NULL,     "12h",                  0, 365 * DAYS,    ANY_TIME, "closer together they count once: it is one and the same trouble" },
+
 { "node.name",                     CONF_NAME,      AT(node.name),                         NULL,     "=hostname",            0, 0,             AT_START, "name of this node in the cluster" },
 { "node.lease",                    CONF_TIME_MS,   AT(node.lease_ms),                     NULL,     "30s",                  500, HOURS,       AT_START, "how long a silent node keeps its recipients" },
 { "node.drain",                    CONF_TIME_MS,   AT(node.drain_ms),                     NULL,     "30s",                  100, HOURS,       AT_START, "how long a stop waits for messages under way" },
@@ -135,6 +144,8 @@ const struct config_section config_sections[] = {
     { "limit",      EACH(limit, name) },
     { "retry",      ONCE },
     { "campaign",   ONCE },
+    { "bounce",     ONCE },
+    { "soft",       EACH(soft, reply_class) },
     { "node",       ONCE },
     { "events",     ONCE },
     { "rules",      ONCE },

@@ -39,6 +39,8 @@ bool batch_op_is_valid(const struct ledger_op *op)
     case OP_PUT_BACK:
     case OP_RESEND:
         return true;
+    case OP_MARK:
+        return ledger_unpack(op->word).marks != 0;
     case OP_SETTLE:
         return settle_is_valid(state);
     default:

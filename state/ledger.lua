@@ -294,16 +294,43 @@ local function resend(span, op)
     return state == PENDING and DONE or SETTLED
 end
 
-local APPLY = { commit, outcome, release, put_back, settle, resend }
+-- What came back later stands beside the state, as a mark. A bounce tells of whom it was unknown, too. Who was never
+-- sent to has nothing to come back: the campaign is a later one of the same name.
+local function mark(span, op)
+    local word = get(span, WORDS, op.offset)
+    local state, had, new = state_of(word), floor(word / MARK) % 8, floor(op.word / MARK) % 8
+    if state == PENDING and attempts_of(word) == 0 then
+        return SETTLED
+    end
+    if state == UNKNOWN and new % 2 == 1 then
+        counted = counted + (word >= UNCOUNTED and 1 or 0)
+        put(span, op.offset, word, reworded(word, op, BOUNCED, 0))
+        return DONE
+    end
+    for _, bit in ipairs({ 1, 2, 4 }) do
+        if floor(new / bit) % 2 == 1 and floor(had / bit) % 2 == 0 then
+            word = word + bit * MARK
+        end
+    end
+    if floor(word / MARK) % 8 ~= had then
+        set(span, WORDS, op.offset, word)
+    end
+    return DONE
+end
+
+local APPLY = { commit, outcome, release, put_back, settle, resend, mark }
 
 -- Evidence counts whoever brings it, and so does a person's word; all else is the owner's. Once somebody else has taken the
 -- span, what was granted before is unknown, and what is `sending` now is his.
 local function anybody_may(change, op)
-    return change == resend or (change == outcome and EVIDENCE[state_of(op.word)])
+    return change == resend or change == mark or (change == outcome and EVIDENCE[state_of(op.word)])
 end
 
 local function apply(op)
     local span, change = spans[op.span], APPLY[op.kind]
+    if campaign and not span.owner and change == mark then
+        return SETTLED -- nobody of it was ever sent to
+    end
     if not campaign or not span.owner then
         return LOST
     end

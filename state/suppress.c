@@ -212,16 +212,16 @@ static int walk_page(const struct store *store, const char *scope, const redisRe
     return 0;
 }
 
-static int walk_scope(struct store *store, const char *scope,
-                      int (*fn)(void *, const struct suppress_entry *), void *context, struct hk_why *why)
+int suppress_walk_hash(struct store *store, const char *hash, const char *scope,
+                       int (*fn)(void *, const struct suppress_entry *), void *context, struct hk_why *why)
 {
     char cursor[24] = "0";
     redisReply *reply;
     int result;
 
     do {
-        result = store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "HSCAN " SUPPRESS_KEY("%s") " %s COUNT %d",
-                           scope, cursor, WALK_COUNT);
+        result = store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "HSCAN %s %s COUNT %d", hash, cursor,
+                           WALK_COUNT);
         if (result != 0)
             return result;
         if (!suppress_scan_page(reply, cursor, sizeof cursor))
@@ -231,6 +231,16 @@ static int walk_scope(struct store *store, const char *scope,
         freeReplyObject(reply);
     } while (result == 0 && strcmp(cursor, "0") != 0);
     return result;
+}
+
+static int walk_scope(struct store *store, const char *scope,
+                      int (*fn)(void *, const struct suppress_entry *), void *context, struct hk_why *why)
+{
+    char hash[sizeof SUPPRESS_KEY("") + SUPPRESS_SCOPE_MAX];
+
+    if (snprintf(hash, sizeof hash, SUPPRESS_KEY("%s"), scope) >= (int)sizeof hash)
+        return store_strange(store, why);
+    return suppress_walk_hash(store, hash, scope, fn, context, why);
 }
 
 int suppress_walk(struct store *store, const char *scope,

@@ -127,6 +127,7 @@ int suppress_value_parse(const char *scope, const char *key, const char *value, 
     copy_word(out->source, sizeof out->source, json, "source");
     copy_word(out->evidence, sizeof out->evidence, json, "evidence");
     out->time_us = (uint64_t)json_integer_value(json_object_get(json, "time"));
+    out->last_us = (uint64_t)json_integer_value(json_object_get(json, "last"));
     json_decref(json);
     return 0;
 }

@@ -42,6 +42,11 @@ void suppress_call_begin(struct suppress_call *call, const char *verb, const cha
                          const char *scope);
 void suppress_call_add(struct suppress_call *call, const char *text);
 
+/* Every entry of a hash of entries: as suppress_walk(), under the scope that is said. */
+int suppress_walk_hash(struct store *store, const char *hash, const char *scope,
+                       int (*fn)(void *context, const struct suppress_entry *entry), void *context,
+                       struct hk_why *why) HK_MUST_USE;
+
 /* Is this an answer to HSCAN: a new cursor (copied) and an even number of texts? */
 bool suppress_scan_page(const redisReply *reply, char *cursor, size_t size);
 

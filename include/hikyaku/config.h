@@ -102,6 +102,14 @@ struct cfg_limit {
     uint32_t burst;
 };
 
+/* Soft bounces of one class (bounce/, the words of reply_class_name()) that suppress an address. */
+struct cfg_soft {
+    char *reply_class;
+    uint32_t count; /* 0: none does */
+    uint32_t within_s;
+    uint32_t apart_s; /* closer together they count once */
+};
+
 enum redis_mode { REDIS_EMBEDDED, REDIS_EXTERNAL };
 
 struct config {
@@ -163,6 +171,13 @@ struct config {
     struct {
         bool resend_unknown;
     } campaign;
+
+    struct {
+        uint32_t token_age_s;
+        uint32_t breaker_count, breaker_share, breaker_period_s; /* count 0: no breaker; share in percent */
+    } bounce;
+    struct cfg_soft *soft; /* one for each class that is counted */
+    size_t soft_count;
 
     struct {
         char *name;

@@ -55,6 +55,7 @@ struct ledger_word {
     uint16_t code;
 };
 #define LEDGER_UNCOUNTED (1u << 30)
+enum ledger_mark { LEDGER_MARK_BOUNCED = 1, LEDGER_MARK_COMPLAINED = 2, LEDGER_MARK_UNSUBSCRIBED = 4 };
 uint32_t ledger_pack(struct ledger_word word);
 struct ledger_word ledger_unpack(uint32_t packed);
 
@@ -196,6 +197,9 @@ enum ledger_op_kind {
     /* unknown -> pending, attempts kept: somebody decided that he is sent to again; with a due_s -> deferred until then,
      * first_s where there is none. DONE where he is pending already. */
     OP_RESEND,
+    /* The marks of word are set beside the others, whatever the state is; `unknown` that gets LEDGER_MARK_BOUNCED becomes
+     * bounced instead, with class and code of word. Of who was never sent to: SETTLED, nothing changed. */
+    OP_MARK,
 };
 
 struct ledger_op {

@@ -1,7 +1,7 @@
 /* suppress.h - who must not be written to (design 7): kept in Redis, asked from a file of hashes in memory.
  *
  * Redis holds the truth, one hash a scope, and a stream of every change:
- *   hikyaku:suppress:SCOPE   hash: address key -> {"reason","source","evidence","time"} as JSON
+ *   hikyaku:suppress:SCOPE   hash: address key -> {"reason","source","evidence","time","last"} as JSON
  *   hikyaku:suppress:log     stream: op (add | remove), scope, key. Its ids are N-0, N without a gap, so that a reader
  *                            knows what it missed; the last 250,000 are kept, whoever needs older ones reads the hashes
  *   hikyaku:suppress:seq     the last N
@@ -30,7 +30,8 @@ struct suppress_entry {
     char reason[32];               /* bounce, complaint, unsubscribe, manual, import */
     char source[80];               /* campaign id, "command", a file's name */
     char evidence[512];            /* the reply's text, cleaned */
-    uint64_t time_us;              /* wall clock */
+    uint64_t time_us;              /* wall clock, of the first time */
+    uint64_t last_us;              /* read only: when it was last heard again; 0: never */
 };
 
 struct suppress; /* a node's view */

@@ -31,6 +31,7 @@ CONTRACTS = {
     "state": {"base", "classify", "config"},
     "suppress": {"base", "address", "config", "state"},
     "limits": {"base", "state"},
+    "feedback": {"base", "classify", "config", "state", "suppress"},
     "resolve": {"base", "address", "config", "dane"},
     "process": {"base", "config", "region"},
     "node": {"base", "config", "process", "state"},
@@ -39,7 +40,7 @@ CONTRACTS = {
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
 SHARED = {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
-          "classify", "bounce", "rules", "state", "suppress", "limits"}
+          "classify", "bounce", "rules", "state", "suppress", "limits", "feedback"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
@@ -50,7 +51,7 @@ FOLDERS = {
     "message": {"base", "address", "config", "segment", "message"},
     "bounce": {"base", "address", "region", "classify", "bounce", "rules"},
     "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress",
-              "limits"},
+              "limits", "feedback"},
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
     "worker": {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
                "classify", "process"},

@@ -147,6 +147,65 @@ static void pause_and_cancel_stop_grants_and_leave_nothing_sending(void **state)
     client_close(&a);
 }
 
+static struct ledger_word word_at(const struct manifest *m, uint32_t index)
+{
+    struct store *store = fixture_store(&f);
+    uint32_t word = 0, due_s, first_s;
+    struct hk_why why;
+
+    assert_int_equal(store_recipient(store, m->campaign, 0, 0, index, &word, &due_s, &first_s, &why), 0);
+    store_close(store);
+    return ledger_unpack(word);
+}
+
+static uint32_t marks_of(unsigned marks)
+{
+    return ledger_pack(
+        (struct ledger_word){.marks = (uint8_t)marks, .reply_class = CLASS_MAILBOX_UNKNOWN, .code = 550});
+}
+
+static void a_mark_stands_beside_the_state_and_tells_of_whom_was_unknown(void **state)
+{
+    struct manifest m = fixture_campaign(&f, "mark", spans, 3, 0);
+    struct ledger_op sent = op_on(OP_OUTCOME, 7, 1, word_of(LEDGER_SENT, 1, 0, 250)),
+                     lost = op_on(OP_OUTCOME, 8, 1, word_of(LEDGER_UNKNOWN, 1, 0, 0)),
+                     mark = op_on(OP_MARK, 7, 0, marks_of(LEDGER_MARK_BOUNCED)), other = mark, none = mark;
+    uint64_t attempts;
+
+    (void)state;
+    client_open(&a, &f);
+    assert_int_equal(client_do(&a, "mark", &mark), VERDICT_SETTLED); /* nobody was ever taken */
+    assert_int_equal(client_take(&a, "mark", 0, 100), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "mark", &mark), VERDICT_SETTLED); /* he was never sent to */
+    assert_int_equal(client_do(&a, "mark", &sent), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "mark", &lost), VERDICT_DONE);
+    client_close(&a);
+    client_open(&b, &f); /* whoever brings it */
+    for (unsigned twice = 0; twice < 2; twice++) {
+        assert_int_equal(client_do(&b, "mark", &mark), VERDICT_DONE);
+        assert_int_equal(word_at(&m, 7).state, LEDGER_SENT);
+        assert_int_equal(word_at(&m, 7).marks, LEDGER_MARK_BOUNCED);
+    }
+    other.word = marks_of(LEDGER_MARK_COMPLAINED | LEDGER_MARK_UNSUBSCRIBED);
+    assert_int_equal(client_do(&b, "mark", &other), VERDICT_DONE);
+    assert_int_equal(word_at(&m, 7).marks, 7);
+    assert_int_equal(word_at(&m, 7).code, 250);
+    other.index = 8; /* a complaint is no bounce, but tells of him too */
+    assert_int_equal(client_do(&b, "mark", &other), VERDICT_DONE);
+    assert_int_equal(word_at(&m, 8).state, LEDGER_UNKNOWN);
+    mark.index = 8;
+    assert_int_equal(client_do(&b, "mark", &mark), VERDICT_DONE);
+    assert_int_equal(word_at(&m, 8).state, LEDGER_BOUNCED);
+    assert_int_equal(word_at(&m, 8).marks, LEDGER_MARK_COMPLAINED | LEDGER_MARK_UNSUBSCRIBED);
+    assert_int_equal(word_at(&m, 8).reply_class, CLASS_MAILBOX_UNKNOWN);
+    assert_int_equal(word_at(&m, 8).code, 550);
+    assert_int_equal(count_of(&m, LEDGER_BOUNCED, &attempts), 1);
+    assert_int_equal(attempts, 2);
+    none.word = 0;
+    assert_int_equal(ledger_push(b.ledger, "mark", &none), HK_EINVAL);
+    client_close(&b);
+}
+
 static void an_unknown_one_is_sent_to_again_when_somebody_decides_so(void **state)
 {
     struct manifest m = fixture_campaign(&f, "resend", spans, 3, 0);
@@ -588,6 +647,7 @@ int main(void)
         cmocka_unit_test(a_span_that_another_node_took_is_refused),
         cmocka_unit_test(what_a_dead_node_was_sending_becomes_unknown_and_evidence_mends_it),
         cmocka_unit_test(pause_and_cancel_stop_grants_and_leave_nothing_sending),
+        cmocka_unit_test(a_mark_stands_beside_the_state_and_tells_of_whom_was_unknown),
         cmocka_unit_test(an_unknown_one_is_sent_to_again_when_somebody_decides_so),
         cmocka_unit_test(a_span_whose_string_is_gone_is_lost),
         cmocka_unit_test(ops_that_cannot_be_are_refused_at_once),

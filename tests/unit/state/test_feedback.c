@@ -1,0 +1,365 @@
+/* test_feedback.c - what comes back later, as it counts in Redis (state/feedback.c, state/feedback.lua). */
+#include "client.h"
+#include "hikyaku/feedback.h"
+
+#define NOON_S 1763975000u
+
+static struct fixture f;
+static struct store *store;
+static struct cfg_soft soft[2];
+
+static int start(void **state)
+{
+    static char full[] = "mailbox-full", network[] = "network";
+
+    (void)state;
+    fixture_dir(&f);
+    fixture_start(&f);
+    soft[0] = (struct cfg_soft){.reply_class = full, .count = 3, .within_s = 86400, .apart_s = 3600};
+    soft[1] = (struct cfg_soft){.reply_class = network, .count = 0, .within_s = 86400};
+    f.config.soft = soft;
+    f.config.soft_count = 2;
+    store = fixture_store(&f);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    store_close(store);
+    fixture_end(&f);
+    return 0;
+}
+
+static int anew(void **state)
+{
+    (void)state;
+    fixture_do(&f, "FLUSHALL");
+    f.config.bounce.token_age_s = 90 * 86400;
+    f.config.bounce.breaker_count = 4;
+    f.config.bounce.breaker_share = 50;
+    f.config.bounce.breaker_period_s = 3600;
+    return 0;
+}
+
+static struct feedback about(const char *address, const char *message, const char *reply_class,
+                             enum disposition disposition, uint32_t at_s)
+{
+    struct feedback feedback = {.entry = {.scope = "all",
+                                          .reason = "bounce",
+                                          .source = "bounce-mail",
+                                          .evidence = "550 5.1.1 said \"last\":1}",
+                                          .time_us = (uint64_t)at_s * 1000000u + 123456u},
+                                .disposition = disposition,
+                                .reply_class = reply_class,
+                                .may_be_held = strcmp(reply_class, "complaint") != 0,
+                                .domain_recipients = 0};
+
+    (void)snprintf(feedback.entry.address, sizeof feedback.entry.address, "%s", address);
+    (void)snprintf(feedback.message, sizeof feedback.message, "%s", message);
+    return feedback;
+}
+
+static struct feedback_result apply(const struct feedback *feedback)
+{
+    struct feedback_result result;
+    struct hk_why why = {""};
+
+    if (feedback_apply(store, &f.config, feedback, 1, &result, &why) != 0)
+        fail_msg("apply: %s", why.text);
+    return result;
+}
+
+static enum feedback_done unknown(const char *address, const char *message, uint32_t at_s)
+{
+    struct feedback feedback = about(address, message, "mailbox-unknown", DISPOSITION_SUPPRESS, at_s);
+
+    return apply(&feedback).done;
+}
+
+static struct feedback_result full(const char *message, uint32_t at_s)
+{
+    struct feedback feedback = about("ann@a.test", message, "mailbox-full", DISPOSITION_COUNT, at_s);
+
+    return apply(&feedback);
+}
+
+static int find(const char *address, struct suppress_entry *out)
+{
+    struct hk_why why = {""};
+
+    return suppress_find(store, "all", address, out, &why);
+}
+
+static void a_bounce_suppresses_with_its_evidence_and_the_last_time(void **state)
+{
+    struct suppress_entry entry;
+
+    (void)state;
+    assert_int_equal(unknown("Ann@A.test", "c1.7", NOON_S), FEEDBACK_SUPPRESSED);
+    assert_int_equal(find("ann@a.test", &entry), 1);
+    assert_string_equal(entry.source, "bounce-mail");
+    assert_string_equal(entry.evidence, "550 5.1.1 said \"last\":1}");
+    assert_int_equal(entry.time_us, NOON_S * 1000000ull + 123456);
+    assert_int_equal(entry.last_us, 0);
+    for (unsigned day = 1; day < 3; day++) {
+        assert_int_equal(unknown("ann@a.test", "c2.7", NOON_S + day * 86400), FEEDBACK_KNOWN);
+        assert_int_equal(find("ann@a.test", &entry), 1);
+        assert_string_equal(entry.evidence, "550 5.1.1 said \"last\":1}");
+        assert_int_equal(entry.time_us, NOON_S * 1000000ull + 123456);
+        assert_int_equal(entry.last_us, (NOON_S + day * 86400) * 1000000ull + 123456);
+    }
+}
+
+static void soft_bounces_suppress_at_their_number_and_not_before(void **state)
+{
+    struct suppress_entry entry;
+
+    (void)state;
+    assert_int_equal(full("c1.7", NOON_S).done, FEEDBACK_COUNTED);
+    assert_int_equal(full("c1.7", NOON_S + 7200).done, FEEDBACK_AGAIN); /* the same message */
+    assert_int_equal(full("c2.7", NOON_S + 3599).done, FEEDBACK_NEAR);  /* the same trouble */
+    assert_int_equal(full("c3.7", NOON_S + 7200).count, 2);
+    assert_int_equal(find("ann@a.test", &entry), 0);
+    assert_int_equal(full("c4.7", NOON_S + 14400).done, FEEDBACK_SUPPRESSED);
+    assert_int_equal(find("ann@a.test", &entry), 1);
+    assert_int_equal(strncmp(entry.evidence, "3 times mailbox-full within 1 days: 550", 39), 0);
+}
+
+static void soft_bounces_that_are_old_count_no_more(void **state)
+{
+    (void)state;
+    assert_int_equal(full("c1.7", NOON_S).count, 1);
+    assert_int_equal(full("c2.7", NOON_S + 7200).count, 2);
+    assert_int_equal(full("c3.7", NOON_S + 86401).count, 2); /* the first is more than a day ago */
+    assert_int_equal(full("c4.7", NOON_S + 4 * 86400).count, 1);
+}
+
+static void a_class_without_a_number_never_suppresses(void **state)
+{
+    struct feedback feedback;
+    struct suppress_entry entry;
+    char message[16];
+
+    (void)state;
+    for (unsigned i = 0; i < 50; i++) {
+        (void)snprintf(message, sizeof message, "c%u.7", i);
+        feedback = about("ann@a.test", message, "network", DISPOSITION_COUNT, NOON_S + i);
+        assert_int_equal(apply(&feedback).done, FEEDBACK_COUNTED);
+    }
+    assert_int_equal(find("ann@a.test", &entry), 0);
+}
+
+static void note_soft(void *context, const struct cfg_soft *rule, uint32_t count, uint64_t last_s)
+{
+    uint64_t *seen = context;
+
+    seen[0] = (uint64_t)(rule - soft);
+    seen[1] = count;
+    seen[2] = rule->count;
+    seen[3] = last_s;
+}
+
+static void soft_bounces_are_shown_and_a_delivery_forgets_them(void **state)
+{
+    const uint32_t now_s = (uint32_t)(clock_wall_us() / 1000000u);
+    uint64_t seen[4] = {0};
+    struct hk_why why = {""};
+
+    (void)state;
+    (void)full("c1.7", now_s - 7200);
+    (void)full("c2.7", now_s - 60);
+    assert_int_equal(feedback_soft(store, &f.config, "ANN@a.test", note_soft, seen, &why), 0);
+    assert_int_equal(seen[0], 0);
+    assert_int_equal(seen[1], 2);
+    assert_int_equal(seen[2], 3);
+    assert_int_equal(seen[3], now_s - 60);
+    assert_int_equal(feedback_delivered(store, &f.config, "ann@A.test", &why), 0);
+    memset(seen, 0, sizeof seen);
+    assert_int_equal(feedback_soft(store, &f.config, "ann@a.test", note_soft, seen, &why), 0);
+    assert_int_equal(seen[1], 0);
+}
+
+static void a_block_is_counted_by_the_hour_and_never_against_anybody(void **state)
+{
+    struct feedback feedback = about("ann@a.test", "c1.7", "content-policy", DISPOSITION_BLOCK, NOON_S);
+    struct suppress_entry entry;
+    struct feedback_result result;
+
+    (void)state;
+    assert_int_equal(apply(&feedback).done, FEEDBACK_BLOCKED);
+    assert_int_equal(apply(&feedback).done, FEEDBACK_AGAIN);
+    feedback = about("bob@b.test", "c1.8", "content-policy", DISPOSITION_BLOCK, NOON_S + 10);
+    result = apply(&feedback);
+    assert_int_equal(result.done, FEEDBACK_BLOCKED);
+    assert_int_equal(result.count, 2);
+    feedback = about("bob@b.test", "c2.8", "content-policy", DISPOSITION_BLOCK, NOON_S + 7200);
+    assert_int_equal(apply(&feedback).count, 1);
+    assert_int_equal(find("ann@a.test", &entry), 0);
+    assert_int_equal(find("bob@b.test", &entry), 0);
+}
+
+/* ---- the breaker ---- */
+
+static int count_held(void *context, const struct suppress_entry *entry)
+{
+    (void)entry;
+    ++*(unsigned *)context;
+    return 0;
+}
+
+static unsigned held(void)
+{
+    struct hk_why why = {""};
+    unsigned count = 0;
+
+    assert_int_equal(feedback_held_walk(store, count_held, &count, &why), 0);
+    return count;
+}
+
+static void where_a_whole_domain_is_unknown_nobody_is_suppressed(void **state)
+{
+    static const char *const people[] = {"a@a.test", "b@a.test", "c@a.test", "d@a.test", "e@a.test"};
+    struct suppress_entry entry;
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(unknown(people[i], people[i], NOON_S + i), FEEDBACK_SUPPRESSED);
+    assert_int_equal(unknown("x@other.test", "x", NOON_S + 3), FEEDBACK_SUPPRESSED);
+    assert_int_equal(unknown(people[3], people[3], NOON_S + 4), FEEDBACK_TRIPPED);
+    assert_int_equal(unknown(people[4], people[4], NOON_S + 5), FEEDBACK_HELD);
+    assert_int_equal(unknown(people[0], people[0], NOON_S + 6), FEEDBACK_HELD); /* the same mail again */
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(find(people[i], &entry), 0);
+    assert_int_equal(find("x@other.test", &entry), 1);
+    assert_int_equal(held(), 5);
+}
+
+static void a_node_hears_that_the_breaker_let_go(void **state)
+{
+    static char from_domain[] = "news.test";
+    struct suppress *view = NULL;
+    struct hk_why why = {""};
+
+    (void)state;
+    f.config.sender.from_domain = from_domain;
+    assert_int_equal(suppress_open(&f.config, store, &view, &why), 0);
+    (void)unknown("a@a.test", "1", NOON_S);
+    (void)unknown("b@a.test", "2", NOON_S);
+    while (suppress_poll(view, &why) > 0)
+        continue;
+    assert_true(suppress_has(view, "a@a.test", 8));
+    (void)unknown("c@a.test", "3", NOON_S);
+    (void)unknown("d@a.test", "4", NOON_S);
+    while (suppress_poll(view, &why) > 0)
+        continue;
+    assert_false(suppress_has(view, "a@a.test", 8));
+    assert_false(suppress_has(view, "d@a.test", 8));
+    suppress_close(view);
+}
+
+static void a_few_of_many_do_not_trip_it(void **state)
+{
+    struct feedback feedback;
+    char address[32];
+
+    (void)state;
+    for (unsigned i = 0; i < 10; i++) {
+        (void)snprintf(address, sizeof address, "u%u@a.test", i);
+        feedback = about(address, address, "mailbox-unknown", DISPOSITION_SUPPRESS, NOON_S + i);
+        feedback.domain_recipients = 22; /* half of them are 11 */
+        assert_int_equal(apply(&feedback).done, FEEDBACK_SUPPRESSED);
+    }
+    feedback = about("last@a.test", "last", "mailbox-unknown", DISPOSITION_SUPPRESS, NOON_S + 11);
+    feedback.domain_recipients = 22;
+    assert_int_equal(apply(&feedback).done, FEEDBACK_TRIPPED);
+    assert_int_equal(held(), 11);
+}
+
+static void those_of_other_days_do_not_trip_it(void **state)
+{
+    char address[32];
+
+    (void)state;
+    for (unsigned i = 0; i < 12; i++) {
+        (void)snprintf(address, sizeof address, "u%u@a.test", i);
+        assert_int_equal(unknown(address, address, NOON_S + i * 1800), FEEDBACK_SUPPRESSED);
+    }
+}
+
+static void complaints_and_a_breaker_that_is_off_are_not_held(void **state)
+{
+    struct feedback feedback;
+    char address[32];
+
+    (void)state;
+    for (unsigned i = 0; i < 12; i++) {
+        (void)snprintf(address, sizeof address, "u%u@a.test", i);
+        feedback = about(address, address, "complaint", DISPOSITION_SUPPRESS, NOON_S);
+        assert_int_equal(apply(&feedback).done, FEEDBACK_SUPPRESSED);
+    }
+    f.config.bounce.breaker_count = 0;
+    for (unsigned i = 0; i < 12; i++) {
+        (void)snprintf(address, sizeof address, "u%u@b.test", i);
+        assert_int_equal(unknown(address, address, NOON_S), FEEDBACK_SUPPRESSED);
+    }
+}
+
+static void who_is_held_is_let_go_by_a_person(void **state)
+{
+    struct hk_why why = {""};
+
+    (void)state;
+    f.config.bounce.breaker_count = 1;
+    assert_int_equal(unknown("a@a.test", "1", NOON_S), FEEDBACK_TRIPPED);
+    assert_int_equal(feedback_held_drop(store, "A@a.test", &why), 1);
+    assert_int_equal(feedback_held_drop(store, "A@a.test", &why), 0);
+    assert_int_equal(held(), 0);
+}
+
+static void many_are_applied_in_one_go(void **state)
+{
+    struct feedback *many = calloc(600, sizeof *many);
+    struct feedback_result *result = calloc(600, sizeof *result);
+    char address[32];
+    struct hk_why why = {""};
+
+    (void)state;
+    for (unsigned i = 0; i < 600; i++) {
+        (void)snprintf(address, sizeof address, "u@d%u.test", i);
+        many[i] = about(address, address, "mailbox-unknown", DISPOSITION_SUPPRESS, NOON_S);
+    }
+    assert_int_equal(feedback_apply(store, &f.config, many, 600, result, &why), 0);
+    for (unsigned i = 0; i < 600; i++)
+        assert_int_equal(result[i].done, FEEDBACK_SUPPRESSED);
+    many[5].entry.address[0] = '\0';
+    assert_int_equal(feedback_apply(store, &f.config, many, 600, result, &why), HK_EINVAL);
+    many[5] = many[6];
+    many[5].disposition = DISPOSITION_NONE;
+    assert_int_equal(feedback_apply(store, &f.config, many, 600, result, &why), HK_EINVAL);
+    assert_int_equal(feedback_apply(store, &f.config, many + 6, 1, result, &why), 0); /* still in step */
+    assert_int_equal(result[0].done, FEEDBACK_KNOWN);
+    free(many);
+    free(result);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_bounce_suppresses_with_its_evidence_and_the_last_time, anew),
+        cmocka_unit_test_setup(soft_bounces_suppress_at_their_number_and_not_before, anew),
+        cmocka_unit_test_setup(soft_bounces_that_are_old_count_no_more, anew),
+        cmocka_unit_test_setup(a_class_without_a_number_never_suppresses, anew),
+        cmocka_unit_test_setup(soft_bounces_are_shown_and_a_delivery_forgets_them, anew),
+        cmocka_unit_test_setup(a_block_is_counted_by_the_hour_and_never_against_anybody, anew),
+        cmocka_unit_test_setup(where_a_whole_domain_is_unknown_nobody_is_suppressed, anew),
+        cmocka_unit_test_setup(a_node_hears_that_the_breaker_let_go, anew),
+        cmocka_unit_test_setup(a_few_of_many_do_not_trip_it, anew),
+        cmocka_unit_test_setup(those_of_other_days_do_not_trip_it, anew),
+        cmocka_unit_test_setup(complaints_and_a_breaker_that_is_off_are_not_held, anew),
+        cmocka_unit_test_setup(who_is_held_is_let_go_by_a_person, anew),
+        cmocka_unit_test_setup(many_are_applied_in_one_go, anew),
+    };
+
+    return cmocka_run_group_tests(tests, start, end);
+}
