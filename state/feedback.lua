@@ -28,6 +28,9 @@ end
 
 -- The first reason stays; when it was last heard stands behind it. A quote within a text is escaped, so the end is ours.
 local function heard_again(there)
+    if string.find(there, '"time":' .. now_us, 1, true) then
+        return -- the same call again
+    end
     local first = string.gsub(there, ',"last":%d+}$', '}')
     local again = string.gsub(first, '}$', ',"last":' .. now_us .. '}')
     call('HSET', hash, address, again)

@@ -6,6 +6,7 @@
 #define HIKYAKU_TESTS_STATE_STORY_H
 
 #include "client.h"
+#include "hikyaku/feedback.h"
 #include "hikyaku/suppress.h"
 #include "suppress_view.h"
 
@@ -212,6 +213,29 @@ static inline int story_all(struct story *s, struct hk_why *why)
     return rc;
 }
 
+/* All that one can do; said twice it changes nothing more. */
+static inline int story_feedback(struct story *s, struct hk_why *why)
+{
+    static const enum disposition all[] = {DISPOSITION_SUPPRESS, DISPOSITION_COUNT, DISPOSITION_BLOCK};
+    struct feedback feedback[3] = {0};
+    struct feedback_result result[3];
+
+    for (unsigned i = 0; i < 3; i++) {
+        feedback[i].entry = story_entry(1000 + i);
+        feedback[i].disposition = all[i];
+        feedback[i].reply_class = "mailbox-full";
+        (void)snprintf(feedback[i].message, sizeof feedback[i].message, "c.%u", i);
+    }
+    return feedback_apply(s->store, s->config, feedback, 3, result, why);
+}
+
+static inline int story_held(struct story *s, struct hk_why *why)
+{
+    int rc = feedback_held_walk(s->store, story_count_entry, s, why);
+
+    return rc == 0 ? feedback_held_drop(s->store, "u1@x.test", why) : rc;
+}
+
 static inline int story_purge_another(struct story *s, struct hk_why *why)
 {
     struct manifest m = {
@@ -241,6 +265,8 @@ static const struct story_step {
     {"find", story_find, 0},
     {"remove", story_take_off, 0},
     {"entries", story_all, 0},
+    {"feedback", story_feedback, 0},
+    {"held", story_held, 0},
     {"purge", story_purge_another, 0},
 };
 
