@@ -12,7 +12,7 @@
 
 #include "errand.h"
 
-#define REQUEST_MAX 4096u
+#define REQUEST_MAX NODE_REQUEST_MAX
 #define CLIENTS_MAX 64u
 
 struct client {

@@ -6,6 +6,7 @@
 #include "errand.h"
 
 #include "journal.h"
+#include "returned.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #define CALL_OFF_WAIT_MS 60000u /* for a long list to be cancelled whole; it goes on after the answer */
 #define FORGET_WAIT_MS   5000u
 
-enum errand_kind { ERRAND_PAUSE, ERRAND_CANCEL, ERRAND_UNKNOWN, ERRAND_FORGET };
+enum errand_kind { ERRAND_PAUSE, ERRAND_CANCEL, ERRAND_UNKNOWN, ERRAND_FORGET, ERRAND_RETURNED };
 
 struct errand {
     TAILQ_ENTRY(errand) link;
@@ -21,8 +22,10 @@ struct errand {
     char campaign[CAMPAIGN_ID_MAX + 1];
     void *client;
     uint64_t since_ms;
-    uint32_t waiting; /* ops of UNKNOWN without a verdict */
+    uint32_t waiting; /* ops of UNKNOWN and RETURNED without a verdict */
     uint32_t changed;
+    uint32_t number; /* of a RETURNED: its ops' cookies have it */
+    json_t *reply;   /* of a RETURNED */
 };
 
 /* What a request is about: the campaign in memory, or NULL, and its manifest. */
@@ -270,10 +273,54 @@ static json_t *unknown_begin(struct subject *s)
     return NULL;
 }
 
+/* ---- what came back ---- */
+
+static json_t *returned_begin(struct node *node, const json_t *request, void *client)
+{
+    static uint32_t numbers;
+    const struct subject s = {.node = node, .client = client};
+    struct returned_mark *mark = NULL;
+    struct errand *errand;
+    size_t count = 0;
+    json_t *reply = NULL, *error;
+
+    if (!node->ledger_up)
+        return errand_error("Redis does not answer: nothing was changed", EXIT_NEEDED);
+    error = returned_take(node, request, &mark, &count, &reply);
+    if (error != NULL)
+        return error;
+    errand = errand_add(&s, ERRAND_RETURNED);
+    errand->reply = reply;
+    errand->number = ++numbers;
+    for (size_t i = 0; i < count; i++) {
+        mark[i].op.cookie = COOKIE_MARK | errand->number;
+        if (ledger_push(node->ledger, mark[i].campaign, &mark[i].op) == 0)
+            errand->waiting++;
+    }
+    free(mark);
+    return NULL;
+}
+
+static void marked(struct node *node, const struct ledger_op *op)
+{
+    struct errand *errand;
+
+    TAILQ_FOREACH(errand, &node->errands, link)
+    if (errand->kind == ERRAND_RETURNED && errand->number == (uint32_t)op->cookie && errand->waiting > 0) {
+        errand->waiting--;
+        return;
+    }
+}
+
 void errands_verdict(struct node *node, const char *campaign, const struct ledger_op *op,
                      enum ledger_verdict verdict)
 {
     struct errand *errand;
+
+    if (op->kind == OP_MARK) {
+        marked(node, op);
+        return;
+    }
 
     TAILQ_FOREACH(errand, &node->errands, link)
     if (errand->kind == ERRAND_UNKNOWN && errand->waiting > 0 && strcmp(errand->campaign, campaign) == 0)
@@ -395,6 +442,8 @@ static json_t *errand_check(struct node *node, const struct errand *errand)
     struct subject s = {.node = node, .campaign = campaign_find(node, errand->campaign)};
     json_t *reply;
 
+    if (errand->kind == ERRAND_RETURNED)
+        return errand->waiting == 0 ? json_incref(errand->reply) : NULL;
     if (s.campaign == NULL)
         return errand_error("the campaign is gone", EXIT_USAGE);
     s.manifest = s.campaign->manifest;
@@ -416,8 +465,16 @@ static json_t *errand_check(struct node *node, const struct errand *errand)
         if (clock_now_ms() - errand->since_ms < FORGET_WAIT_MS)
             return NULL;
         return errand_error("messages of it are still under way", EXIT_STOPPED);
+    case ERRAND_RETURNED:
+        break; /* it is about no single campaign */
     }
     return NULL;
+}
+
+static void errand_free(struct errand *errand)
+{
+    json_decref(errand->reply);
+    free(errand);
 }
 
 void errands_check(struct node *node)
@@ -436,7 +493,7 @@ void errands_check(struct node *node)
             node->answer = reply;
         else
             json_decref(reply);
-        free(errand);
+        errand_free(errand);
     }
 }
 
@@ -455,7 +512,7 @@ void errands_close(struct node *node)
 
     while ((errand = TAILQ_FIRST(&node->errands)) != NULL) {
         TAILQ_REMOVE(&node->errands, errand, link);
-        free(errand);
+        errand_free(errand);
     }
 }
 
@@ -476,6 +533,10 @@ json_t *errand_begin(struct node *node, const char *command, const json_t *reque
     while (row < sizeof table / sizeof table[0] && strcmp(table[row].command, command) != 0)
         row++;
     *known = row < sizeof table / sizeof table[0];
+    if (strcmp(command, "bounce") == 0) {
+        *known = true;
+        return returned_begin(node, request, client);
+    }
     if (!*known)
         return NULL;
     if (id == NULL || !campaign_id_is_valid(id))

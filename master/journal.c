@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "journal_file.h"
+#include "returned.h"
 
 #define LINES_AT_ONCE 20000u /* told before their answers are waited for */
 
@@ -98,6 +99,25 @@ static bool read_unknown(const json_t *line, struct journal_entry *out)
     return out->kind == OP_OUTCOME || attempt > 0;
 }
 
+/* What came back later. One that counted for nothing has no class that says so, and a delay is none. */
+static bool read_returned(const json_t *line, uint8_t mark, struct journal_entry *out)
+{
+    const char *wanted =
+        mark == LEDGER_MARK_BOUNCED ? bounce_kind_name(KIND_BOUNCE) : bounce_kind_name(KIND_FEEDBACK);
+    const char *disposition = word_at(line, "disposition");
+
+    if (strcmp(word_at(line, "kind"), wanted) != 0 || json_object_get(line, "ignored") != NULL)
+        return false;
+    (void)read_reply(line, out);
+    out->suppress = false;
+    out->kind = OP_MARK;
+    out->word.marks = mark;
+    for (int d = DISPOSITION_COUNT; d <= DISPOSITION_SUPPRESS; d++)
+        if (strcmp(disposition, disposition_name((enum disposition)d)) == 0)
+            out->disposition = (uint8_t)d;
+    return out->disposition != DISPOSITION_NONE;
+}
+
 static bool read_settled(const json_t *line, uint8_t state, struct journal_entry *out)
 {
     json_int_t count;
@@ -132,6 +152,10 @@ static bool read_entry(const json_t *line, struct journal_entry *out)
         return read_attempt(line, out);
     if (strcmp(type, "unknown") == 0)
         return read_unknown(line, out);
+    if (strcmp(type, "bounce") == 0)
+        return read_returned(line, LEDGER_MARK_BOUNCED, out);
+    if (strcmp(type, "complaint") == 0)
+        return read_returned(line, LEDGER_MARK_COMPLAINED, out);
     if (strcmp(type, "expired") == 0)
         return read_settled(line, LEDGER_EXPIRED, out);
     if (strcmp(type, "suppressed") == 0)
@@ -300,6 +324,21 @@ static bool is_about(const struct campaign *campaign, const struct journal_entry
     return entry->epoch > campaign->begun_epoch || entry->number >= campaign->begun_number;
 }
 
+static int retell_returned(struct campaign *campaign, const struct journal_entry *entry, struct hk_why *why)
+{
+    char text[REGION_REPLY_TEXT + 1];
+    const struct returned returned = {.kind = entry->word.marks == LEDGER_MARK_BOUNCED ? KIND_BOUNCE
+                                                                                       : KIND_FEEDBACK,
+                                      .reply_class = (enum reply_class)entry->word.reply_class,
+                                      .disposition = (enum disposition)entry->disposition,
+                                      .ignored = "",
+                                      .text = text};
+
+    memcpy(text, entry->text, entry->text_length);
+    text[entry->text_length] = '\0';
+    return returned_retell(campaign, entry->index, &returned, entry->time_us, why);
+}
+
 static int tell(struct telling *t, const struct journal_entry *entry)
 {
     struct campaign *campaign = settle_campaign(t->node, entry->campaign, &t->opened);
@@ -319,6 +358,11 @@ static int tell(struct telling *t, const struct journal_entry *entry)
     if (op.index - op.span_first + op.count > campaign->span[op.span].count)
         return 0;
     t->story->lines++;
+    if (entry->kind == OP_MARK) {
+        int rc = retell_returned(campaign, entry, t->why);
+        /* Of a span that nobody took there is nobody to mark, and for a mark alone it is not taken. */
+        return rc != 0 || !campaign->span[op.span].known ? rc : settle_push(campaign, op);
+    }
     if (entry->suppress) {
         memcpy(reply.text, entry->text, entry->text_length);
         bounced_suppress(campaign, entry->index, &reply);

@@ -16,9 +16,10 @@ struct journal_entry {
         number; /* its id: the epoch of the node that wrote it, and the how-manieth of its lines */
     uint64_t time_us;
     uint32_t index, count;
-    uint8_t kind; /* enum ledger_op_kind: OUTCOME, SETTLE, RESEND */
+    uint8_t kind; /* enum ledger_op_kind: OUTCOME, SETTLE, RESEND, MARK */
     struct ledger_word word;
     bool suppress;
+    uint8_t disposition; /* enum disposition, of a MARK */
     uint16_t text_length;
     char text[REGION_REPLY_TEXT]; /* of the reply */
 };

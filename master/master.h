@@ -467,6 +467,7 @@ uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t i
 #define COOKIE_OLD_REGION UINT64_MAX       /* of an op that settles a dead master's flight */
 #define COOKIE_CALL_OFF   (UINT64_MAX - 1) /* of an op that cancels who waits in a span */
 #define COOKIE_ERRAND     (UINT64_MAX - 2) /* of an op that a command asked for */
+#define COOKIE_MARK       ((uint64_t)3 << 62) /* of a mark, with the number of its errand */
 void outcome_verdict(void *context, const char *id, const struct ledger_op *op, enum ledger_verdict verdict);
 /* Runs of one domain that cannot be tried. Each consumes the run: it is active until the ledger has said so. */
 void run_put_back(struct campaign *campaign, struct run run, enum reply_class reply_class, uint16_t code);

@@ -631,7 +631,7 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
     else if (verdict == VERDICT_NOT_OURS)
         node_start_over(node,
                         "another node has taken over recipients of this one, which was silent for too long");
-    if (op->cookie == COOKIE_ERRAND) {
+    if (op->cookie == COOKIE_ERRAND || op->kind == OP_MARK) {
         errands_verdict(node, id, op, verdict);
         return;
     }

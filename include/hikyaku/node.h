@@ -78,13 +78,18 @@ int node_campaign_is_missing(const struct config *config, const char *campaign, 
  * begun here; HK_ENOENT with words: a part of the log is gone. */
 int node_journal_reaches(const struct config *config, const char *campaign, struct hk_why *why) HK_MUST_USE;
 
+#define NODE_REQUEST_MAX 32768u /* bytes of a request line to a running node */
+
 /* One request to the running node over state_dir/control.sock: one JSON object a line each way. *reply is
  * malloc'd JSON text: {"ok":true,...} or {"ok":false,"error":"...","exit":2}. Requests: {"command":"status"},
  * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk), {"command":"suppress-poll"} (read
  * what changed in the suppression lists: "more" true says that there is more of it, ask again), {"command":"pause" |
  * "cancel" | "forget", "campaign":ID}, {"command":"resume", "campaign":ID, "first":N}, {"command":"unknown",
  * "campaign":ID, "as":"sent" | "bounced" | "pending", "index":[...at most 300]}, {"command":"restore", "campaign":ID} (only
- * of a short-lived node: tell the ledger all that the event log knows of it; "told":N). pause and cancel are answered when no body
+ * of a short-lived node: tell the ledger all that the event log knows of it; "told":N), {"command":"bounce",
+ * "bounces":[{"campaign", "index", "recipient", "kind", "class", "disposition", "code", "status", "text", "reported",
+ * "domain_recipients", "is_ours", "ignored"}, ...]} (what came back: master/returned.h tells the fields; answered when the
+ * ledger has the marks, with "bounces":[{"again", "done", "count", "limit"}, ...] in the same order). pause and cancel are answered when no body
  * is without its dot, after 10 s with exit 1 and "outstanding":[recipient, ...]. HK_EDOWN when no node answers within
  * timeout_ms. */
 int node_ask(const struct config *config, const char *request, uint64_t timeout_ms, char **reply,

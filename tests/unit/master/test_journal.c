@@ -128,6 +128,34 @@ static void a_cancelled_campaign_is_a_line_without_an_index(void **state)
     assert_false(read_line("{\"v\":1,\"id\":\"7-12\",\"type\":\"suppressed\",\"campaign\":\"c\"}", &e));
 }
 
+static void what_came_back_is_told_as_a_mark(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(
+        read_line(HEAD "\"type\":\"bounce\",\"kind\":\"bounce\",\"class\":\"mailbox-full\",\"disposition\":"
+                       "\"count\",\"reply\":{\"code\":552,\"text\":\"full\"}}",
+                  &e));
+    assert_int_equal(e.kind, OP_MARK);
+    assert_int_equal(e.word.marks, LEDGER_MARK_BOUNCED);
+    assert_int_equal(e.word.reply_class, CLASS_MAILBOX_FULL);
+    assert_int_equal(e.word.code, 552);
+    assert_int_equal(e.disposition, DISPOSITION_COUNT);
+    assert_false(e.suppress);
+    assert_true(
+        read_line(HEAD "\"type\":\"complaint\",\"kind\":\"feedback\",\"class\":\"complaint\",\"disposition\":"
+                       "\"suppress\",\"reply\":{\"text\":\"\"}}",
+                  &e));
+    assert_int_equal(e.word.marks, LEDGER_MARK_COMPLAINED);
+    assert_false(e.suppress);
+    /* What counts for nothing moves nobody. */
+    assert_false(read_line(HEAD "\"type\":\"bounce\",\"kind\":\"delay\",\"disposition\":\"count\"}", &e));
+    assert_false(read_line(HEAD "\"type\":\"bounce\",\"kind\":\"bounce\",\"disposition\":\"none\"}", &e));
+    assert_false(read_line(
+        HEAD "\"type\":\"bounce\",\"kind\":\"bounce\",\"ignored\":\"x\",\"disposition\":\"count\"}", &e));
+}
+
 static void an_unknown_is_found_or_decided(void **state)
 {
     struct journal_entry e;
@@ -314,6 +342,7 @@ int main(void)
         cmocka_unit_test(what_ends_without_an_attempt_settles_who_waits),
         cmocka_unit_test(a_cancelled_campaign_is_a_line_without_an_index),
         cmocka_unit_test(an_unknown_is_found_or_decided),
+        cmocka_unit_test(what_came_back_is_told_as_a_mark),
         cmocka_unit_test(what_moves_nobody_is_passed_over),
         cmocka_unit_test_setup(parts_are_read_in_order_packed_or_not, clear),
         cmocka_unit_test_setup(a_place_is_found_in_whatever_part_it_is, clear),

@@ -1,0 +1,423 @@
+/* returned.c - what came back after a message was sent (returned.h).
+ *
+ * Everything here may be done twice and counts once: the mark and the lists are sets, soft bounces are counted by message. A
+ * mail that is taken again after it was marked gets no second line.
+ */
+#include "returned.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "errand.h"
+
+#define POLLS_MAX 16 /* pieces of the stream read at once; the rest comes with the next tick */
+
+/* ---- a request ---- */
+
+static const char *word_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text != NULL ? text : "";
+}
+
+static uint32_t number_of(const json_t *object, const char *key)
+{
+    json_int_t number = json_integer_value(json_object_get(object, key));
+
+    return number < 0 || number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
+}
+
+static bool kind_of(const char *name, enum bounce_kind *out)
+{
+    static const enum bounce_kind kinds[] = {KIND_BOUNCE, KIND_DELAY, KIND_FEEDBACK, KIND_AUTOREPLY,
+                                             KIND_DELIVERED};
+
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(name, bounce_kind_name(kinds[i])) == 0) {
+            *out = kinds[i];
+            return true;
+        }
+    return false;
+}
+
+static enum reply_class class_of(const char *name)
+{
+    for (int c = 0; c < CLASSES; c++)
+        if (strcmp(name, reply_class_name((enum reply_class)c)) == 0)
+            return (enum reply_class)c;
+    return CLASS_NONE;
+}
+
+static enum disposition disposition_of(const char *name)
+{
+    static const enum disposition all[] = {DISPOSITION_COUNT, DISPOSITION_BLOCK, DISPOSITION_SUPPRESS};
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (strcmp(name, disposition_name(all[i])) == 0)
+            return all[i];
+    return DISPOSITION_NONE;
+}
+
+static bool read_returned(const json_t *object, struct returned *out)
+{
+    uint32_t code = number_of(object, "code");
+
+    *out = (struct returned){.campaign = word_of(object, "campaign"),
+                             .recipient = word_of(object, "recipient"),
+                             .reported = word_of(object, "reported"),
+                             .ignored = word_of(object, "ignored"),
+                             .status = word_of(object, "status"),
+                             .text = word_of(object, "text"),
+                             .reply_class = class_of(word_of(object, "class")),
+                             .disposition = disposition_of(word_of(object, "disposition")),
+                             .index = number_of(object, "index"),
+                             .domain_recipients = number_of(object, "domain_recipients"),
+                             .code = code <= 999 ? (uint16_t)code : 0,
+                             .is_ours = json_is_true(json_object_get(object, "is_ours"))};
+    return kind_of(word_of(object, "kind"), &out->kind) && strlen(out->recipient) <= ADDRESS_MAX;
+}
+
+/* ---- what follows from one ---- */
+
+uint8_t returned_marks(const struct returned *returned)
+{
+    if (returned->ignored[0] != '\0' || returned->disposition == DISPOSITION_NONE)
+        return 0;
+    if (returned->kind == KIND_BOUNCE)
+        return LEDGER_MARK_BOUNCED;
+    return returned->kind == KIND_FEEDBACK ? LEDGER_MARK_COMPLAINED : 0;
+}
+
+static bool has_effect(const struct returned *returned)
+{
+    return returned_marks(returned) != 0 && returned->recipient[0] != '\0';
+}
+
+/* What may be a whole domain's fault. A complaint is a person's own word. */
+static bool may_be_held(const struct returned *returned)
+{
+    return returned->kind == KIND_BOUNCE && returned->disposition == DISPOSITION_SUPPRESS;
+}
+
+static void feedback_of(const struct returned *returned, uint64_t time_us, struct feedback *out)
+{
+    *out = (struct feedback){.disposition = returned->disposition,
+                             .reply_class = reply_class_name(returned->reply_class),
+                             .may_be_held = may_be_held(returned),
+                             .domain_recipients = returned->domain_recipients,
+                             .entry = {.scope = "all", .source = "bounce-mail", .time_us = time_us}};
+    snprintf(out->entry.address, sizeof out->entry.address, "%s", returned->recipient);
+    snprintf(out->entry.reason, sizeof out->entry.reason, "%s",
+             returned->kind == KIND_FEEDBACK ? "complaint" : "bounce");
+    snprintf(out->entry.evidence, sizeof out->entry.evidence, "campaign %s, %s: %.400s", returned->campaign,
+             out->reply_class, returned->text);
+    snprintf(out->message, sizeof out->message, "%s.%" PRIu32, returned->campaign, returned->index);
+}
+
+/* ---- lines ---- */
+
+static void event_returned(struct eventlog *log, const struct returned *returned)
+{
+    event_begin(log,
+                returned->kind == KIND_FEEDBACK && returned_marks(returned) != 0 ? "complaint" : "bounce");
+    if (returned->campaign[0] != '\0')
+        event_word(log, "campaign", returned->campaign);
+    if (returned->recipient[0] != '\0')
+        event_word(log, "recipient", returned->recipient);
+    if (returned->is_ours) /* else it may be one of another list by now, which must not be told of it again */
+        event_number(log, "index", returned->index);
+    event_word(log, "kind", bounce_kind_name(returned->kind));
+    if (returned->ignored[0] != '\0')
+        event_word(log, "ignored", returned->ignored);
+    if (returned->reply_class != CLASS_NONE) {
+        event_word(log, "class", reply_class_name(returned->reply_class));
+        event_word(log, "disposition", disposition_name(returned->disposition));
+    }
+    event_object(log, "reply");
+    if (returned->code != 0)
+        event_number(log, "code", returned->code);
+    if (returned->status[0] != '\0')
+        event_word(log, "enhanced", returned->status);
+    event_word(log, "text", returned->text);
+    event_object_end(log);
+    if (returned->reported[0] != '\0')
+        event_word(log, "reported", returned->reported);
+    event_end(log);
+}
+
+static void alarm_domain(struct node *node, const struct returned *returned, uint32_t count)
+{
+    const char *domain = strrchr(returned->recipient, '@') + 1;
+
+    event_begin(&node->log, "alarm");
+    event_word(&node->log, "cause", "domain-unknown");
+    event_word(&node->log, "domain", domain);
+    event_word(&node->log, "campaign", returned->campaign);
+    event_number(&node->log, "recipients", count);
+    event_end(&node->log);
+    log_warning("%s: %" PRIu32 " recipients are suddenly unknown there: none of them is suppressed; 'hikyaku "
+                "bounce held' lists them",
+                domain, count);
+}
+
+static void alarm_blocked(struct node *node, const struct returned *returned, uint32_t count)
+{
+    event_begin(&node->log, "alarm");
+    event_word(&node->log, "cause", "blocked");
+    event_word(&node->log, "class", reply_class_name(returned->reply_class));
+    event_word(&node->log, "campaign", returned->campaign);
+    event_number(&node->log, "recipients", count);
+    event_word(&node->log, "text", returned->text);
+    event_end(&node->log);
+    log_warning("%" PRIu32 " messages came back within an hour for a fault of ours (%s): %s", count,
+                reply_class_name(returned->reply_class), returned->text);
+}
+
+/* When they pile up, and again at ten times as many. */
+static bool is_pile(uint32_t count)
+{
+    for (uint32_t pile = 10; pile <= FEEDBACK_BLOCKS_MAX; pile *= 10)
+        if (count == pile)
+            return true;
+    return false;
+}
+
+static void tell_alarm(struct node *node, const struct returned *returned,
+                       const struct feedback_result *result)
+{
+    if (result->done == FEEDBACK_TRIPPED)
+        alarm_domain(node, returned, result->count);
+    else if (result->done == FEEDBACK_BLOCKED && is_pile(result->count))
+        alarm_blocked(node, returned, result->count);
+    else if (result->done == FEEDBACK_FULL)
+        log_warning("%s is held back no more: %u addresses are, decide about them with 'hikyaku bounce held'",
+                    returned->recipient, FEEDBACK_HELD_MAX);
+}
+
+/* ---- taking a request ---- */
+
+struct taking {
+    struct node *node;
+    struct returned returned[RETURNED_MAX];
+    bool again[RETURNED_MAX];
+    struct feedback feedback[RETURNED_MAX];
+    struct feedback_result result[RETURNED_MAX];
+    size_t about[RETURNED_MAX]; /* feedback[i] is about returned[about[i]] */
+    size_t count, feedbacks, marks;
+    struct returned_mark *mark;
+    uint64_t now_us;
+    struct hk_why why;
+};
+
+/* Its campaign in memory, for the places of its spans. NULL with 0: it is not to be had here, so there is no mark. */
+static int find_campaign(struct taking *t, const char *id, struct campaign **out)
+{
+    struct campaign *campaign = campaign_find(t->node, id);
+    int rc = 0;
+
+    *out = campaign;
+    if (campaign != NULL)
+        return 0;
+    rc = campaign_open(t->node, id, &t->why);
+    if (rc == 0) {
+        *out = campaign_find(t->node, id);
+        (*out)->parked = true;
+        return 0;
+    }
+    if (rc == HK_EDOWN || rc == HK_ENOMEM || rc == HK_EFULL)
+        return rc;
+    log_warning("campaign %s: what came back is not marked in its ledger: %s", id, t->why.text);
+    return 0;
+}
+
+static int mark_one(struct taking *t, size_t i)
+{
+    const struct returned *returned = &t->returned[i];
+    const uint8_t marks = returned_marks(returned);
+    struct ledger_op op = {.kind = OP_MARK, .index = returned->index, .count = 1};
+    struct campaign *campaign;
+    uint32_t word = 0, due_s, first_s;
+    struct ledger_word there;
+    int rc;
+
+    if (marks == 0 || !returned->is_ours)
+        return 0;
+    rc = find_campaign(t, returned->campaign, &campaign);
+    if (rc != 0 || campaign == NULL || returned->index >= segment_count(campaign->segment))
+        return rc;
+    op.span = segment_span_of(campaign->segment, op.index);
+    op.span_first = campaign->span[op.span].first;
+    op.word = ledger_pack((struct ledger_word){
+        .marks = marks, .reply_class = (uint8_t)returned->reply_class, .code = returned->code});
+    rc = store_recipient(t->node->store, returned->campaign, 0, op.span, op.index - op.span_first, &word,
+                         &due_s, &first_s, &t->why);
+    if (rc == HK_EDOWN || rc == HK_ENOMEM)
+        return rc;
+    there = ledger_unpack(word);
+    t->again[i] =
+        (there.marks & marks) == marks || (marks == LEDGER_MARK_BOUNCED && there.state == LEDGER_BOUNCED);
+    snprintf(t->mark[t->marks].campaign, sizeof t->mark[0].campaign, "%s", returned->campaign);
+    t->mark[t->marks++].op = op;
+    return 0;
+}
+
+static int read_all(struct taking *t, const json_t *request)
+{
+    const json_t *array = json_object_get(request, "bounces"), *element;
+    size_t i;
+
+    t->count = json_array_size(array);
+    if (t->count == 0 || t->count > RETURNED_MAX)
+        return why_set(&t->why, HK_EINVAL, "\"bounces\" is missing, empty or too long");
+    json_array_foreach(array, i, element) if (!read_returned(element, &t->returned[i])) return why_set(
+        &t->why, HK_EINVAL, "\"bounces\" has something that is none");
+    return 0;
+}
+
+static int tell_lines(struct taking *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (!t->again[i])
+            event_returned(&t->node->log, &t->returned[i]);
+    return eventlog_flush(&t->node->log) == 0 ? 0
+                                              : why_set(&t->why, HK_EDOWN, "the event log cannot be written");
+}
+
+/* Into what is applied, unless Redis could not hold it. */
+static void add_feedback(struct taking *t, size_t i)
+{
+    struct feedback *feedback = &t->feedback[t->feedbacks];
+    struct hk_why why;
+
+    feedback_of(&t->returned[i], t->now_us, feedback);
+    if (suppress_entry_check(&feedback->entry, &why) != 0) {
+        log_warning("%s came back, and cannot be suppressed: %s", feedback->entry.address, why.text);
+        return;
+    }
+    t->about[t->feedbacks++] = i;
+}
+
+static int apply_all(struct taking *t)
+{
+    int rc;
+
+    for (size_t i = 0; i < t->count; i++) {
+        const struct returned *returned = &t->returned[i];
+        if (has_effect(returned)) {
+            add_feedback(t, i);
+        } else if (returned->kind == KIND_DELIVERED && returned->recipient[0] != '\0' &&
+                   returned->ignored[0] == '\0') {
+            rc = feedback_delivered(t->node->store, t->node->config, returned->recipient, &t->why);
+            if (rc != 0)
+                return rc;
+        }
+    }
+    rc = feedback_apply(t->node->store, t->node->config, t->feedback, t->feedbacks, t->result, &t->why);
+    for (size_t i = 0; rc == 0 && i < t->feedbacks; i++)
+        tell_alarm(t->node, &t->returned[t->about[i]], &t->result[i]);
+    return rc;
+}
+
+/* The node knows whom it must not write to before the one who told it is answered. */
+static void follow(struct node *node)
+{
+    struct hk_why why;
+
+    for (int i = 0; i < POLLS_MAX && suppression_poll(node, &why) > 0; i++)
+        continue;
+}
+
+static const char *done_name(enum feedback_done done)
+{
+    static const char *const names[] = {
+        [FEEDBACK_SUPPRESSED] = "suppressed",
+        [FEEDBACK_KNOWN] = "known",
+        [FEEDBACK_COUNTED] = "counted",
+        [FEEDBACK_NEAR] = "near",
+        [FEEDBACK_AGAIN] = "again",
+        [FEEDBACK_BLOCKED] = "blocked",
+        [FEEDBACK_HELD] = "held",
+        [FEEDBACK_TRIPPED] = "tripped",
+        [FEEDBACK_FULL] = "full",
+    };
+
+    return names[done];
+}
+
+static json_t *reply_of(const struct taking *t)
+{
+    json_t *array = json_array();
+    size_t next = 0;
+
+    for (size_t i = 0; i < t->count; i++) {
+        json_t *one = json_pack("{s:b}", "again", t->again[i]);
+        if (next < t->feedbacks && t->about[next] == i) {
+            const struct feedback_result *result = &t->result[next++];
+            json_object_set_new(one, "done", json_string(done_name(result->done)));
+            json_object_set_new(one, "count", json_integer(result->count));
+            json_object_set_new(one, "limit", json_integer(result->limit));
+        }
+        json_array_append_new(array, one);
+    }
+    return json_pack("{s:b,s:o}", "ok", 1, "bounces", array);
+}
+
+json_t *returned_take(struct node *node, const json_t *request, struct returned_mark **mark, size_t *count,
+                      json_t **reply)
+{
+    struct taking *t = hk_xcalloc(1, sizeof *t);
+    json_t *error = NULL;
+    int rc;
+
+    t->node = node;
+    t->now_us = clock_wall_us();
+    t->mark = hk_xcalloc(RETURNED_MAX, sizeof *t->mark);
+    rc = read_all(t, request);
+    for (size_t i = 0; rc == 0 && i < t->count; i++)
+        rc = mark_one(t, i);
+    if (rc == 0)
+        rc = tell_lines(t);
+    if (rc == 0)
+        rc = apply_all(t);
+    if (rc == 0) {
+        follow(node);
+        *reply = reply_of(t);
+        *mark = t->mark;
+        *count = t->marks;
+    } else {
+        error = errand_error(t->why.text, rc == HK_EINVAL ? EXIT_USAGE : EXIT_NEEDED);
+        free(t->mark);
+    }
+    free(t);
+    return error;
+}
+
+/* ---- told again ---- */
+
+int returned_retell(struct campaign *campaign, uint32_t index, const struct returned *returned,
+                    uint64_t time_us, struct hk_why *why)
+{
+    struct returned again = *returned;
+    struct segment_record record;
+    struct segment_domain domain;
+    struct feedback feedback;
+    struct feedback_result result;
+    char address[ADDRESS_MAX + 1];
+
+    if (segment_record(campaign->segment, index, &record) != 0 || record.wire_length > ADDRESS_MAX)
+        return 0;
+    memcpy(address, record.wire, record.wire_length);
+    address[record.wire_length] = '\0';
+    domain = segment_domain(campaign->segment, record.domain);
+    again.recipient = address;
+    again.campaign = campaign->manifest.campaign;
+    again.index = index;
+    again.domain_recipients = domain.count;
+    if (!has_effect(&again))
+        return 0;
+    feedback_of(&again, time_us, &feedback);
+    if (suppress_entry_check(&feedback.entry, why) != 0)
+        return 0; /* said when it came */
+    return feedback_apply(campaign->node->store, campaign->node->config, &feedback, 1, &result, why);
+}
