@@ -169,6 +169,53 @@ static const struct command command_table[] = {
         .run = cmd_bounce_classify,
     },
     {
+        .name = "bounce ingest",
+        .summary = "take mails that came back: suppress, count, mark in the ledger",
+        .help =
+            "FILE is one mail, an mbox, or a maildir, whose mails leave new/ for cur/ when they were taken;\n"
+            "FILE '-', or none: standard input, as from an MTA's pipe. A line for each mail says what was\n"
+            "done. Who is meant says the token of our return path alone: in the envelope (--recipient, or\n"
+            "ORIGINAL_RECIPIENT or RECIPIENT of the environment), in the header, or in the message that was\n"
+            "sent back. Without one that is ours and not too old a mail counts for nothing. A mail that is\n"
+            "taken twice counts once. Exit status: 0 all were taken, those that count for nothing too; 75\n"
+            "(EX_TEMPFAIL) the state cannot be reached, and from a pipe whatever else went wrong, so that\n"
+            "the MTA keeps the mail; 2 a file cannot be read, or the configuration is wrong.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(RECIPIENT),
+        .operands = "[FILE...|-]",
+        .operands_max = SIZE_MAX,
+        .run = cmd_bounce_ingest,
+    },
+    {
+        .name = "bounce held",
+        .summary = "who is not suppressed because most of a domain became unknown at once",
+        .help = "One line for each, with what came back. Without operands: all of them.\n",
+        .required = OPTION_BIT(CONFIG),
+        .operands = "[ADDRESS|DOMAIN...]",
+        .operands_max = SIZE_MAX,
+        .run = cmd_bounce_held,
+    },
+    {
+        .name = "bounce apply",
+        .summary = "suppress who is held: they are gone indeed",
+        .help = "Name addresses or domains, or write --all.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(ALL),
+        .operands = "[ADDRESS|DOMAIN...]",
+        .operands_max = SIZE_MAX,
+        .run = cmd_bounce_apply,
+    },
+    {
+        .name = "bounce drop",
+        .summary = "let go who is held: it was the domain's fault",
+        .help = "Name addresses or domains, or write --all. What comes back later counts anew.\n",
+        .required = OPTION_BIT(CONFIG),
+        .optional = OPTION_BIT(ALL),
+        .operands = "[ADDRESS|DOMAIN...]",
+        .operands_max = SIZE_MAX,
+        .run = cmd_bounce_drop,
+    },
+    {
         .name = "pause",
         .summary = "let no more messages of a campaign leave until 'hikyaku resume'",
         .help =

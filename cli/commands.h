@@ -36,7 +36,8 @@
       "add whom the list has and the campaign has not; who is in it stays in it")                            \
     X(FIRST, "first", "N", first, "send to the first N rows of the list, and stop as paused")                \
     X(AS, "as", "sent|bounced|pending", as, "what they are from now on (pending: sent to again)")            \
-    X(ALL, "all", NULL, all, "everyone who is unknown")                                                      \
+    X(ALL, "all", NULL, all, "everyone whom the list of these shows")                                        \
+    X(RECIPIENT, "recipient", "ADDRESS", recipient, "of the envelope, where standard input is one mail")     \
     X(SITE, "site", "S", site, "the site: the title of a route or provider, else the first MX host")         \
     X(FORCE, "force", NULL, force, "also one that is not settled: nobody will know who has it")              \
     X(REPLIES, "replies", NULL, replies, "one SMTP reply a line: bare text, or JSON {reply, phase}")
@@ -87,6 +88,10 @@ int cmd_send(const struct cli_options *options);
 int cmd_serve(const struct cli_options *options);
 int cmd_status(const struct cli_options *options);
 int cmd_report(const struct cli_options *options);
+int cmd_bounce_ingest(const struct cli_options *options);
+int cmd_bounce_held(const struct cli_options *options);
+int cmd_bounce_apply(const struct cli_options *options);
+int cmd_bounce_drop(const struct cli_options *options);
 int cmd_suppress_add(const struct cli_options *options);
 int cmd_suppress_remove(const struct cli_options *options);
 int cmd_suppress_check(const struct cli_options *options);

@@ -5,6 +5,7 @@
 
 #include "ask.h"
 #include "commands.h"
+#include "hikyaku/feedback.h"
 
 int suppress_scopes(const struct config *config, const char *typed, struct scopes *out, struct hk_why *why)
 {
@@ -63,11 +64,26 @@ typedef int (*address_fn)(struct job *job, const char *address, const char *show
 
 static void print_entry(const char *shown, const char *verb, const struct suppress_entry *entry)
 {
-    char since[CLOCK_RFC3339_SIZE];
+    char since[CLOCK_RFC3339_SIZE], last[CLOCK_RFC3339_SIZE];
 
     clock_rfc3339(entry->time_us, since);
-    printf("%s: %s in %s (%s, since %s, from %s%s%s)\n", shown, verb, entry->scope, entry->reason, since,
-           entry->source, entry->evidence[0] != '\0' ? ": " : "", entry->evidence);
+    clock_rfc3339(entry->last_us, last);
+    printf("%s: %s in %s (%s, since %s%s%s, from %s%s%s)\n", shown, verb, entry->scope, entry->reason, since,
+           entry->last_us != 0 ? ", last " : "", entry->last_us != 0 ? last : "", entry->source,
+           entry->evidence[0] != '\0' ? ": " : "", entry->evidence);
+}
+
+static void print_soft(void *context, const struct cfg_soft *soft, uint32_t count, uint64_t last_s)
+{
+    const char *shown = context;
+    char last[CLOCK_RFC3339_SIZE];
+
+    clock_rfc3339(last_s * 1000000u, last);
+    if (soft->count > 0)
+        printf("%s: %u of %u soft bounces (%s, last %s)\n", shown, count, soft->count, soft->reply_class,
+               last);
+    else
+        printf("%s: %u soft bounces (%s, last %s)\n", shown, count, soft->reply_class, last);
 }
 
 /* All addresses are read before the first is changed: a slip of the pen changes nothing. */
@@ -196,7 +212,8 @@ static int check_one(struct job *job, const char *address, const char *shown, st
         return 0;
     }
     printf("%s: not suppressed\n", shown);
-    return 0;
+    return feedback_soft(job->reach.store, job->reach.config, address, print_soft, (void *)(uintptr_t)shown,
+                         why);
 }
 
 int cmd_suppress_check(const struct cli_options *options)
