@@ -464,9 +464,9 @@ void event_cancelled(struct campaign *campaign, uint32_t index, uint32_t count);
 /* Somebody of a span just taken is unknown: sent to again where that was chosen. When, 0: not. */
 uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t index, uint8_t attempts,
                           uint32_t first_s);
-#define COOKIE_OLD_REGION UINT64_MAX       /* of an op that settles a dead master's flight */
-#define COOKIE_CALL_OFF   (UINT64_MAX - 1) /* of an op that cancels who waits in a span */
-#define COOKIE_ERRAND     (UINT64_MAX - 2) /* of an op that a command asked for */
+#define COOKIE_OLD_REGION UINT64_MAX          /* of an op that settles a dead master's flight */
+#define COOKIE_CALL_OFF   (UINT64_MAX - 1)    /* of an op that cancels who waits in a span */
+#define COOKIE_ERRAND     (UINT64_MAX - 2)    /* of an op that a command asked for */
 #define COOKIE_MARK       ((uint64_t)3 << 62) /* of a mark, with the number of its errand */
 void outcome_verdict(void *context, const char *id, const struct ledger_op *op, enum ledger_verdict verdict);
 /* Runs of one domain that cannot be tried. Each consumes the run: it is active until the ledger has said so. */
