@@ -10,7 +10,12 @@
 #include "hikyaku/base.h"
 #include "hikyaku/fault.h"
 
+#define ARENAS_ALL "4096" /* MALLCTL_ARENAS_ALL */
+
 extern char **environ;
+/* jemalloc's; a sanitizer's allocator has none. */
+extern int mallctl(const char *name, void *old, size_t *old_length, void *new, size_t new_length)
+    __attribute__((weak));
 
 static char *title_at;
 static size_t title_size;
@@ -142,4 +147,10 @@ void process_child_setup(const char *title, int parent_pid, int signal_number, c
         _exit(0); /* the parent died before it could be watched */
     close_all_but(keep, keep_count);
     process_title_set(title);
+}
+
+void process_memory_settle(void)
+{
+    if (mallctl != NULL)
+        (void)mallctl("arena." ARENAS_ALL ".decay", NULL, NULL, NULL, 0);
 }

@@ -192,8 +192,9 @@ def times_of(seen, watch, started_at):
             between = sum(seen.times) - 1
             out["messages_per_second_at_the_receiver"] = round(between * 1e6 / (seen.last_us - seen.first_us), 3)
         if seen.last_deferred_us:
-            # From a second after the last deferral to a second before the first retry nobody has work.
-            out["idle_memory_bytes"] = watch.memory_between(seen.last_deferred_us / 1e6 + 1, seen.first_us / 1e6 - 1)
+            # Before the first retry nobody has work; freed memory goes back to the system in ten seconds.
+            begin = max(seen.last_deferred_us / 1e6 + 1, seen.first_us / 1e6 - 5)
+            out["idle_memory_bytes"] = watch.memory_between(begin, seen.first_us / 1e6 - 1)
     return out
 
 

@@ -36,7 +36,7 @@ class Case:
 
 
 SIGNED = {"key": "rsa", "tls": True}
-IDLE = {"tls": True, "defer": 1.0, "retry_s": 12, "idle_s": 120, "latency_ms": 20, "all_open": True}
+IDLE = {"tls": True, "defer": 1.0, "retry_s": 17, "idle_s": 120, "latency_ms": 20, "all_open": True}
 
 CASES = {
     "plain": Case("10 KB, unsigned, plain", 200000, 30000),
@@ -54,7 +54,7 @@ CASES = {
     "deferred": Case("30 % deferred once, unsigned, plain", 200000, 30000, defer=0.3),
     "far": Case("one connection, a round trip of 50 ms", 600, 60, connections=1, delay_ms=50),
     "idle": Case("idle connections with TLS", 20000, 2000, connections=2000, quick_connections=200, **IDLE),
-    "idle_few": Case("the same with few connections", 20000, 2000, connections=50, quick_connections=50, **IDLE),
+    "idle_few": Case("the same with few connections", 2000, 1000, connections=50, quick_connections=50, **IDLE),
     "resolve": Case("uncached domains", 100000, 10000, measure="resolve"),
     "import": Case("import", 100000000, 1000000, measure="import", once=True),
     "large": Case("10 million recipients, 2,000 connections with TLS", 10000000, 50000, tls=True, connections=2000,

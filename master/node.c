@@ -393,6 +393,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         tlsrpt_turn(&node->tlsrpt, clock_wall_us());
         eventlog_sync(&node->log);
         check_place(node);
+        process_memory_settle();
     }
     if (clock_now_ms() >= node->beat_ms + beat_every_ms(node))
         beat(node);

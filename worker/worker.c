@@ -191,6 +191,7 @@ static void on_parent_check(struct ev_loop *loop, ev_timer *timer, int events)
     (void)events;
     if (getppid() != w->region->header->master_pid)
         worker_orphaned(w);
+    process_memory_settle();
 }
 
 static void on_orphan_signal(struct ev_loop *loop, ev_signal *signal, int events)

@@ -123,6 +123,9 @@ void process_child_setup(const char *title, int parent_pid, int signal, const in
  */
 void process_title_init(int argc, char **argv);
 void process_title_set(const char *title);
+/* Give memory that was freed and is not used again back to the system, by and by. jemalloc does that only when something is
+ * allocated, so a process that rests keeps the pages of its busiest moment: call it every second or so. */
+void process_memory_settle(void);
 /* Say it and end with status 2 when a mapped file is cut under us (SIGBUS): whoever cut it has to put it back. */
 void process_bus_tell(void);
 /* SIGINT and SIGTERM from now on only set a flag, until somebody blocks them and reads them himself. */
