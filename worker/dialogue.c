@@ -651,6 +651,13 @@ static bool put_step(struct dialogue *d, bool put, enum dialogue_step next)
     return put;
 }
 
+/* A small body waits for the grant, so that it, its dot and the next envelope leave in one write: the dot has to wait anyway,
+ * and a write costs more than such a body does. A large one goes ahead: it is under way meanwhile. */
+static bool is_held(const struct letter *letter)
+{
+    return !letter->granted && letter->bytes <= DIALOGUE_HELD_BYTES;
+}
+
 static enum pump pump_step(struct dialogue *d)
 {
     struct letter *letter = d->out;
@@ -666,7 +673,7 @@ static enum pump pump_step(struct dialogue *d)
         d->data_put = true;
         return put_step(d, outbox_put(d->box, "DATA\r\n"), STEP_BODY) ? PUMP_AGAIN : PUMP_BUG;
     case STEP_BODY:
-        if (d->phase != DIALOGUE_DOT || d->in != letter ||
+        if (d->phase != DIALOGUE_DOT || d->in != letter || is_held(letter) ||
             !outbox_put_body(d->box, letter->iov, letter->iov_count, letter->bytes))
             return PUMP_DONE;
         d->ops->flight(d->context, letter, FLIGHT_CONTENT);

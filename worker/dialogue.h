@@ -20,8 +20,9 @@
 #define DIALOGUE_GRANT_MS 20000u /* no answer to a commit by then: close before the dot (design 4) */
 #define DIALOGUE_TEXT_BYTES \
     4096u /* the outbox text a dialogue needs: a whole pipelined batch with its AUTH */
-#define DIALOGUE_SECRET_MAX  255u /* octets of a user name or a password (RFC 4616) */
-#define DIALOGUE_BASE64_SIZE 700u /* holds base64 of NUL user NUL password, and a NUL */
+#define DIALOGUE_SECRET_MAX  255u   /* octets of a user name or a password (RFC 4616) */
+#define DIALOGUE_HELD_BYTES  15360u /* with its dot and the next envelope still one record of TLS */
+#define DIALOGUE_BASE64_SIZE 700u   /* holds base64 of NUL user NUL password, and a NUL */
 
 /* A message for one recipient, under way over one connection. */
 struct letter {

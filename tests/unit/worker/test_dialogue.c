@@ -18,7 +18,7 @@ struct rig {
     struct outbox box;
     struct reply_reader reader;
     char text[DIALOGUE_TEXT_BYTES];
-    char wire[8192];    /* what was written since the last look */
+    char wire[32768];   /* what was written since the last look */
     char told[4096];    /* outcomes and failures, in order */
     char commits[128];  /* asked, in order */
     char flights[1024]; /* phases stored, in order */
@@ -217,14 +217,14 @@ static void with_pipelining_a_message_costs_one_round_trip(void **state)
     expect_wire(rig, ENV(0));
     hear(rig, "250 ok\n250 ok\n354 go\n");
     assert_string_equal(rig->commits, "0 ");
-    expect_wire(rig, BODY);
+    expect_wire(rig, ""); /* so small a body goes with its dot and the next envelope */
     grant(rig, 0);
-    expect_wire(rig, ".\r\n" ENV(1));
+    expect_wire(rig, BODY ".\r\n" ENV(1));
     hear(rig, "250 queued\n250 ok\n250 ok\n354 go\n");
     assert_string_equal(rig->told, "0 sent dot 250|");
-    expect_wire(rig, BODY);
+    expect_wire(rig, "");
     grant(rig, 1);
-    expect_wire(rig, ".\r\n" ENV(2));
+    expect_wire(rig, BODY ".\r\n" ENV(2));
     hear(rig, "250 queued\n250 ok\n");
     grant(rig, 2); /* before RCPT was answered: not asked, not heard */
     hear(rig, "250 ok\n");
@@ -237,6 +237,50 @@ static void with_pipelining_a_message_costs_one_round_trip(void **state)
     assert_string_equal(rig->flights,
                         "0:envelope 0:content 1:envelope 0:dot 1:content 2:envelope 1:dot 2:content 2:dot ");
     assert_int_equal(rig->talk.phase, DIALOGUE_IDLE);
+    free(rig);
+}
+
+static void a_large_body_is_under_way_while_the_grant_is_awaited(void **state)
+{
+    static char body[DIALOGUE_HELD_BYTES + 2];
+    struct rig *rig = rig_opened(PIPE);
+    (void)state;
+    memset(body, 'x', sizeof body - 1);
+    for (size_t bytes = sizeof body - 1; bytes >= DIALOGUE_HELD_BYTES; bytes--) {
+        body[bytes] = '\0';
+        send_letter(rig, 0);
+        rig->iov[0] = (struct iovec){body, bytes};
+        rig->letter[0].bytes = bytes;
+        work(rig);
+        expect_wire(rig, ENV(0));
+        hear(rig, "250 ok\n250 ok\n354 go\n");
+        if (bytes > DIALOGUE_HELD_BYTES)
+            expect_wire(rig, body);
+        assert_string_equal(rig->wire, "");
+        grant(rig, 0);
+        if (bytes > DIALOGUE_HELD_BYTES)
+            expect_wire(rig, ".\r\n");
+        assert_true(rig->wire[0] == '\0' || strcmp(rig->wire + bytes, ".\r\n") == 0);
+        rig->wire[0] = '\0';
+        hear(rig, "250 queued\n");
+    }
+    assert_string_equal(rig->told, "0 sent dot 250|0 sent dot 250|");
+    free(rig);
+}
+
+static void a_small_body_that_is_denied_never_leaves(void **state)
+{
+    struct rig *rig = rig_opened(PIPE);
+    (void)state;
+    send_letter(rig, 0);
+    work(rig);
+    expect_wire(rig, ENV(0));
+    hear(rig, "250 ok\n250 ok\n354 go\n");
+    assert_int_equal(dialogue_deny(&rig->talk, &rig->letter[0]), DIALOGUE_ENDED);
+    work(rig);
+    expect_wire(rig, "");
+    assert_string_equal(rig->told, "0 denied data 0|");
+    assert_string_equal(rig->flights, "0:envelope ");
     free(rig);
 }
 
@@ -915,7 +959,7 @@ static void the_dot_does_not_wait_for_a_copy_that_is_not_rendered(void **state)
     hear(rig, "250 ok\n250 ok\n354 go\n");
     rig->wire[0] = '\0';
     grant(rig, 0);
-    expect_wire(rig, ".\r\n");
+    expect_wire(rig, BODY ".\r\n");
     dialogue_prepared(&rig->talk, &rig->letter[1]);
     work(rig);
     expect_wire(rig, ENV(1)); /* behind the dot, before its reply */
@@ -957,6 +1001,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(with_pipelining_a_message_costs_one_round_trip),
+        cmocka_unit_test(a_large_body_is_under_way_while_the_grant_is_awaited),
+        cmocka_unit_test(a_small_body_that_is_denied_never_leaves),
         cmocka_unit_test(without_pipelining_each_command_waits_for_its_reply),
         cmocka_unit_test(the_off_switch_for_pipelining_holds),
         cmocka_unit_test(a_refused_recipient_costs_the_next_one_nothing),
