@@ -55,10 +55,14 @@ def figure_of(row, r, faults):
         return None
 
 
+def now():
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def document(about, rounds):
     """about: machine, versions, commit and settings. The whole result, as bench/results/ keeps it."""
     rows = [judged(row, rounds) for row in ROWS if all(name in rounds[0].case for name in row.cases)]
-    return {"schema": SCHEMA, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **about,
+    return {"schema": SCHEMA, "date": now(), **about,
             "rows": rows, "rounds": [{"raw": r.raw, "cases": r.case} for r in rounds]}
 
 
