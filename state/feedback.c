@@ -230,8 +230,10 @@ int feedback_apply(struct store *store, const struct config *config, const struc
                    size_t count, struct feedback_result *result, struct hk_why *why)
 {
     struct call *call = calloc(PIECE, sizeof *call);
-    int error = call ? 0 : why_set(why, HK_ENOMEM, "no memory to tell Redis of bounces");
+    int error = 0;
 
+    if (!call)
+        return why_set(why, HK_ENOMEM, "no memory to tell Redis of bounces");
     while (count > 0 && !error) {
         size_t some = count < PIECE ? count : PIECE;
         error = apply_piece(store, config, feedback, some, call, result, why);
