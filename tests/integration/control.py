@@ -64,7 +64,7 @@ class Control(harness.Case):
                 s.connect(path)
                 kind = dice.random()
                 if kind < 0.05:
-                    s.sendall(b"x" * 20000)  # more than any request: closed
+                    s.sendall(b"x" * 40000)  # more than any request: closed
                     self.assertEqual(s.recv(1000), b"")
                     return 0
                 for line in lines:

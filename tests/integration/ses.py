@@ -81,7 +81,8 @@ class Relays(harness.Case):
         """(campaign, index) of a return path's local part."""
         text = token[2:].upper()
         octets = base64.b32decode(text + "=" * (-len(text) % 8))
-        return octets[8:8 + octets[7]].decode(), int.from_bytes(octets[3:7], "big")
+        campaign, index = octets[12:12 + octets[11]], octets[3:7]  # behind key id and day, and the proof of the address
+        return campaign.decode(), int.from_bytes(index, "big")
 
     def test_the_rate_of_the_account_is_found_and_everyone_gets_one(self):
         ses = self.ses(rate=RATE)
