@@ -328,23 +328,6 @@ static void follow(struct node *node)
         continue;
 }
 
-static const char *done_name(enum feedback_done done)
-{
-    static const char *const names[] = {
-        [FEEDBACK_SUPPRESSED] = "suppressed",
-        [FEEDBACK_KNOWN] = "known",
-        [FEEDBACK_COUNTED] = "counted",
-        [FEEDBACK_NEAR] = "near",
-        [FEEDBACK_AGAIN] = "again",
-        [FEEDBACK_BLOCKED] = "blocked",
-        [FEEDBACK_HELD] = "held",
-        [FEEDBACK_TRIPPED] = "tripped",
-        [FEEDBACK_FULL] = "full",
-    };
-
-    return names[done];
-}
-
 static json_t *reply_of(const struct taking *t)
 {
     json_t *array = json_array();
@@ -354,7 +337,7 @@ static json_t *reply_of(const struct taking *t)
         json_t *one = json_pack("{s:b}", "again", t->again[i]);
         if (next < t->feedbacks && t->about[next] == i) {
             const struct feedback_result *result = &t->result[next++];
-            json_object_set_new(one, "done", json_string(done_name(result->done)));
+            json_object_set_new(one, "done", json_string(feedback_done_word(result->done)));
             json_object_set_new(one, "count", json_integer(result->count));
             json_object_set_new(one, "limit", json_integer(result->limit));
         }

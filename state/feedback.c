@@ -29,6 +29,11 @@ static const char *const done_words[] = {
     [FEEDBACK_FULL] = "full",
 };
 
+const char *feedback_done_word(enum feedback_done done)
+{
+    return done_words[done];
+}
+
 /* ---- rules ---- */
 
 static struct cfg_soft soft_rule(const struct config *config, const char *reply_class)

@@ -44,6 +44,9 @@ enum feedback_done {
     FEEDBACK_TRIPPED, /* held, and the first one: `count` of the domain within the period */
     FEEDBACK_FULL,    /* would be held, but FEEDBACK_HELD_MAX are */
 };
+/* The word for it, as feedback.lua and the control socket say it; a constant. */
+const char *feedback_done_word(enum feedback_done done);
+
 struct feedback_result {
     enum feedback_done done;
     uint32_t count;

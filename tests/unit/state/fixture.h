@@ -115,6 +115,21 @@ static inline void fixture_do(const struct fixture *f, const char *format, ...)
     redisFree(redis);
 }
 
+/* The number that a command answers. */
+static inline long long fixture_number(const struct fixture *f, const char *command)
+{
+    redisContext *redis = fixture_redis(f);
+    redisReply *reply = redisCommand(redis, command);
+    long long number;
+
+    assert_non_null(reply);
+    assert_int_equal(reply->type, REDIS_REPLY_INTEGER);
+    number = reply->integer;
+    freeReplyObject(reply);
+    redisFree(redis);
+    return number;
+}
+
 static inline struct store *fixture_store(struct fixture *f)
 {
     struct hk_why why = {""};

@@ -20,19 +20,6 @@ static int end(void **state)
     return 0;
 }
 
-static long long number_of(const char *command)
-{
-    redisContext *redis = fixture_redis(&f);
-    redisReply *reply = redisCommand(redis, command);
-    long long number;
-
-    assert_non_null(reply);
-    number = reply->integer;
-    freeReplyObject(reply);
-    redisFree(redis);
-    return number;
-}
-
 static struct lease lease_of(const char *name, const char *id, uint64_t epoch)
 {
     return (struct lease){.name = name, .id = id, .epoch = epoch, .life_ms = 30000};
@@ -65,8 +52,8 @@ static void the_same_state_dir_takes_over_at_once(void **state)
     (void)state;
     assert_int_equal(store_lease_take(store, &dead, &why), 0);
     assert_int_equal(store_lease_take(store, &next, &why), 0);
-    assert_int_equal(number_of("EXISTS hikyaku:lease:20"), 0);
-    assert_int_equal(number_of("EXISTS hikyaku:lease:21"), 1);
+    assert_int_equal(fixture_number(&f, "EXISTS hikyaku:lease:20"), 0);
+    assert_int_equal(fixture_number(&f, "EXISTS hikyaku:lease:21"), 1);
     store_close(store);
 }
 
@@ -121,7 +108,7 @@ static void a_call_that_comes_too_late_changes_nothing(void **state)
     ledger_flush(a.ledger);
     client_until(&a, &a.brokens, 1);
     assert_int_equal(a.told, 0);
-    assert_int_equal(number_of("BITCOUNT {late}:s:0.0"), 0);
+    assert_int_equal(fixture_number(&f, "BITCOUNT {late}:s:0.0"), 0);
     client_close(&a);
 }
 

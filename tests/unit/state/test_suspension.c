@@ -171,19 +171,6 @@ static void one_that_is_released_is_gone_and_everybody_can_see_it(void **state)
     client_close(&a);
 }
 
-static long long number_of(const char *command)
-{
-    redisContext *redis = fixture_redis(&f);
-    redisReply *reply = redisCommand(redis, command);
-    long long number;
-
-    assert_non_null(reply);
-    number = reply->integer;
-    freeReplyObject(reply);
-    redisFree(redis);
-    return number;
-}
-
 static void what_is_over_is_not_told_and_all_of_it_expires(void **state)
 {
     struct suspension one = suspension_of("", "*", 100), other = suspension_of("", "b.test", 3600000);
@@ -194,10 +181,10 @@ static void what_is_over_is_not_told_and_all_of_it_expires(void **state)
     client_turns(&a, 150);
     read_all();
     assert_int_equal(heard.count, 0);
-    assert_int_equal(number_of("HLEN " KEY), 1); /* it went; the version stands */
+    assert_int_equal(fixture_number(&f, "HLEN " KEY), 1); /* it went; the version stands */
     tell(&a, 0, &other, 1);
     assert_int_equal(heard.count, 1);
-    assert_in_range(number_of("PTTL " KEY), 86400000 + 3500000, 86400000 + 3600000);
+    assert_in_range(fixture_number(&f, "PTTL " KEY), 86400000 + 3500000, 86400000 + 3600000);
     client_close(&a);
 }
 
