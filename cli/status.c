@@ -119,17 +119,24 @@ static int make_document(const struct reach *reach, const char *only, json_t **o
 
 static void print_node(const struct config *config, const json_t *document, FILE *out)
 {
+    static const char *const front[] = {"inbound", "web"}; /* those that are configured */
     const json_t *pids = json_object_get(document, "pids");
     const char *node = json_string_value(json_object_get(document, "node"));
 
-    if (node == NULL)
+    if (node == NULL) {
         fprintf(out, "no node runs on %s\n", config->state_dir);
-    else
-        fprintf(out, "node %s: master %lld, %zu workers, resolver %lld, redis %lld\n", node,
-                (long long)json_integer_value(json_object_get(pids, "master")),
-                json_array_size(json_object_get(pids, "workers")),
-                (long long)json_integer_value(json_object_get(pids, "resolver")),
-                (long long)json_integer_value(json_object_get(pids, "redis")));
+        return;
+    }
+    fprintf(out, "node %s: master %lld, %zu workers, resolver %lld, redis %lld", node,
+            (long long)json_integer_value(json_object_get(pids, "master")),
+            json_array_size(json_object_get(pids, "workers")),
+            (long long)json_integer_value(json_object_get(pids, "resolver")),
+            (long long)json_integer_value(json_object_get(pids, "redis")));
+    for (size_t i = 0; i < sizeof front / sizeof front[0]; i++)
+        if (json_object_get(pids, front[i]) != NULL)
+            fprintf(out, ", %s %lld", front[i],
+                    (long long)json_integer_value(json_object_get(pids, front[i])));
+    fputc('\n', out);
 }
 
 static void print_campaign(const json_t *campaign, FILE *out)

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "front.h"
 #include "hikyaku/fault.h"
 #include "master.h"
 
@@ -259,7 +260,7 @@ int children_start(struct node *node, struct hk_why *why)
     return rc;
 }
 
-static const char *how_it_ended(int status, char *text, size_t size)
+const char *child_how_it_ended(int status, char *text, size_t size)
 {
     if (WIFSIGNALED(status))
         snprintf(text, size, "was killed by signal %d", WTERMSIG(status));
@@ -293,7 +294,7 @@ static void worker_died(struct worker *worker, int status)
         return;
     }
     log_warning("worker %u %s; settled %u messages it had under way", worker->number,
-                how_it_ended(status, how, sizeof how), settled);
+                child_how_it_ended(status, how, sizeof how), settled);
     if (node->draining)
         return;
     ev_timer_set(&worker->respawn, young ? RESPAWN_PAUSE_S : 0.0, 0.0);
@@ -315,7 +316,7 @@ static void resolver_died(struct node *node, int status)
         node_give_up(node, EXIT_USAGE);
         return;
     }
-    log_warning("the resolver %s; it is started again", how_it_ended(status, how, sizeof how));
+    log_warning("the resolver %s; it is started again", child_how_it_ended(status, how, sizeof how));
     ev_timer_set(&node->resolver_respawn, RESPAWN_PAUSE_S, 0.0);
     ev_timer_start(node->loop, &node->resolver_respawn);
 }
@@ -331,6 +332,7 @@ void children_reaped(struct node *node)
         for (uint32_t i = 0; i < node->workers; i++)
             if (pid == node->worker[i].pid)
                 worker_died(&node->worker[i], status);
+        fronts_reaped(node, pid, status);
     }
 }
 
@@ -346,7 +348,7 @@ static bool children_left(const struct node *node)
     for (uint32_t i = 0; i < node->workers; i++)
         if (node->worker[i].pid != 0)
             return true;
-    return node->resolver_pid != 0;
+    return node->resolver_pid != 0 || fronts_run(node);
 }
 
 void children_stop(struct node *node)
@@ -362,12 +364,14 @@ void children_stop(struct node *node)
     workers_wake(node);
     if (node->resolver_fd >= 0)
         shutdown(node->resolver_fd, SHUT_RDWR);
+    fronts_leave(node);
     while (children_left(node)) {
         children_reaped(node);
         nanosleep(&pause, NULL);
         if (clock_now_ms() < until)
             continue;
         children_kill_workers(node);
+        fronts_kill(node);
         if (node->resolver_pid != 0)
             kill(node->resolver_pid, SIGKILL);
     }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "errand.h"
+#include "front.h"
 
 #define REQUEST_MAX NODE_REQUEST_MAX
 #define CLIENTS_MAX 64u
@@ -20,7 +21,8 @@ struct client {
     struct node *node;
     char text[REQUEST_MAX];
     size_t used;
-    bool waiting; /* for the answer to its last request: the next one is read after it */
+    bool waiting;        /* for the answer to its last request: the next one is read after it */
+    struct front *front; /* that it is the other end of; NULL: a command's */
 };
 
 static uint32_t clients; /* open now */
@@ -40,7 +42,7 @@ static json_t *campaign_json(struct campaign *campaign)
 
 static json_t *status_reply(struct node *node)
 {
-    json_t *workers = json_array(), *campaigns = json_array();
+    json_t *workers = json_array(), *campaigns = json_array(), *reply;
     uint64_t wait_ms = 0;
 
     for (uint32_t i = 0; i < node->workers; i++)
@@ -50,11 +52,13 @@ static json_t *status_reply(struct node *node)
         if (node->campaign[i] != NULL)
             json_array_append_new(campaigns, campaign_json(node->campaign[i]));
     node_next_due_s(node, &wait_ms);
-    return json_pack("{s:b,s:s,s:b,s:b,s:I,s:{s:i,s:o,s:i,s:i},s:o}", "ok", 1, "node",
-                     node->config->node.name, "draining", node->draining, "redis_down", !node->ledger_up,
-                     "next_due_ms", (json_int_t)wait_ms, "pids", "master", (int)getpid(), "workers", workers,
-                     "resolver", (int)node->resolver_pid, "redis", (int)node->place->redis_pid, "campaigns",
-                     campaigns);
+    reply =
+        json_pack("{s:b,s:s,s:b,s:b,s:I,s:{s:i,s:o,s:i,s:i},s:o}", "ok", 1, "node", node->config->node.name,
+                  "draining", node->draining, "redis_down", !node->ledger_up, "next_due_ms",
+                  (json_int_t)wait_ms, "pids", "master", (int)getpid(), "workers", workers, "resolver",
+                  (int)node->resolver_pid, "redis", (int)node->place->redis_pid, "campaigns", campaigns);
+    fronts_show(node, json_object_get(reply, "pids"));
+    return reply;
 }
 
 static json_t *run_reply(struct node *node, const char *id)
@@ -90,7 +94,9 @@ static json_t *answer(struct node *node, struct client *client, const char *text
     const char *command = json_string_value(json_object_get(request, "command"));
     const char *campaign = json_string_value(json_object_get(request, "campaign"));
 
-    if (command == NULL)
+    if (command != NULL && client->front != NULL && !front_may_ask(client->front, command))
+        reply = errand_error("a process that faces the network may not ask for that", EXIT_USAGE);
+    else if (command == NULL)
         reply = errand_error("a request is one JSON object with \"command\"", EXIT_USAGE);
     else if (strcmp(command, "status") == 0)
         reply = status_reply(node);
@@ -111,8 +117,11 @@ static void client_close(struct client *client)
     errands_forget(client->node, client);
     ev_io_stop(client->node->loop, &client->io);
     close(client->io.fd);
+    if (client->front != NULL)
+        front_closed(client->front);
+    else
+        clients--;
     free(client);
-    clients--;
 }
 
 /* Answers are small against a socket's buffer: one that does not fit belongs to a client that does not read. */
@@ -174,25 +183,46 @@ static void on_client(struct ev_loop *loop, ev_io *io, int events)
         client_close(client);
 }
 
-static void on_control(struct ev_loop *loop, ev_io *io, int events)
+static struct client *client_open(struct node *node, int fd)
 {
-    struct node *node = io->data;
-    struct client *client;
-    int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct client *client = calloc(1, sizeof *client);
 
-    (void)events;
-    if (fd < 0)
-        return;
-    client = clients < CLIENTS_MAX ? calloc(1, sizeof *client) : NULL;
-    if (client == NULL) {
-        close(fd);
-        return;
-    }
-    clients++;
+    if (client == NULL)
+        return NULL;
     client->node = node;
     ev_io_init(&client->io, on_client, fd, EV_READ);
     client->io.data = client;
-    ev_io_start(loop, &client->io);
+    ev_io_start(node->loop, &client->io);
+    return client;
+}
+
+void *control_adopt(struct front *front, struct node *node, int fd)
+{
+    struct client *client = client_open(node, fd);
+
+    if (client != NULL)
+        client->front = front;
+    return client;
+}
+
+void control_drop(void *adopted)
+{
+    client_close(adopted);
+}
+
+static void on_control(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct node *node = io->data;
+    int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    (void)loop;
+    (void)events;
+    if (fd < 0)
+        return;
+    if (clients < CLIENTS_MAX && client_open(node, fd) != NULL)
+        clients++;
+    else
+        close(fd);
 }
 
 int control_open(struct node *node, struct hk_why *why)

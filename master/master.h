@@ -291,6 +291,9 @@ struct node {
     struct campaign *campaign[REGION_CAMPAIGNS_MAX];
     SLIST_HEAD(, campaign) closed;
 
+    struct front *front; /* processes that face the network (front.h) */
+    size_t fronts;
+
     TAILQ_HEAD(, errand) errands; /* requests whose answer waits for something */
     struct json_t *answer;        /* of a short-lived node's request, when it has come */
 
@@ -343,6 +346,7 @@ int children_start(struct node *node, struct hk_why *why) HK_MUST_USE;
 void children_reaped(struct node *node);
 void children_stop(struct node *node);
 void children_kill_workers(struct node *node);
+const char *child_how_it_ended(int status, char *text, size_t size); /* words for a status of waitpid */
 void worker_tell(struct worker *worker,
                  const struct desc *desc); /* push down; wakes at the end of the turn */
 void workers_wake(struct node *node);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "errand.h"
+#include "front.h"
 #include "hikyaku/rules.h"
 #include "identity.h"
 #include "journal_file.h"
@@ -683,11 +684,15 @@ static int node_start(struct node *node, struct hk_why *why)
     if (rc == 0)
         rc = open_region(node, why);
     if (rc == 0)
+        rc = fronts_open(node, why);
+    if (rc == 0)
         rc = control_open(node, why);
     if (rc == 0) {
         tlsrpt_open(&node->tlsrpt, node->config, node->epoch, clock_wall_us());
         rc = children_start(node, why);
     }
+    if (rc == 0)
+        rc = fronts_start(node, why);
     if (rc == 0)
         open_timers(node);
     return rc;
@@ -738,6 +743,7 @@ static void node_stop(struct node *node)
         children_stop(node);
         tlsrpt_close(&node->tlsrpt, clock_wall_us());
     }
+    fronts_close(node);
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
             campaign_close(node->campaign[i]);

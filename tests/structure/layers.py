@@ -82,6 +82,7 @@ THIRD_PARTY = {
     "unbound": {"resolve"},
     "curl/": {"resolve"},
     "confuse.h": {"base"},
+    "seccomp.h": {"base"},
     "idn2.h": {"base"},
     "pcre2.h": {"bounce"},
     "openssl/": {"base", "message", "worker", "bench", "list", "cli"},

@@ -1,0 +1,97 @@
+/* confine.c - what a process that faces the network gives up before it reads a stranger's first byte (process.h).
+ *
+ * Capabilities, new privileges, core files and other processes go away; then a list of system calls (seccomp) remains: talk
+ * on sockets that are open already, wait, get memory that cannot be executed, end. No file can be opened, no connection
+ * made, no program run. A call that is not in the list fails with EPERM, so that a library which tries something harmless goes on.
+ */
+#include <errno.h>
+#include <linux/capability.h>
+#include <seccomp.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hikyaku/process.h"
+
+static const int calls_allowed[] = {
+    /* sockets that are open */
+    SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
+    SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(sendfile), SCMP_SYS(accept), SCMP_SYS(accept4),
+    SCMP_SYS(close), SCMP_SYS(shutdown), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(getsockname),
+    SCMP_SYS(getpeername), SCMP_SYS(fcntl), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(lseek),
+    /* waiting, and the time */
+    SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_create1),
+    SCMP_SYS(eventfd2), SCMP_SYS(timerfd_create), SCMP_SYS(timerfd_settime), SCMP_SYS(poll), SCMP_SYS(ppoll),
+    SCMP_SYS(select), SCMP_SYS(pselect6), SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(restart_syscall),
+    /* memory; mmap and mprotect are below */
+    SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(getrandom),
+    SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity),
+    /* itself, and its end */
+    SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(sigaltstack),
+    SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(gettid), SCMP_SYS(exit), SCMP_SYS(exit_group)};
+
+static int add_rules(scmp_filter_ctx filter)
+{
+    const int memory[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect)};
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof calls_allowed / sizeof calls_allowed[0] && rc == 0; i++)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls_allowed[i], 0);
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0] && rc == 0; i++)
+        rc =
+            seccomp_rule_add(filter, SCMP_ACT_ALLOW, memory[i], 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    if (rc == 0) /* abort() */
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+    return rc;
+}
+
+static int filter_calls(struct hk_why *why)
+{
+    scmp_filter_ctx filter;
+    int rc;
+
+#ifdef HK_POOL_MALLOC
+    return 0; /* a sanitizer's own thread and report need more than we do */
+#endif
+    filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    if (filter == NULL)
+        return why_set(why, HK_ENOMEM, "not enough memory for a list of system calls");
+    rc = add_rules(filter);
+    if (rc == 0)
+        rc = seccomp_load(filter);
+    seccomp_release(filter);
+    return rc == 0 ? 0
+                   : why_set(why, HK_EDOWN, "this kernel takes no list of system calls (seccomp): %s",
+                             strerror(-rc));
+}
+
+static int drop_capabilities(struct hk_why *why)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(SYS_capset, &header, none) != 0)
+        return why_set(why, HK_EDOWN, "capabilities cannot be given up: %s", strerror(errno));
+    return 0;
+}
+
+int process_confine(struct hk_why *why)
+{
+    const struct rlimit none = {0};
+    int rc = drop_capabilities(why);
+
+    if (rc != 0)
+        return rc;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return why_set(why, HK_EDOWN, "new privileges cannot be ruled out: %s", strerror(errno));
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)setrlimit(RLIMIT_CORE, &none);
+    (void)setrlimit(RLIMIT_NPROC, &none);
+    return filter_calls(why);
+}
