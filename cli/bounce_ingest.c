@@ -12,11 +12,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "bounce_whose.h"
 #include "commands.h"
 #include "errand.h"
 #include "hikyaku/bounce.h"
 #include "hikyaku/rules.h"
+#include "hikyaku/whose.h"
 
 #define READ_BYTES  (256u << 10)
 #define BATCH_MAX   256u /* entries of one request (master/returned.h) */
@@ -36,7 +36,8 @@ struct ingest {
     const struct config *config;
     struct reach reach;
     bool reached;
-    struct whose *whose;
+    struct signer *signer;
+    struct whose whose;
     struct bounce_reader *reader;
     struct intake *intake;
     char *bytes;
@@ -48,75 +49,6 @@ struct ingest {
     size_t count, batch_bytes;
     struct hk_why why;
 };
-
-/* ---- what one mail says ---- */
-
-struct reading {
-    struct ingest *ingest;
-    const struct verp_token *token; /* NULL: it has none that counts */
-    struct recipient *recipient;
-    struct bounce chosen;
-    bool found, named; /* chosen is there; and it names the recipient */
-};
-
-/* How much it would do. Of several that name somebody else the mildest counts: a mail may tell of others whom our message was
- * passed on to. */
-static int weight(const struct bounce *bounce)
-{
-    if (bounce->kind != KIND_BOUNCE && bounce->kind != KIND_FEEDBACK)
-        return bounce->kind == KIND_DELAY ? 1 : 0;
-    return bounce->verdict.disposition == DISPOSITION_SUPPRESS ? 3
-           : bounce->verdict.disposition == DISPOSITION_NONE   ? 0
-                                                               : 2;
-}
-
-static void note_bounce(void *context, const struct bounce *bounce)
-{
-    struct reading *r = context;
-    bool named = r->token != NULL && bounce->recipient[0] != '\0' &&
-                 whose_is_named(r->ingest->whose, r->token, r->recipient, bounce->recipient);
-
-    if (r->found && r->named && !named)
-        return;
-    /* Of one recipient the last word counts: what was given up was delayed before. */
-    if (r->found && r->named == named &&
-        (named ? weight(bounce) <= weight(&r->chosen) : weight(bounce) >= weight(&r->chosen)))
-        return;
-    r->chosen = *bounce;
-    r->found = true;
-    r->named = named;
-}
-
-static json_t *clean(const char *text)
-{
-    char out[1024];
-
-    (void)hk_clean_text(out, sizeof out, text, strlen(text));
-    return json_string(out);
-}
-
-/* An automatic answer and a delay are no verdict about anybody, whatever they say. */
-static enum disposition disposition_of(const struct bounce *bounce)
-{
-    return bounce->kind == KIND_BOUNCE || bounce->kind == KIND_FEEDBACK ? bounce->verdict.disposition
-                                                                        : DISPOSITION_NONE;
-}
-
-static json_t *entry_json(const struct reading *r, const char *ignored)
-{
-    const struct bounce *b = &r->chosen;
-    const struct recipient *recipient = r->recipient;
-    json_t *json =
-        json_pack("{s:s,s:s,s:I,s:I,s:b,s:s,s:s,s:s,s:i,s:s,s:s,s:o,s:o}", "campaign", recipient->campaign,
-                  "recipient", recipient->address, "index", (json_int_t)recipient->index, "domain_recipients",
-                  (json_int_t)recipient->domain_recipients, "is_ours", recipient->is_ours, "kind",
-                  bounce_kind_name(b->kind), "class", reply_class_name(b->verdict.reply_class), "disposition",
-                  disposition_name(disposition_of(b)), "code", (int)b->code, "status", b->status, "ignored",
-                  ignored, "text", clean(b->reason), "reported", clean(b->recipient));
-
-    HK_BUG_ON(json == NULL);
-    return json;
-}
 
 /* ---- what was done ---- */
 
@@ -146,6 +78,8 @@ static void describe_done(const struct entry *entry, const json_t *done, char *o
     unsigned limit = (unsigned)json_integer_value(json_object_get(done, "limit"));
 
     (void)snprintf(out, size, "%s", entry->what);
+    if (word_at(done, "ignored")[0] != '\0')
+        (void)snprintf(out, size, "ignored: %s", word_at(done, "ignored"));
     if (strcmp(word, "counted") == 0 && limit > 0)
         (void)snprintf(out, size, "counted, %u of %u", count, limit);
     else if (strcmp(word, "counted") == 0)
@@ -157,7 +91,7 @@ static void describe_done(const struct entry *entry, const json_t *done, char *o
 
 static int print_entry(struct ingest *in, const struct entry *entry, const json_t *done)
 {
-    const char *who = word_at(entry->json, "recipient"), *campaign = word_at(entry->json, "campaign");
+    const char *who = word_at(done, "recipient"), *campaign = word_at(done, "campaign");
     char text[SHOWN_BYTES], words[400];
     int printed;
 
@@ -280,54 +214,21 @@ static int add_entry(struct ingest *in, struct entry *entry)
 
 /* ---- one mail ---- */
 
-/* Why nobody is held to be meant; NULL: somebody is. */
-static const char *why_ignored(const struct reading *r, enum whose_token token)
-{
-    if (token != WHOSE_TOKEN)
-        return whose_token_words(token);
-    if (r->recipient->address[0] == '\0')
-        return "the list of its campaign is gone, and the mail does not name whom the token is of";
-    return NULL;
-}
-
-static void describe(struct entry *entry, const struct reading *r, enum whose_token token)
-{
-    const char *ignored = why_ignored(r, token);
-
-    if (!r->found) {
-        (void)snprintf(entry->what, sizeof entry->what, "no bounce: nothing to do");
-        return;
-    }
-    if (ignored != NULL)
-        (void)snprintf(entry->what, sizeof entry->what, "ignored: %s", ignored);
-    else
-        (void)snprintf(entry->what, sizeof entry->what, "nothing to do");
-    entry->json = entry_json(r, ignored != NULL ? ignored : "");
-}
-
 static int take_mail(void *context, const char *mail, size_t length)
 {
     struct ingest *in = context;
-    struct recipient recipient = {0};
-    struct verp_token token;
-    struct reading r = {.ingest = in, .recipient = &recipient};
+    struct whose_said said;
     struct entry entry = {0};
-    enum whose_token found = whose_token(in->whose, in->envelope, mail, length, &token);
-    int error = 0;
 
-    if (found == WHOSE_TOKEN) {
-        r.token = &token;
-        error = whose_recipient(in->whose, &token, &recipient, &in->why);
-    }
-    if (error == 0 && bounce_read(in->reader, mail, length, note_bounce, &r) != 0)
-        error = why_set(&in->why, HK_ENOMEM, "%s: not enough memory to read it", in->file);
-    if (error != 0)
-        return error;
+    if (whose_read(&in->whose, in->reader, in->envelope, mail, length, &said) != 0)
+        return why_set(&in->why, HK_ENOMEM, "%s: not enough memory to read it", in->file);
     in->nth++;
     entry.name = in->nth == 1 ? hk_xstrdup(in->file) : hk_xasprintf("%s:%u", in->file, in->nth);
     if (in->maildir != NULL && in->nth == 1)
         entry.move = hk_xstrdup(strrchr(in->file, '/') + 1);
-    describe(&entry, &r, found);
+    (void)snprintf(entry.what, sizeof entry.what, said.tells ? "nothing to do" : "no bounce: nothing to do");
+    if (said.tells)
+        entry.json = whose_entry(&said);
     return add_entry(in, &entry);
 }
 
@@ -465,7 +366,8 @@ static int ingest_open(struct ingest *in)
     if (in->reader == NULL || in->bytes == NULL || in->intake == NULL)
         error = why_set(&in->why, HK_ENOMEM, "hikyaku: not enough memory to read mails");
     if (error == 0)
-        error = whose_open(in->config, &in->reach, &in->whose, &in->why);
+        error = signer_load_tokens(in->config, &in->signer, &in->why);
+    in->whose = (struct whose){.signer = in->signer, .token_age_s = in->config->bounce.token_age_s};
     return error;
 }
 
@@ -473,7 +375,7 @@ static void ingest_close(struct ingest *in)
 {
     for (size_t i = 0; i < in->count; i++)
         entry_free(&in->batch[i]);
-    whose_close(in->whose);
+    signer_free(in->signer);
     intake_free(in->intake);
     bounce_reader_free(in->reader);
     free(in->bytes);

@@ -28,6 +28,7 @@
 
 struct errand;
 struct json_t;
+struct signer;
 struct node;
 struct site;
 struct lane;
@@ -291,7 +292,8 @@ struct node {
     struct campaign *campaign[REGION_CAMPAIGNS_MAX];
     SLIST_HEAD(, campaign) closed;
 
-    struct front *front; /* processes that face the network (front.h) */
+    struct signer *tokens; /* takes tokens of our return path apart (meant.h); NULL until one comes */
+    struct front *front;   /* processes that face the network (front.h) */
     size_t fronts;
 
     TAILQ_HEAD(, errand) errands; /* requests whose answer waits for something */

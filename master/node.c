@@ -15,6 +15,7 @@
 #include "hikyaku/rules.h"
 #include "identity.h"
 #include "journal_file.h"
+#include "meant.h"
 
 #define TICK_S            0.2
 #define REDIS_CHECK_S     1.0
@@ -744,6 +745,7 @@ static void node_stop(struct node *node)
         tlsrpt_close(&node->tlsrpt, clock_wall_us());
     }
     fronts_close(node);
+    meant_close(node);
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
             campaign_close(node->campaign[i]);

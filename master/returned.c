@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "errand.h"
+#include "meant.h"
 
 #define POLLS_MAX 16 /* pieces of the stream read at once; the rest comes with the next tick */
 
@@ -200,6 +201,7 @@ static void tell_alarm(struct node *node, const struct returned *returned,
 struct taking {
     struct node *node;
     struct returned returned[RETURNED_MAX];
+    struct meant meant[RETURNED_MAX]; /* of those that came with a token */
     bool again[RETURNED_MAX];
     struct feedback feedback[RETURNED_MAX];
     struct feedback_result result[RETURNED_MAX];
@@ -209,27 +211,6 @@ struct taking {
     uint64_t now_us;
     struct hk_why why;
 };
-
-/* Its campaign in memory, for the places of its spans. NULL with 0: it is not to be had here, so there is no mark. */
-static int find_campaign(struct taking *t, const char *id, struct campaign **out)
-{
-    struct campaign *campaign = campaign_find(t->node, id);
-    int rc = 0;
-
-    *out = campaign;
-    if (campaign != NULL)
-        return 0;
-    rc = campaign_open(t->node, id, &t->why);
-    if (rc == 0) {
-        *out = campaign_find(t->node, id);
-        (*out)->parked = true;
-        return 0;
-    }
-    if (rc == HK_EDOWN || rc == HK_ENOMEM || rc == HK_EFULL)
-        return rc;
-    log_warning("campaign %s: what came back is not marked in its ledger: %s", id, t->why.text);
-    return 0;
-}
 
 static int mark_one(struct taking *t, size_t i)
 {
@@ -243,7 +224,7 @@ static int mark_one(struct taking *t, size_t i)
 
     if (marks == 0 || !returned->is_ours)
         return 0;
-    rc = find_campaign(t, returned->campaign, &campaign);
+    rc = campaign_for_marks(t->node, returned->campaign, &campaign, &t->why);
     if (rc != 0 || campaign == NULL || returned->index >= segment_count(campaign->segment))
         return rc;
     op.span = segment_span_of(campaign->segment, op.index);
@@ -273,6 +254,38 @@ static int read_all(struct taking *t, const json_t *request)
     json_array_foreach(array, i, element) if (!read_returned(element, &t->returned[i])) return why_set(
         &t->why, HK_EINVAL, "\"bounces\" has something that is none");
     return 0;
+}
+
+/* Who is meant by one that came with a token of ours, and nothing else that says so. */
+static int mean_one(struct taking *t, size_t i, const json_t *object)
+{
+    const char *token = word_of(object, "token");
+    struct returned *returned = &t->returned[i];
+    struct meant *meant = &t->meant[i];
+    int rc;
+
+    if (token[0] == '\0')
+        return 0;
+    rc = meant_find(t->node, token, returned->reported, meant, &t->why);
+    if (rc != 0)
+        return rc == HK_EINVAL ? HK_EDOWN : rc; /* a secret that cannot be read is no fault of the request */
+    returned->campaign = meant->campaign;
+    returned->recipient = meant->address;
+    returned->ignored = meant->ignored;
+    returned->index = meant->index;
+    returned->domain_recipients = meant->domain_recipients;
+    returned->is_ours = meant->is_ours;
+    return 0;
+}
+
+static int mean_all(struct taking *t, const json_t *request)
+{
+    const json_t *array = json_object_get(request, "bounces");
+    int rc = 0;
+
+    for (size_t i = 0; i < t->count && rc == 0; i++)
+        rc = mean_one(t, i, json_array_get(array, i));
+    return rc;
 }
 
 static int tell_lines(struct taking *t)
@@ -334,7 +347,9 @@ static json_t *reply_of(const struct taking *t)
     size_t next = 0;
 
     for (size_t i = 0; i < t->count; i++) {
-        json_t *one = json_pack("{s:b}", "again", t->again[i]);
+        const struct returned *returned = &t->returned[i];
+        json_t *one = json_pack("{s:b,s:s,s:s,s:s}", "again", t->again[i], "campaign", returned->campaign,
+                                "recipient", returned->recipient, "ignored", returned->ignored);
         if (next < t->feedbacks && t->about[next] == i) {
             const struct feedback_result *result = &t->result[next++];
             json_object_set_new(one, "done", json_string(feedback_done_word(result->done)));
@@ -357,6 +372,8 @@ json_t *returned_take(struct node *node, const json_t *request, struct returned_
     t->now_us = clock_wall_us();
     t->mark = hk_xcalloc(RETURNED_MAX, sizeof *t->mark);
     rc = read_all(t, request);
+    if (rc == 0)
+        rc = mean_all(t, request);
     for (size_t i = 0; rc == 0 && i < t->count; i++)
         rc = mark_one(t, i);
     if (rc == 0)

@@ -1,7 +1,7 @@
 /* returned.h - what came back after a message was sent: a line in the event log, then Redis, then a mark in the ledger.
  *
- * Who is meant was decided before, by the token of our return path (cli/bounce_whose.h): here a recipient is an index of a
- * campaign, an address, or both.
+ * Who is meant says the token of our return path (meant.h): from there on a recipient is an index of a campaign, an address,
+ * or both. Whoever has found that out by other means names campaign, recipient and index instead.
  */
 #ifndef MASTER_RETURNED_H
 #define MASTER_RETURNED_H

@@ -87,9 +87,10 @@ int node_journal_reaches(const struct config *config, const char *campaign, stru
  * "cancel" | "forget", "campaign":ID}, {"command":"resume", "campaign":ID, "first":N}, {"command":"unknown",
  * "campaign":ID, "as":"sent" | "bounced" | "pending", "index":[...at most 300]}, {"command":"restore", "campaign":ID} (only
  * of a short-lived node: tell the ledger all that the event log knows of it; "told":N), {"command":"bounce",
- * "bounces":[{"campaign", "index", "recipient", "kind", "class", "disposition", "code", "status", "text", "reported",
- * "domain_recipients", "is_ours", "ignored"}, ...]} (what came back: master/returned.h tells the fields; answered when the
- * ledger has the marks, with "bounces":[{"again", "done", "count", "limit"}, ...] in the same order). pause and cancel are answered when no body
+ * "bounces":[{"token", "kind", "class", "disposition", "code", "status", "text", "reported", "ignored"}, ...]} (what came
+ * back, as whose.h makes it; instead of "token" there may be "campaign", "index", "recipient", "domain_recipients",
+ * "is_ours": master/returned.h tells the fields; answered when the ledger has the marks, with "bounces":[{"campaign",
+ * "recipient", "ignored", "again", "done", "count", "limit"}, ...] in the same order). pause and cancel are answered when no body
  * is without its dot, after 10 s with exit 1 and "outstanding":[recipient, ...]. HK_EDOWN when no node answers within
  * timeout_ms. */
 int node_ask(const struct config *config, const char *request, uint64_t timeout_ms, char **reply,

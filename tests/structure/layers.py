@@ -27,6 +27,7 @@ CONTRACTS = {
     "message": {"base", "config", "segment", "address"},
     "classify": {"base", "region"},
     "bounce": {"base", "address", "classify"},
+    "whose": {"base", "address", "bounce", "message"},
     "rules": {"base", "classify"},
     "state": {"base", "classify", "config"},
     "suppress": {"base", "address", "config", "state"},
@@ -40,7 +41,7 @@ CONTRACTS = {
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
 PROCESSES = ["master", "worker", "resolve"]
 SHARED = {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
-          "classify", "bounce", "rules", "state", "suppress", "limits", "feedback"}
+          "classify", "bounce", "whose", "rules", "state", "suppress", "limits", "feedback"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
@@ -49,7 +50,7 @@ FOLDERS = {
     "smtp": {"base", "address", "reply"},
     "list": {"base", "address", "config", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
-    "bounce": {"base", "address", "region", "classify", "bounce", "rules"},
+    "bounce": {"base", "address", "region", "classify", "bounce", "message", "whose", "rules"},
     "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress",
               "limits", "feedback"},
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
@@ -67,7 +68,7 @@ LINKS = {
     "smtp": {"base"},
     "list": {"base"},
     "message": {"base", "list"},
-    "bounce": {"base", "shm"},
+    "bounce": {"base", "shm", "message"},
     "state": {"base", "bounce", "shm", "list"},
     "resolve": {"base"},
     "worker": {"base", *LIBRARIES} - {"state"},

@@ -1,19 +1,21 @@
-/* test_bounce_whose.c - who is meant by a mail that came back: the token decides (cli/bounce_whose.c). */
+/* test_whose.c - who is meant by a mail that came back: the token decides (bounce/whose.c). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
-#include "bounce_whose.h"
+#include "hikyaku/whose.h"
 
 #define DAY_US 86400000000ull
 
 static char directory[] = "/tmp/hikyaku-whose-XXXXXX";
 static char from_domain[] = "news.test", return_path[] = "bounce.news.test", secret[64], other_secret[64];
 static struct config config;
-static struct whose *whose;
+static struct signer *own;
+static struct whose whose;
 
 static int set_up(void **state)
 {
@@ -29,14 +31,15 @@ static int set_up(void **state)
     config.sender.return_path = return_path;
     config.sender.secret_file = secret;
     config.bounce.token_age_s = 90 * 86400;
-    assert_int_equal(whose_open(&config, NULL, &whose, &why), 0);
+    assert_int_equal(signer_load_tokens(&config, &own, &why), 0);
+    whose = (struct whose){.signer = own, .token_age_s = config.bounce.token_age_s};
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    whose_close(whose);
+    signer_free(own);
     (void)unlink(secret);
     (void)unlink(other_secret);
     return rmdir(directory);
@@ -62,7 +65,14 @@ static void path_by(char *key, char *domain, uint32_t index, unsigned days_ago, 
 
 static enum whose_token look(const char *envelope, const char *mail, struct verp_token *token)
 {
-    return whose_token(whose, envelope, mail, strlen(mail), token);
+    struct whose_path path = {.address = ""};
+    enum whose_token found = whose_find(&whose, envelope, mail, strlen(mail), &path);
+
+    if (found == WHOSE_TOKEN) {
+        *token = path.token;
+        assert_int_equal(whose_judge(&whose, path.address, strlen(path.address), token), WHOSE_TOKEN);
+    }
+    return found;
 }
 
 static void a_token_is_found_in_envelope_header_and_body(void **state)
@@ -147,35 +157,77 @@ static void a_mail_full_of_at_signs_is_read_in_no_time(void **state)
 {
     const size_t length = 4u << 20;
     char *mail = malloc(length);
-    struct verp_token token;
+    struct whose_path path;
     uint64_t before_ms = clock_now_ms();
 
     (void)state;
     for (size_t i = 0; i < length; i++)
         mail[i] = "b-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@bounce.news.test "[i % 70];
-    assert_int_equal(whose_token(whose, NULL, mail, length, &token), WHOSE_NONE);
+    assert_int_equal(whose_find(&whose, NULL, mail, length, &path), WHOSE_NONE);
     memset(mail, '@', length);
-    assert_int_equal(whose_token(whose, NULL, mail, length, &token), WHOSE_NONE);
+    assert_int_equal(whose_find(&whose, NULL, mail, length, &path), WHOSE_NONE);
     assert_true(clock_now_ms() - before_ms < 5000);
     free(mail);
 }
 
-static void an_address_that_the_token_proves_becomes_the_recipient(void **state)
+static void only_an_address_that_the_token_proves_is_named(void **state)
 {
     char path[ADDRESS_MAX + 1];
     struct verp_token token;
-    struct recipient recipient = {0};
 
     (void)state;
     path_by(secret, return_path, 7, 0, path);
     assert_int_equal(look(path, "\n", &token), WHOSE_TOKEN);
-    assert_false(whose_is_named(whose, &token, &recipient, "bob@a.test"));
-    assert_false(whose_is_named(whose, &token, &recipient, "no address"));
-    assert_string_equal(recipient.address, "");
-    assert_true(whose_is_named(whose, &token, &recipient, "ANN@a.TEST"));
-    assert_string_equal(recipient.address, "ANN@a.test");
-    assert_true(whose_is_named(whose, &token, &recipient, "ann@a.test"));
-    assert_false(whose_is_named(whose, &token, &recipient, "bob@a.test"));
+    assert_false(whose_is_named(&whose, &token, "bob@a.test"));
+    assert_false(whose_is_named(&whose, &token, "no address"));
+    assert_true(whose_is_named(&whose, &token, "ANN@a.TEST"));
+    assert_true(whose_is_named(&whose, &token, "ann@a.test"));
+}
+
+/* A report about two people, of whom the token is one. */
+static const char report[] = "To: %s\nSubject: Undelivered Mail Returned to Sender\nMIME-Version: 1.0\n"
+                             "Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n"
+                             "--x\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.a.test\n\n"
+                             "Final-Recipient: rfc822; %s\nAction: failed\nStatus: 5.1.1\n"
+                             "Diagnostic-Code: smtp; 550 5.1.1 User unknown\n\n"
+                             "Final-Recipient: rfc822; %s\nAction: failed\nStatus: 4.2.2\n"
+                             "Diagnostic-Code: smtp; 452 4.2.2 Mailbox full\n\n--x--\n";
+
+static void what_the_mail_says_of_the_one_that_is_meant_counts(void **state)
+{
+    struct bounce_reader *reader = bounce_reader_new();
+    char path[ADDRESS_MAX + 1], mail[4096];
+    struct whose_said said;
+    json_t *entry;
+    static const struct {
+        const char *first, *second, *reply_class;
+    } rows[] = {{"ann@a.test", "bob@a.test", "mailbox-unknown"},
+                {"bob@a.test", "ann@a.test", "mailbox-full"},
+                /* neither is: the mildest counts */
+                {"bob@a.test", "cid@a.test", "mailbox-full"}};
+
+    (void)state;
+    assert_non_null(reader);
+    path_by(secret, return_path, 7, 0, path);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        (void)snprintf(mail, sizeof mail, report, path, rows[i].first, rows[i].second);
+        assert_int_equal(whose_read(&whose, reader, path, mail, strlen(mail), &said), 0);
+        assert_true(said.tells);
+        assert_int_equal(said.found, WHOSE_TOKEN);
+        entry = whose_entry(&said);
+        assert_string_equal(json_string_value(json_object_get(entry, "token")), path);
+        assert_string_equal(json_string_value(json_object_get(entry, "class")), rows[i].reply_class);
+        assert_string_equal(json_string_value(json_object_get(entry, "ignored")), "");
+        json_decref(entry);
+    }
+    (void)snprintf(mail, sizeof mail, report, "nobody@a.test", "ann@a.test", "ann@a.test");
+    assert_int_equal(whose_read(&whose, reader, NULL, mail, strlen(mail), &said), 0);
+    assert_int_equal(said.found, WHOSE_NONE);
+    entry = whose_entry(&said);
+    assert_string_equal(json_string_value(json_object_get(entry, "token")), "");
+    assert_string_not_equal(json_string_value(json_object_get(entry, "ignored")), "");
+    json_decref(entry);
+    bounce_reader_free(reader);
 }
 
 int main(void)
@@ -185,7 +237,8 @@ int main(void)
         cmocka_unit_test(the_envelope_goes_before_the_header_and_the_header_before_the_body),
         cmocka_unit_test(what_is_forged_foreign_old_or_of_tomorrow_counts_for_nothing),
         cmocka_unit_test(a_mail_full_of_at_signs_is_read_in_no_time),
-        cmocka_unit_test(an_address_that_the_token_proves_becomes_the_recipient),
+        cmocka_unit_test(only_an_address_that_the_token_proves_is_named),
+        cmocka_unit_test(what_the_mail_says_of_the_one_that_is_meant_counts),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,0 +1,133 @@
+/* meant.c - whom a token of our return path is of (meant.h). */
+#include "meant.h"
+
+#include <string.h>
+
+#include "hikyaku/whose.h"
+
+/* One that is in memory for its list alone, and settled: it comes back when somebody of it does. */
+static bool make_room(struct node *node)
+{
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
+        struct campaign *campaign = node->campaign[i];
+        if (campaign == NULL || !campaign->parked || !campaign->settled || !campaign_is_idle(campaign))
+            continue;
+        campaign_close(campaign);
+        return true;
+    }
+    return false;
+}
+
+int campaign_for_marks(struct node *node, const char *id, struct campaign **out, struct hk_why *why)
+{
+    int rc = 0;
+
+    *out = campaign_find(node, id);
+    if (*out != NULL)
+        return 0;
+    rc = campaign_open(node, id, why);
+    if (rc == HK_EFULL && make_room(node))
+        rc = campaign_open(node, id, why);
+    if (rc == 0) {
+        *out = campaign_find(node, id);
+        (*out)->parked = true;
+        return 0;
+    }
+    if (rc == HK_EDOWN || rc == HK_ENOMEM || rc == HK_EFULL)
+        return rc;
+    log_warning("campaign %s: what came back is not marked in its ledger: %s", id, why->text);
+    return 0;
+}
+
+/* A long ID stands in a token as its hash: which campaign is it? Those in memory are asked first. */
+static int find_name(struct node *node, const char *name, char out[CAMPAIGN_ID_MAX + 1], struct hk_why *why)
+{
+    char **id = NULL, shown[CAMPAIGN_ID_MAX + 1];
+    size_t count = 0;
+    int rc;
+
+    snprintf(out, CAMPAIGN_ID_MAX + 1, "%s", name);
+    if (name[0] != '~')
+        return 0;
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++) {
+        if (node->campaign[i] == NULL)
+            continue;
+        verp_campaign(node->campaign[i]->manifest.campaign, shown);
+        if (strcmp(shown, name) == 0) {
+            snprintf(out, CAMPAIGN_ID_MAX + 1, "%s", node->campaign[i]->manifest.campaign);
+            return 0;
+        }
+    }
+    rc = store_campaign_list(node->store, &id, &count, why);
+    for (size_t i = 0; i < count; i++) {
+        verp_campaign(id[i], shown);
+        if (strcmp(shown, name) == 0)
+            snprintf(out, CAMPAIGN_ID_MAX + 1, "%s", id[i]);
+        free(id[i]);
+    }
+    free(id);
+    return rc;
+}
+
+/* Who stands at the token's place, if it was made for him. */
+static bool find_in_list(const struct signer *signer, const struct campaign *campaign,
+                         const struct verp_token *token, struct meant *out)
+{
+    struct segment_record record;
+
+    if (token->index >= segment_count(campaign->segment) ||
+        segment_record(campaign->segment, token->index, &record) != 0 || record.wire_length > ADDRESS_MAX ||
+        !verp_is_about(signer, token, record.wire, record.wire_length))
+        return false;
+    memcpy(out->address, record.wire, record.wire_length);
+    out->address[record.wire_length] = '\0';
+    out->domain_recipients = segment_domain(campaign->segment, record.domain).count;
+    /* One that was sent before the campaign was made is of an earlier campaign with the same name and list. */
+    out->is_ours = token->day >= VERP_DAY(campaign->manifest.created_us);
+    return true;
+}
+
+static void find_by_mail(const struct whose *whose, const struct verp_token *token, const char *reported,
+                         struct meant *out)
+{
+    struct address address;
+
+    if (address_parse(reported, strlen(reported), &address, NULL) == 0 &&
+        verp_is_about(whose->signer, token, address.text, address.length))
+        snprintf(out->address, sizeof out->address, "%s", address.text);
+    else
+        out->ignored = "the list of its campaign is gone, and the mail does not name whom the token is of";
+}
+
+int meant_find(struct node *node, const char *token, const char *reported, struct meant *out,
+               struct hk_why *why)
+{
+    struct whose whose = {.token_age_s = node->config->bounce.token_age_s};
+    struct verp_token parsed;
+    struct campaign *campaign = NULL;
+    enum whose_token found;
+    int rc = node->tokens != NULL ? 0 : signer_load_tokens(node->config, &node->tokens, why);
+
+    *out = (struct meant){.ignored = ""};
+    if (rc != 0)
+        return rc == HK_ENOMEM ? rc : HK_EINVAL;
+    whose.signer = node->tokens;
+    found = whose_judge(&whose, token, strlen(token), &parsed);
+    if (found != WHOSE_TOKEN) {
+        out->ignored = whose_token_words(found);
+        return 0;
+    }
+    out->index = parsed.index;
+    rc = find_name(node, parsed.campaign, out->campaign, why);
+    if (rc == 0 && campaign_id_is_valid(out->campaign))
+        rc = campaign_for_marks(node, out->campaign, &campaign, why);
+    if (rc == 0 && (campaign == NULL || !find_in_list(node->tokens, campaign, &parsed, out)))
+        find_by_mail(&whose, &parsed, reported, out);
+    return rc;
+}
+
+void meant_close(struct node *node)
+{
+    signer_free(node->tokens);
+    node->tokens = NULL;
+}
