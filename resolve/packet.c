@@ -143,10 +143,11 @@ int packet_open(struct packet *packet, const void *bytes, size_t length)
 static enum packet_section section_now(const struct packet *packet)
 {
     enum packet_section section = PACKET_ANSWER;
+    enum packet_section end = packet->beside ? PACKET_END : PACKET_ADDITIONAL;
 
-    while (section < PACKET_ADDITIONAL && packet->left[section] == 0)
+    while (section < end && packet->left[section] == 0)
         section++;
-    return section < PACKET_ADDITIONAL ? section : PACKET_END;
+    return section < end ? section : PACKET_END;
 }
 
 int packet_next(struct packet *packet, struct packet_record *record)

@@ -33,6 +33,7 @@ struct packet {
     uint16_t left[3]; /* records not yet read, by section */
     uint8_t rcode;
     bool truncated; /* TC: the answer is not whole */
+    bool beside;    /* set it to have the additional section read as well */
 };
 
 struct packet_record {
@@ -48,7 +49,7 @@ struct packet_record {
 int packet_open(struct packet *packet, const void *bytes, size_t length) HK_MUST_USE;
 
 /* The next record of class IN (others are stepped over): 1, 0 at the end, HK_EPROTO. The additional section is
- * not read: nothing in it is an answer. A TTL with the top bit set is 0 (RFC 2181 8). */
+ * only read where `beside` is set: nothing in it is an answer. A TTL with the top bit set is 0 (RFC 2181 8). */
 int packet_next(struct packet *packet, struct packet_record *record) HK_MUST_USE;
 
 /* Read a name at `offset`; *end, if not NULL, is the offset behind it. `name` holds DOMAIN_MAX + 1. On HK_EINVAL

@@ -150,6 +150,13 @@ void question_end(struct question *q)
     q->dane_host = NULL;
 }
 
+void question_without_tls(struct question *q)
+{
+    HK_BUG_ON(q->stage != QUESTION_HOSTS);
+    q->sts_name[0] = q->report_name[0] = '\0';
+    q->asked.tlsa_port = 0;
+}
+
 uint32_t question_lookups(const struct question *q, struct question_lookup *out)
 {
     uint32_t count = 0;
@@ -166,6 +173,8 @@ uint32_t question_lookups(const struct question *q, struct question_lookup *out)
         return count;
     }
     for (uint32_t h = 0; h < q->host_count; h++) {
+        if (q->beside >> h & 1u)
+            continue;
         out[count++] = (struct question_lookup){PACKET_A, h, q->host[h].name};
         if (q->asked.ipv6)
             out[count++] = (struct question_lookup){PACKET_AAAA, h, q->host[h].name};
@@ -200,6 +209,30 @@ void question_give_up(struct question *q, const char *words)
         question_take_failure(q, &lookup[i], words);
 }
 
+/* Is it the domain, or below it? */
+static bool name_is_below(const char *name, const char *domain)
+{
+    size_t length = strlen(name), of_domain = strlen(domain);
+
+    return length >= of_domain && strcmp(name + length - of_domain, domain) == 0 &&
+           (length == of_domain || name[length - of_domain - 1] == '.');
+}
+
+/* Addresses that came along (RFC 1035 3.3.9) spare the look-up. Those of other people's hosts are asked of them, for what a server
+ * says beside its answer is only as good as its own names; and so is what DNSSEC has to vouch for. */
+static void take_beside(struct question *q, const void *bytes, size_t length)
+{
+    if (q->mx_secure || q->asked.tlsa_port != 0 || q->asked.ipv6)
+        return;
+    for (uint32_t h = 0; h < q->host_count; h++) {
+        if (!name_is_below(q->host[h].name, q->asked.name))
+            continue;
+        reading_beside(bytes, length, q->host[h].name, &q->host[h].of[CHOICE_IPV4], &q->positive_ttl_s[h]);
+        if (q->host[h].of[CHOICE_IPV4].count > 0)
+            q->beside |= 1u << h;
+    }
+}
+
 static void take_mx(struct question *q, const struct question_lookup *lookup, const void *bytes,
                     size_t length, choice_draw_fn draw)
 {
@@ -223,6 +256,7 @@ static void take_mx(struct question *q, const struct question_lookup *lookup, co
     }
     for (uint32_t h = 0; h < list.count; h++)
         host_name_set(&q->host[h], list.mx[h].name, list.mx[h].preference);
+    take_beside(q, bytes, length);
     if (strcmp(q->mx.owner, q->asked.name) != 0)
         snprintf(q->answer.dane.next_hop, sizeof q->answer.dane.next_hop, "%s", q->mx.owner);
 }

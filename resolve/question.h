@@ -32,6 +32,7 @@ struct question {
     bool mx_secure;        /* DNSSEC vouches for the hosts, or the master named the host itself */
     const struct own *own; /* this host */
     bool has_own;          /* one of its names is among the MX hosts */
+    uint32_t beside;       /* bit h: the addresses of host h came with the MX records */
     bool implicit;         /* no MX: the name itself (or a relay's host) */
     bool host_nxdomain;    /* some host does not exist at all */
     struct reading mx;     /* what the MX look-up said */
@@ -54,6 +55,9 @@ struct question_lookup {
 bool question_begin(struct question *question, const struct resolve_question *asked, const struct own *own);
 /* Frees what the question owns, not the question. */
 void question_end(struct question *question);
+
+/* The hosts are known, and mail to them goes without TLS: what the domain says of it makes no difference, and is not asked. */
+void question_without_tls(struct question *question);
 
 /* The look-ups of the present stage: at most QUESTION_LOOKUPS_MAX. Names live as long as the question. */
 uint32_t question_lookups(const struct question *question, struct question_lookup *out);

@@ -183,6 +183,38 @@ void reading_addresses(const void *bytes, size_t length, enum choice_family fami
         addresses->count = 0;
 }
 
+static bool stands_beside(const struct packet *packet, const struct packet_record *record, const char *name)
+{
+    char owner[DOMAIN_MAX + 1];
+
+    return record->section == PACKET_ADDITIONAL && record->type == PACKET_A &&
+           packet_name(packet, record->owner, owner, NULL) == 0 && strcmp(owner, name) == 0;
+}
+
+void reading_beside(const void *bytes, size_t length, const char *name, struct choice_addresses *addresses,
+                    uint32_t *ttl_s)
+{
+    struct packet packet;
+    struct packet_record record;
+    struct reading out;
+    int rc;
+
+    addresses->count = 0;
+    if (!reading_open(&packet, bytes, length, &out))
+        return;
+    packet.beside = true;
+    while ((rc = packet_next(&packet, &record)) == 1) {
+        if (stands_beside(&packet, &record, name))
+            rc = address_take(&packet, &record, addresses, &out);
+        if (rc < 0)
+            break;
+    }
+    if (rc < 0)
+        addresses->count = 0;
+    if (addresses->count > 0)
+        *ttl_s = out.ttl_s;
+}
+
 /* May it be used at all (RFC 7672 3.1, RFC 6698 2.1)? */
 static bool tlsa_is_usable(const struct packet_tlsa *tlsa)
 {

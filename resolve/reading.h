@@ -34,6 +34,11 @@ void reading_mx(const void *bytes, size_t length, choice_draw_fn draw, struct ch
 void reading_addresses(const void *bytes, size_t length, enum choice_family family,
                        struct choice_addresses *addresses, struct reading *out);
 
+/* IPv4 addresses of `name` that stand beside the answer, in the additional section (RFC 1035 3.3.9): a set is there as a whole or
+ * not at all (RFC 2181 9). None: count 0, *ttl_s as it was, and nothing is said of whether there are any. */
+void reading_beside(const void *bytes, size_t length, const char *name, struct choice_addresses *addresses,
+                    uint32_t *ttl_s);
+
 /* TLSA records: those that can be used go into `set` as records of `host`, as far as there is room. With FOUND:
  * *state is DANE_USABLE; DANE_UNUSABLE when none can be used; DANE_FAILED when one could, but has no room. */
 void reading_tlsa(const void *bytes, size_t length, uint32_t host, struct dane_set *set,

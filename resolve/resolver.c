@@ -67,6 +67,7 @@ struct resolver {
     int exit_status;
     double deadline_s;
     const struct config *config;
+    bool some_plain; /* to some provider mail goes without TLS */
     struct own own;
     uint32_t questions;                /* in all the lists together */
     uint32_t asked_count;              /* look-ups with libunbound */
@@ -294,12 +295,34 @@ static void policy_ask(struct open_question *open)
         policy_tell(open);
 }
 
+/* May mail to the domain go in TLS? Which provider it has is told by those hosts that turn out to have an address: so each of
+ * them is asked about alone, and for any of them together the answer is one of these. */
+static bool question_may_use_tls(const struct open_question *open)
+{
+    const struct config *config = open->resolver->config;
+    const struct question *question = &open->question;
+
+    for (uint32_t h = 0; h < question->host_count; h++) {
+        const char *host = question->host[h].name;
+
+        if (config_provider(config, question->asked.name, &host, 1)->tls != TLS_NONE)
+            return true;
+    }
+    return false;
+}
+
 static void question_go_on(struct open_question *open)
 {
-    if (question_step(&open->question, arc4random_uniform))
+    struct question *question = &open->question;
+    bool knows_hosts = question->stage == QUESTION_MX;
+
+    if (question_step(question, arc4random_uniform)) {
         policy_ask(open);
-    else
-        question_ask(open);
+        return;
+    }
+    if (knows_hosts && open->resolver->some_plain && !question_may_use_tls(open))
+        question_without_tls(question);
+    question_ask(open);
 }
 
 static void on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -408,6 +431,8 @@ static void resolver_init(struct resolver *r, const struct config *config, struc
 {
     memset(r, 0, sizeof *r);
     r->config = config;
+    for (size_t i = 0; i < config->provider_count; i++)
+        r->some_plain |= config->provider[i].tls == TLS_NONE;
     r->loop = loop;
     r->fd = fd;
     r->deadline_s = deadline_ms / 1e3;

@@ -1,12 +1,12 @@
 /* resolve_ask.c - put questions to a resolver process and print its answers (for tests/integration/resolver.py).
  *
  * resolve_ask [--server HOST:PORT]... [--hostname NAME] [--deadline MS] [--anchor FILE] [--ca FILE] [--window N]
- *             [--tlsa PORT] [--hang-up] [--step]
+ *             [--tlsa PORT] [--plain] [--hang-up] [--step]
  *
  * Reads lines "mx NAME", "mx6 NAME", "host NAME" or "host6 NAME" to the end of input, forks resolver_run() on a socket
  * pair, keeps up to N questions open (without --window: as many as the socket takes), prints one JSON line for each
  * answer as it comes and a last one with totals, exit status, processor time and memory of the child. --hang-up: close
- * the socket when all is asked, and see the resolver end. --step: each line is asked when it comes, and the next one read
+ * the socket when all is asked, and see the resolver end. --plain: no receiver is asked for TLS. --step: each line is asked when it comes, and the next one read
  * when its answer was printed, so that the world may change between two.
  */
 #include <arpa/inet.h>
@@ -65,6 +65,8 @@ static void arguments_read(int argc, char **argv, struct config *config, struct 
             ask->hang_up = true;
         else if (strcmp(argv[i], "--step") == 0)
             ask->step = true;
+        else if (strcmp(argv[i], "--plain") == 0)
+            config->provider_count = 1;
         else if (i + 1 == argc)
             usage("an option without its value");
         else if (strcmp(argv[i], "--server") == 0)
@@ -134,8 +136,9 @@ static json_t *sts_json(const struct resolve_answer *answer)
     static const char *const faults[] = {"", "fetch", "invalid", "webpki"};
 
     return json_pack("{s:s, s:s, s:o, s:s, s:s}", "mode", modes[answer->sts], "fault",
-                     faults[answer->sts_fault], "listed", listed_json(answer), "policy", answer->sts_policy,
-                     "rua", answer->rua);
+                     faults[answer->sts_fault], "listed", listed_json(answer), "policy",
+                     answer->has_words ? answer->sts_policy : "", "rua",
+                     answer->has_words ? answer->rua : "");
 }
 
 static json_t *addresses_json(const struct resolve_answer *answer)
@@ -282,7 +285,8 @@ static int child_start(const struct config *config, struct ask *ask, pid_t *pid)
 int main(int argc, char **argv)
 {
     struct cfg_address servers[SERVERS_MAX] = {{0}};
-    struct config config = {.resolver = {.server = servers}};
+    struct cfg_provider everybody = {.tls = TLS_NONE};
+    struct config config = {.resolver = {.server = servers}, .provider = &everybody};
     struct ask ask = {0};
     struct rusage usage_of_child;
     uint64_t start_ms, end_ms;

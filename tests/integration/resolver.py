@@ -14,6 +14,9 @@ import threading
 import time
 import unittest
 
+import dns.message
+import dns.rdatatype
+
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import nsd  # noqa: E402
 import zones  # noqa: E402
@@ -365,6 +368,46 @@ class Silence(unittest.TestCase):
         with nsd.Nsd({"test": ZONE}) as dns, BlackHole() as hole:
             answers, _ = ask([hole.server, dns.server()], [f"mx d{i}.test" for i in range(200)], "--deadline", "15000")
         self.assertEqual(collections.Counter(a["status"] for a in answers), {"ok": 200})
+
+
+class Asked(HoleyProxy):
+    """Notes what is asked for."""
+
+    def __init__(self, server):
+        super().__init__(server)
+        self.questions = []
+
+    def lost(self, packet):
+        question = dns.message.from_wire(packet).question[0]
+        self.questions.append((dns.rdatatype.to_text(question.rdtype), question.name.to_text(omit_final_dot=True)))
+        return False
+
+
+class Spared(unittest.TestCase):
+    """What does not have to be asked is not asked."""
+
+    zone = ("inside MX 10 mx.inside\nmx.inside A 127.0.0.41\noutside MX 10 mx1\nmx1 A 127.0.0.11\n"
+            '_smtp._tls.inside TXT "v=TLSRPTv1; rua=mailto:tls@inside.test"\n')
+
+    def asked(self, *options):
+        with nsd.Nsd({"test": self.zone}) as server:
+            proxy = Asked(server.server())
+            with proxy as to:
+                answers, _ = ask(to, ["mx inside.test", "mx outside.test"], "--window", "1", *options)
+        self.assertEqual([a["status"] for a in answers], ["ok", "ok"])
+        self.assertEqual([[x["ip"] for x in a["addresses"]] for a in answers], [["127.0.0.41"], ["127.0.0.11"]])
+        return [a["sts"]["rua"] for a in answers], sorted(proxy.questions)
+
+    def test_without_tls_nothing_is_asked_about_it_and_addresses_beside_the_mx_serve(self):
+        rua, questions = self.asked("--plain")
+        self.assertEqual(rua, ["", ""])
+        self.assertEqual(questions, [("A", "mx1.test"), ("MX", "inside.test"), ("MX", "outside.test")])
+
+    def test_with_tls_the_domain_is_asked_what_it_says_of_it(self):
+        rua, questions = self.asked()
+        self.assertEqual(rua, ["mailto:tls@inside.test", ""])
+        self.assertEqual(questions, [("A", "mx1.test"), ("MX", "inside.test"), ("MX", "outside.test")] + [
+            ("TXT", f"{label}.{domain}.test") for label in ("_mta-sts", "_smtp._tls") for domain in ("inside", "outside")])
 
 
 class Start(unittest.TestCase):

@@ -86,6 +86,15 @@ static inline void message_record_of(struct message *m, const char *owner, unsig
     message_u16(m, 0);
 }
 
+/* The same, in section 0, 1 or 2 (additional). */
+static inline void message_record_at(struct message *m, unsigned section, const char *owner, unsigned type,
+                                     uint32_t ttl_s)
+{
+    message_record_of(m, owner, type, ttl_s);
+    m->bytes[7]--;
+    m->bytes[7 + 2 * section]++;
+}
+
 static inline void message_record_end(struct message *m)
 {
     size_t length = m->length - m->rdata_length_at - 2;

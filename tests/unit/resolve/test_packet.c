@@ -236,6 +236,11 @@ static void the_additional_section_is_no_answer(void **state)
     message.bytes[11] = 1; /* but additional */
     assert_int_equal(packet_open(&packet, message.bytes, message.length), 0);
     assert_int_equal(packet_next(&packet, &record), 0);
+    assert_int_equal(packet_open(&packet, message.bytes, message.length), 0);
+    packet.beside = true;
+    assert_int_equal(packet_next(&packet, &record), 1);
+    assert_int_equal(record.section, PACKET_ADDITIONAL);
+    assert_int_equal(packet_next(&packet, &record), 0);
 }
 
 static void a_ttl_with_its_top_bit_set_is_zero(void **state)

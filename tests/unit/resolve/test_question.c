@@ -391,6 +391,137 @@ static void a_host_that_could_not_be_asked_shortens_the_life_of_the_rest(void **
     assert_false(question.answer.secure);
 }
 
+static void beside_a(const char *owner, uint32_t ttl_s, uint32_t ip)
+{
+    message_record_at(&message, 2, owner, 1, ttl_s);
+    message_u32(&message, ip);
+    message_record_end(&message);
+}
+
+/* MX at mx1.x.test and mx.other.test, with addresses of both beside them. */
+static void begin_with_addresses_beside(bool ipv6, bool secure)
+{
+    assert_false(begin("x.test", true, ipv6));
+    message_begin(&message, 0);
+    message_mx(&message, 600, 10, "mx1.x.test");
+    message_mx(&message, 600, 20, "mx.other.test");
+    beside_a("mx1.x.test", 300, 0x7f000001);
+    beside_a("mx.other.test", 400, 0x7f000003);
+    beside_a("mx1.x.test", 200, 0x7f000002);
+    take(0, secure);
+    assert_false(question_step(&question, draw_last));
+}
+
+/* RFC 1035 3.3.9 */
+static void addresses_beside_the_mx_spare_the_look_up_of_hosts_below_the_domain(void **state)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+
+    (void)state;
+    begin_with_addresses_beside(false, false);
+    assert_int_equal(question_lookups(&question, lookups), 1 + 2);
+    assert_string_equal(lookups[0].name, "mx.other.test");
+    message_begin(&message, 0);
+    message_a(&message, 500, 0x7f000009);
+    take(0, false);
+    step_to(RESOLVE_OK, 200);
+    assert_int_equal(question.answer.host_count, 2);
+    assert_int_equal(question.answer.address_count, 3);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_not_equal(question.answer.address[i].ip[3], 3);
+    assert_string_equal(question.answer.words, "");
+}
+
+static void a_domain_may_be_known_from_its_mx_answer_alone(void **state)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    message_mx(&message, 600, 10, "x.test");
+    beside_a("x.test", 300, 0x7f000001);
+    take(0, false);
+    assert_false(question_step(&question, draw_last));
+    question_without_tls(&question);
+    assert_int_equal(question_lookups(&question, lookups), 0);
+    step_to(RESOLVE_OK, 300);
+    assert_int_equal(question.answer.address_count, 1);
+    assert_false(question.answer.secure);
+}
+
+/* What is not asked for by its name is not validated; and an IPv6 address may be left out. */
+static void addresses_beside_the_mx_do_not_count_where_more_has_to_be_known(void **state)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+    struct resolve_question asked = {.id = 42, .mx = 1, .tlsa_port = 25, .name = "x.test"};
+
+    (void)state;
+    begin_with_addresses_beside(true, false);
+    assert_int_equal(question_lookups(&question, lookups), 4 + 2);
+    question_end(&question);
+    begin_with_addresses_beside(false, true);
+    assert_int_equal(question_lookups(&question, lookups), 2 + 2);
+    question_end(&question);
+    assert_false(question_begin(&question, &asked, &own));
+    message_begin(&message, 0);
+    message_mx(&message, 600, 10, "mx1.x.test");
+    beside_a("mx1.x.test", 300, 0x7f000001);
+    take(0, false);
+    assert_false(question_step(&question, draw_last));
+    assert_int_equal(question_lookups(&question, lookups), 1 + 2);
+}
+
+static void a_damaged_record_beside_the_mx_spares_nothing(void **state)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    message_mx(&message, 600, 10, "mx1.x.test");
+    beside_a("mx1.x.test", 31, 0x7f000001);
+    message_record_at(&message, 2, "mx1.x.test", 1, 300);
+    message_bytes(&message, "\1\2\3", 3);
+    message_record_end(&message);
+    take(0, false);
+    assert_false(question_step(&question, draw_last));
+    assert_int_equal(question_lookups(&question, lookups), 1 + 2);
+    take_a(0, 300, 0x7f000001);
+    step_to(RESOLVE_OK, 300);
+}
+
+/* A host of our own by its address is found there as well (RFC 5321 5.1). */
+static void an_address_of_our_own_beside_the_mx_is_this_host(void **state)
+{
+    (void)state;
+    assert_false(begin("x.test", true, false));
+    message_begin(&message, 0);
+    message_mx(&message, 600, 10, "mx1.x.test");
+    beside_a("mx1.x.test", 300, 0xc0000201);
+    take(0, false);
+    assert_false(question_step(&question, draw_last));
+    step_to(RESOLVE_OWN_HOST, 300);
+}
+
+static void without_tls_nothing_is_asked_that_is_about_it(void **state)
+{
+    struct question_lookup lookups[QUESTION_LOOKUPS_MAX];
+    struct resolve_question asked = {.id = 42, .mx = 1, .tlsa_port = 25, .name = "x.test"};
+
+    (void)state;
+    assert_false(question_begin(&question, &asked, &own));
+    message_begin(&message, 0);
+    message_mx(&message, 600, 10, "mx1.x.test");
+    take(0, true);
+    assert_false(question_step(&question, draw_last));
+    question_without_tls(&question);
+    assert_int_equal(question_lookups(&question, lookups), 1);
+    take_a(0, 300, 0x7f000001);
+    step_to(RESOLVE_OK, 300);
+    assert_true(question.answer.secure);
+}
+
 static void take_txt(uint32_t nth, const char *text)
 {
     message_begin(&message, 0);
@@ -533,6 +664,12 @@ int main(void)
         TEST(no_host_with_an_address_is_no_address),
         TEST(no_address_and_one_host_that_could_not_be_asked_is_temporary),
         TEST(a_host_that_could_not_be_asked_shortens_the_life_of_the_rest),
+        TEST(addresses_beside_the_mx_spare_the_look_up_of_hosts_below_the_domain),
+        TEST(a_domain_may_be_known_from_its_mx_answer_alone),
+        TEST(addresses_beside_the_mx_do_not_count_where_more_has_to_be_known),
+        TEST(a_damaged_record_beside_the_mx_spares_nothing),
+        TEST(an_address_of_our_own_beside_the_mx_is_this_host),
+        TEST(without_tls_nothing_is_asked_that_is_about_it),
         TEST(what_the_domain_says_of_tls_is_noted),
         TEST(no_word_about_tls_holds_mail_back),
         TEST(ipv6_is_asked_for_only_when_wanted_and_comes_second),
