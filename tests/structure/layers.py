@@ -29,6 +29,8 @@ CONTRACTS = {
     "bounce": {"base", "address", "classify"},
     "whose": {"base", "address", "bounce", "message"},
     "rules": {"base", "classify"},
+    "sns": {"base"},
+    "ses": {"bounce"},
     "state": {"base", "classify", "config"},
     "suppress": {"base", "address", "config", "state"},
     "limits": {"base", "state"},
@@ -50,7 +52,7 @@ FOLDERS = {
     "smtp": {"base", "address", "reply"},
     "list": {"base", "address", "config", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
-    "bounce": {"base", "address", "region", "classify", "bounce", "message", "whose", "rules"},
+    "bounce": {"base", "address", "region", "classify", "bounce", "message", "whose", "rules", "sns", "ses"},
     "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress",
               "limits", "feedback"},
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
@@ -86,7 +88,7 @@ THIRD_PARTY = {
     "seccomp.h": {"base"},
     "idn2.h": {"base"},
     "pcre2.h": {"bounce"},
-    "openssl/": {"base", "message", "worker", "bench", "list", "cli"},
+    "openssl/": {"base", "message", "worker", "bench", "list", "cli", "bounce", "web"},
     "ev.h": {"state", "resolve", "worker", "master", "bench"},
 }
 
