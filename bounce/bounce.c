@@ -263,8 +263,7 @@ static void read_envelope(struct bounce_reader *r)
     text_empty(&r->from);
     decode_words(&r->decoder, f->subject, &r->subject);
     decode_words(&r->decoder, f->from, &r->from);
-    folded_set(&r->folded, text_slice(&r->from));
-    r->by_daemon = phrases_in(&r->folded, SAYS_DAEMON) != 0;
+    r->by_daemon = phrases_in(&r->folded, text_slice(&r->from), SAYS_DAEMON) != 0;
     r->null_sender = is_null_path(f->return_path) || slice_has(text_slice(&r->from), "<>") ||
                      slice_has(f->return_path, "mailer-daemon");
     subject = slice_trim(text_slice(&r->subject));
@@ -278,10 +277,9 @@ static void read_envelope(struct bounce_reader *r)
 /* What subject and notice say. A report that is complete needs none of it. */
 static void read_words(struct bounce_reader *r)
 {
-    folded_set(&r->folded, text_slice(&r->subject));
-    r->says = phrases_in(&r->folded, SAYS_FAILED | SAYS_DELAYED | SAYS_AWAY) << SUBJECT_SHIFT;
-    folded_set(&r->folded, r->notice.said);
-    r->says |= phrases_in(&r->folded, SAYS_FAILED | SAYS_DELAYED | SAYS_GIVEN_UP);
+    r->says = phrases_in(&r->folded, text_slice(&r->subject), SAYS_FAILED | SAYS_DELAYED | SAYS_AWAY)
+              << SUBJECT_SHIFT;
+    r->says |= phrases_in(&r->folded, r->notice.said, SAYS_FAILED | SAYS_DELAYED | SAYS_GIVEN_UP);
     r->says |= WORDS_READ;
 }
 
@@ -392,7 +390,7 @@ static enum log_phase find_phase(struct bounce_reader *r, struct slice diagnosti
     enum log_phase phase = LOG_PHASES;
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts && phase == LOG_PHASES; i++)
-        phase = saying_phase(&r->folded, texts[i]);
+        phase = saying_phase(texts[i]);
     return phase;
 }
 

@@ -224,6 +224,8 @@ bool rule_decides(const struct rules *rules, const struct rule *rule, const stru
         return false;
     if (e->is_ours && (rule->patterns == 0 || !is_said_without_reply(rule->reply_class)))
         return false;
+    if (rule->patterns > 0 && !rule->is_open && !words_meet(&rule->any, &e->found))
+        return false;
     for (size_t i = 0; i < rule->patterns; i++) {
         if (pattern_matches(rules, &rule->pattern[i], &e->found, e->text, e->length)) {
             *pattern = &rule->pattern[i];

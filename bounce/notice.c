@@ -20,6 +20,8 @@ static bool is_trace_field(struct slice line)
         "Received :", "X-Apparently-", "X-Originating-",         "DomainKey-Signature:", "Delivered-To:",
         "X-Google-",  "Received-SPF:", "Authentication-Results:"};
 
+    if (line.length == 0 || strchr("RrDdXxAa", line.at[0]) == NULL)
+        return false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (slice_begins(line, names[i]))
             return true;
@@ -57,8 +59,7 @@ static bool is_separator(struct notice *notice, struct slice line)
         ornaments++;
     if (ornaments < 2 && core.at[core.length - 1] != ':' && !slice_has(core, "follow"))
         return false;
-    folded_set(notice->folded, core);
-    return phrases_in(notice->folded, SAYS_ORIGINAL) != 0;
+    return phrases_in(notice->folded, core, SAYS_ORIGINAL) != 0;
 }
 
 /* Nothing but the header of a message, or nothing at all, comes next. */
@@ -119,8 +120,7 @@ static bool window_says(struct line_scan *scan, uint32_t meaning, const char *fr
 {
     if (to - from > (ptrdiff_t)(2 * WINDOW_BYTES))
         to = from + 2 * WINDOW_BYTES;
-    folded_set(scan->notice->folded, slice_between(from, to));
-    return phrases_in(scan->notice->folded, meaning) != 0;
+    return phrases_in(scan->notice->folded, slice_between(from, to), meaning) != 0;
 }
 
 /* Is something said to be wrong, just before this line or in it? A list of addresses may be long. */

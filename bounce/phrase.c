@@ -1,25 +1,21 @@
-/* phrase.c - look phrases up in a text (phrase.h). Pure, no allocation. */
+/* phrase.c - look phrases up in a text (phrase.h). The table is made at the first look-up; from then on nothing is allocated. */
 #include "phrase.h"
 
-#include <ctype.h>
+#include "automaton.h"
 
-/* Three bytes as a place among 65536: a text has few of them, so a phrase that is not there is seldom looked for. */
-static unsigned three_at(const char *at)
+struct slice folded_part(struct slice text)
 {
-    return ((unsigned)(unsigned char)at[0] * 2081u ^ (unsigned)(unsigned char)at[1] * 257u ^
-            (unsigned)(unsigned char)at[2] * 33u) &
-           0xffffu;
-}
+    size_t folded = 1, i = 0;
+    char before = ' ';
 
-/* Forget the text before: of a short one only the bits that it has set. */
-static void threes_clear(struct folded *folded)
-{
-    if (folded->length > 1000) {
-        memset(folded->threes, 0, sizeof folded->threes);
-        return;
+    if (text.length < FOLDED_MAX)
+        return text;
+    for (; i < text.length && folded < FOLDED_MAX; i++) {
+        char c = folded_byte(text.at[i]);
+        folded += c != ' ' || before != ' ';
+        before = c;
     }
-    for (size_t i = 0; i + 2 < folded->length; i++)
-        folded->threes[three_at(folded->text + i) >> 6] = 0;
+    return (struct slice){text.at, i};
 }
 
 void folded_set(struct folded *folded, struct slice text)
@@ -27,12 +23,9 @@ void folded_set(struct folded *folded, struct slice text)
     size_t length = 0;
     char before = ' ';
 
-    threes_clear(folded);
     folded->text[length++] = ' ';
     for (size_t i = 0; i < text.length && length < FOLDED_MAX; i++) {
-        char c = text.at[i];
-        c = c == '\0' || c == '\t' || c == '\r' || c == '\n' ? ' '
-                                                             : (char)((c >= 'A' && c <= 'Z') ? c | 0x20 : c);
+        char c = folded_byte(text.at[i]);
         if (c == ' ' && before == ' ')
             continue;
         folded->text[length++] = c;
@@ -41,10 +34,6 @@ void folded_set(struct folded *folded, struct slice text)
     folded->text[length++] = ' ';
     folded->text[length] = '\0';
     folded->length = length;
-    for (size_t i = 0; i + 2 < length; i++) {
-        unsigned three = three_at(folded->text + i);
-        folded->threes[three >> 6] |= 1ull << (three & 63);
-    }
 }
 
 static bool rest_matches(const char *text, const char *pattern)
@@ -64,12 +53,8 @@ static bool rest_matches(const char *text, const char *pattern)
 bool phrase_is_in(const struct folded *folded, const char *pattern)
 {
     size_t length = strcspn(pattern, "*");
-    unsigned first = three_at(pattern), last = three_at(pattern + length - 3);
     const char *at = folded->text;
 
-    if ((folded->threes[first >> 6] >> (first & 63) & 1) == 0 ||
-        (folded->threes[last >> 6] >> (last & 63) & 1) == 0)
-        return false;
     while ((at = memmem(at, folded->length - (size_t)(at - folded->text), pattern, length)) != NULL) {
         if (pattern[length] == '\0' || rest_matches(at + length, pattern + length + 1))
             return true;
@@ -78,12 +63,50 @@ bool phrase_is_in(const struct folded *folded, const char *pattern)
     return false;
 }
 
-uint32_t phrases_in(const struct folded *folded, uint32_t wanted)
-{
-    uint32_t found = 0;
+/* A phrase with a gap has a bit of its own, for what stands before the gap. */
+#define GAPS_SHIFT 16u
+#define GAPS_MAX   48u
 
-    for (size_t i = 0; i < phrase_count; i++)
-        if ((phrases[i].meaning & wanted & ~found) != 0 && phrase_is_in(folded, phrases[i].pattern))
-            found |= phrases[i].meaning;
-    return found & wanted;
+static struct {
+    struct automaton *automaton;
+    const struct phrase *gap[GAPS_MAX];
+    unsigned gaps;
+} table;
+
+static void table_make(void)
+{
+    table.automaton = automaton_new();
+    for (size_t i = 0; i < phrase_count; i++) {
+        size_t length = strcspn(phrases[i].pattern, "*");
+        uint64_t mask = phrases[i].meaning;
+        HK_BUG_ON(mask >> GAPS_SHIFT != 0);
+        if (phrases[i].pattern[length] == '*') {
+            HK_BUG_ON(table.gaps == GAPS_MAX);
+            mask = UINT64_C(1) << (GAPS_SHIFT + table.gaps);
+            table.gap[table.gaps++] = &phrases[i];
+        }
+        automaton_add(table.automaton, phrases[i].pattern, length, mask);
+    }
+    automaton_build(table.automaton);
+}
+
+uint32_t phrases_in(struct folded *scratch, struct slice text, uint32_t wanted)
+{
+    uint64_t found;
+    bool folded = false;
+
+    if (table.automaton == NULL)
+        table_make();
+    text = folded_part(text);
+    found = automaton_find(table.automaton, text, wanted);
+    for (unsigned i = 0; i < table.gaps && found >> GAPS_SHIFT != 0; i++) {
+        if ((found >> (GAPS_SHIFT + i) & 1) == 0 || (table.gap[i]->meaning & wanted & ~found) == 0)
+            continue;
+        if (!folded)
+            folded_set(scratch, text);
+        folded = true;
+        if (phrase_is_in(scratch, table.gap[i]->pattern))
+            found |= table.gap[i]->meaning;
+    }
+    return (uint32_t)found & wanted;
 }

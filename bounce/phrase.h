@@ -18,21 +18,20 @@ enum phrase_meaning {
     SAYS_NOT_HIM = 1u << 8,  /* before an address: it is not the recipient */
 };
 
-/* A text for look-ups: ASCII in lower case, runs of blanks and line ends as one blank, and which three bytes stand together in it,
- * so that most phrases cost one look. */
+/* A text for look-ups: lower case, runs of blanks and line ends as one blank. Of a long text the beginning. */
 #define FOLDED_MAX 16384u
 struct folded {
     char text[FOLDED_MAX + 2]; /* begins and ends with a blank, then a NUL */
     size_t length;
-    uint64_t threes[1024];
 };
-/* `folded` is zeroed, or was set before. */
 void folded_set(struct folded *folded, struct slice text);
+/* What of a text would fit into one. */
+struct slice folded_part(struct slice text);
 
 /* Which of the wanted meanings the text has. */
-uint32_t phrases_in(const struct folded *folded, uint32_t wanted);
+uint32_t phrases_in(struct folded *scratch, struct slice text, uint32_t wanted);
 
-/* One phrase, as in the table: '*' is a gap of at most PHRASE_GAP_MAX bytes; at least three bytes stand before it. */
+/* One phrase, as in the table: '*' is a gap of at most PHRASE_GAP_MAX bytes. */
 #define PHRASE_GAP_MAX 40u
 bool phrase_is_in(const struct folded *folded, const char *pattern);
 

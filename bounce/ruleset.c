@@ -394,6 +394,32 @@ static int read_text(struct reader *r, const char *text, size_t length)
     return error < 0 || r->sets_only ? error : end_rule(r);
 }
 
+/* Of the places that a pattern needs the one with the fewest words is in the fewest texts. */
+static void rule_find_any(struct rule *rule, const unsigned words[WORDS_PLACES])
+{
+    memset(&rule->any, 0, sizeof rule->any);
+    rule->is_open = false;
+    for (size_t i = 0; i < rule->patterns; i++) {
+        const struct pattern *p = &rule->pattern[i];
+        uint16_t best = p->places > 0 ? p->place[0] : 0;
+        for (size_t k = 1; k < p->places; k++)
+            if (words[p->place[k]] < words[best])
+                best = p->place[k];
+        rule->is_open |= p->places == 0;
+        rule->any.place[best / 64] |= UINT64_C(1) << best % 64;
+    }
+}
+
+static void find_any(struct rules *rules)
+{
+    unsigned words[WORDS_PLACES] = {0};
+
+    for (size_t i = 1; i < rules->words.count; i++)
+        words[rules->words.word[i].place]++;
+    for (size_t i = 0; i < rules->rules; i++)
+        rule_find_any(&rules->rule[i], words);
+}
+
 int rules_read(struct rules *rules, const char *file, const char *own, size_t own_length, struct hk_why *why)
 {
     struct reader sets = {.rules = rules, .file = BUILTIN_FILE, .sets_only = true, .why = why};
@@ -405,6 +431,8 @@ int rules_read(struct rules *rules, const char *file, const char *own, size_t ow
         error = read_text(&mine, own, own_length);
     if (error == 0)
         error = read_text(&rest, rules_builtin_text, rules_builtin_text_length);
+    if (error == 0)
+        find_any(rules);
     return error;
 }
 

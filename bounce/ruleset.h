@@ -51,6 +51,8 @@ struct rule {
     size_t statuses;
     struct pattern *pattern;
     size_t patterns;
+    bool is_open;           /* some pattern needs no word that is known here */
+    struct words_found any; /* else one of these places has to be in the text: for each pattern its rarest */
 };
 
 struct rule_example {

@@ -3,6 +3,9 @@
 
 #include <ctype.h>
 
+#include "automaton.h"
+#include "phrase.h"
+
 /* "5.1.1" at text: its length, 0 for none; no number may stand on either side. */
 static size_t status_at(const char *at, size_t left, uint16_t status[3])
 {
@@ -89,7 +92,7 @@ static void find_status(struct slice text, struct saying *out)
 {
     for (size_t at = 0; at + 5 <= text.length; at++) {
         uint16_t status[3];
-        if (!isdigit((unsigned char)text.at[at]))
+        if (text.at[at] < '0' || text.at[at] > '9')
             continue;
         bool behind_code = at >= 4 && text.at[at - 1] == '-' && is_reply_code(text.at + at - 4);
         if ((!ends_word(text, at) && !behind_code) || status_at(text.at + at, text.length - at, status) == 0)
@@ -123,8 +126,8 @@ static size_t repeated(const struct saying *out, struct slice text, size_t at)
 static void put_words(struct slice text, struct saying *out, size_t reply_from)
 {
     for (size_t at = 0; at < text.length && out->length < SAYING_MAX; at++) {
-        size_t skip = repeated(out, text, at);
         char c = text.at[at];
+        size_t skip = c == '4' || c == '5' ? repeated(out, text, at) : 0;
         if (at == reply_from)
             out->reply = out->length;
         if (skip > 0) {
@@ -173,77 +176,86 @@ void saying_read(struct slice text, struct saying *out)
 
 /* --- the phase --- */
 
-enum log_phase saying_phase(struct folded *scratch, struct slice text)
+/* Of several that are said the first of these counts. */
+static const struct {
+    const char *words;
+    enum log_phase phase;
+} signs[] = {
+    /* Whatever came last: RCPT had been refused before. */
+    {"need rcpt", LOG_PHASE_RCPT},
+    {"no valid recipient", LOG_PHASE_RCPT},
+    {"rcpt first", LOG_PHASE_RCPT},
+    {"no recipients", LOG_PHASE_RCPT},
+    {"valid rcpt command", LOG_PHASE_RCPT},
+    {"503 bad sequence", LOG_PHASE_RCPT},
+    {"in reply to end of data", LOG_PHASE_DOT},
+    {"in reply to data", LOG_PHASE_DOT},
+    {"in reply to rcpt", LOG_PHASE_RCPT},
+    {"in reply to mail", LOG_PHASE_MAIL},
+    {"in reply to ehlo", LOG_PHASE_EHLO},
+    {"in reply to helo", LOG_PHASE_EHLO},
+    {"in reply to starttls", LOG_PHASE_STARTTLS},
+    {"in reply to auth", LOG_PHASE_AUTH},
+    {"refused to talk to me", LOG_PHASE_BANNER},
+    {"initial connection", LOG_PHASE_BANNER},
+    {"initial server greeting", LOG_PHASE_BANNER},
+    {"but greeting failed", LOG_PHASE_BANNER},
+    {"my name was rejected", LOG_PHASE_EHLO},
+    {"after ehlo", LOG_PHASE_EHLO},
+    {"after helo", LOG_PHASE_EHLO},
+    {"after end of data", LOG_PHASE_DOT},
+    {"end of data", LOG_PHASE_DOT},
+    {"after rcpt to", LOG_PHASE_RCPT},
+    {"after mail from", LOG_PHASE_MAIL},
+    {"after data", LOG_PHASE_DOT},
+    {"after pipelined mail from", LOG_PHASE_MAIL},
+    {"after pipelined rcpt", LOG_PHASE_RCPT},
+    {"our final data", LOG_PHASE_DOT},
+    {"like our data", LOG_PHASE_DOT},
+    {"like our rcpt", LOG_PHASE_RCPT},
+    {"like our mail from", LOG_PHASE_MAIL},
+    {"[rcpt_to]", LOG_PHASE_RCPT},
+    {"[mail_from]", LOG_PHASE_MAIL},
+    {"[data]", LOG_PHASE_DOT},
+    {"does not like recipient", LOG_PHASE_RCPT},
+    {"sender was rejected", LOG_PHASE_MAIL},
+    {"does not like sender", LOG_PHASE_MAIL},
+    {"rcpt to response", LOG_PHASE_RCPT},
+    {"failed on data", LOG_PHASE_DOT},
+    {"after i sent the message", LOG_PHASE_DOT},
+    {"for text command", LOG_PHASE_DOT},
+    {"for rcpt command", LOG_PHASE_RCPT},
+    {"for mail command", LOG_PHASE_MAIL},
+    {"smtp:rcpt", LOG_PHASE_RCPT},
+    {"smtp:mail", LOG_PHASE_MAIL},
+    {"smtp:data", LOG_PHASE_DOT},
+    {"(data)", LOG_PHASE_DOT},
+    {"smtp command data", LOG_PHASE_DOT},
+    {"data send", LOG_PHASE_DOT},
+    {">>> data", LOG_PHASE_DOT},
+    {">>> rcpt", LOG_PHASE_RCPT},
+    {">>> mail", LOG_PHASE_MAIL},
+    {">>> ehlo", LOG_PHASE_EHLO},
+    {">>> helo", LOG_PHASE_EHLO},
+};
+#define SIGNS (sizeof signs / sizeof *signs)
+_Static_assert(SIGNS < 64, "each sign has a bit");
+
+enum log_phase saying_phase(struct slice text)
 {
-    static const struct {
-        const char *words;
-        enum log_phase phase;
-    } signs[] = {
-        /* Whatever came last: RCPT had been refused before. */
-        {"need rcpt", LOG_PHASE_RCPT},
-        {"no valid recipient", LOG_PHASE_RCPT},
-        {"rcpt first", LOG_PHASE_RCPT},
-        {"no recipients", LOG_PHASE_RCPT},
-        {"valid rcpt command", LOG_PHASE_RCPT},
-        {"503 bad sequence", LOG_PHASE_RCPT},
-        {"in reply to end of data", LOG_PHASE_DOT},
-        {"in reply to data", LOG_PHASE_DOT},
-        {"in reply to rcpt", LOG_PHASE_RCPT},
-        {"in reply to mail", LOG_PHASE_MAIL},
-        {"in reply to ehlo", LOG_PHASE_EHLO},
-        {"in reply to helo", LOG_PHASE_EHLO},
-        {"in reply to starttls", LOG_PHASE_STARTTLS},
-        {"in reply to auth", LOG_PHASE_AUTH},
-        {"refused to talk to me", LOG_PHASE_BANNER},
-        {"initial connection", LOG_PHASE_BANNER},
-        {"initial server greeting", LOG_PHASE_BANNER},
-        {"but greeting failed", LOG_PHASE_BANNER},
-        {"my name was rejected", LOG_PHASE_EHLO},
-        {"after ehlo", LOG_PHASE_EHLO},
-        {"after helo", LOG_PHASE_EHLO},
-        {"after end of data", LOG_PHASE_DOT},
-        {"end of data", LOG_PHASE_DOT},
-        {"after rcpt to", LOG_PHASE_RCPT},
-        {"after mail from", LOG_PHASE_MAIL},
-        {"after data", LOG_PHASE_DOT},
-        {"after pipelined mail from", LOG_PHASE_MAIL},
-        {"after pipelined rcpt", LOG_PHASE_RCPT},
-        {"our final data", LOG_PHASE_DOT},
-        {"like our data", LOG_PHASE_DOT},
-        {"like our rcpt", LOG_PHASE_RCPT},
-        {"like our mail from", LOG_PHASE_MAIL},
-        {"[rcpt_to]", LOG_PHASE_RCPT},
-        {"[mail_from]", LOG_PHASE_MAIL},
-        {"[data]", LOG_PHASE_DOT},
-        {"does not like recipient", LOG_PHASE_RCPT},
-        {"sender was rejected", LOG_PHASE_MAIL},
-        {"does not like sender", LOG_PHASE_MAIL},
-        {"rcpt to response", LOG_PHASE_RCPT},
-        {"failed on data", LOG_PHASE_DOT},
-        {"after i sent the message", LOG_PHASE_DOT},
-        {"for text command", LOG_PHASE_DOT},
-        {"for rcpt command", LOG_PHASE_RCPT},
-        {"for mail command", LOG_PHASE_MAIL},
-        {"smtp:rcpt", LOG_PHASE_RCPT},
-        {"smtp:mail", LOG_PHASE_MAIL},
-        {"smtp:data", LOG_PHASE_DOT},
-        {"(data)", LOG_PHASE_DOT},
-        {"smtp command data", LOG_PHASE_DOT},
-        {"data send", LOG_PHASE_DOT},
-        {">>> data", LOG_PHASE_DOT},
-        {">>> rcpt", LOG_PHASE_RCPT},
-        {">>> mail", LOG_PHASE_MAIL},
-        {">>> ehlo", LOG_PHASE_EHLO},
-        {">>> helo", LOG_PHASE_EHLO},
-    };
+    static struct automaton *automaton;
+    uint64_t found;
 
     if (text.length == 0)
         return LOG_PHASES;
-    folded_set(scratch, text);
-    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
-        if (phrase_is_in(scratch, signs[i].words))
-            return signs[i].phase;
-    return LOG_PHASES;
+    if (automaton == NULL) {
+        automaton = automaton_new();
+        for (size_t i = 0; i < SIGNS; i++)
+            automaton_add(automaton, signs[i].words, strlen(signs[i].words), UINT64_C(1) << i);
+        automaton_build(automaton);
+    }
+    found = automaton_find(automaton, folded_part(text), UINT64_MAX);
+    return found == 0 ? LOG_PHASES : signs[__builtin_ctzll(found)].phase;
 }
 
 /* What somebody says before he quotes a reply ("the message was rejected by the server, which said:") explains nothing,

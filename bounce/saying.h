@@ -5,7 +5,6 @@
 #define BOUNCE_SAYING_H
 
 #include "hikyaku/classify.h"
-#include "phrase.h"
 #include "slice.h"
 
 #define SAYING_MAX 1800u
@@ -23,7 +22,7 @@ void saying_read(struct slice text, struct saying *out);
 bool saying_status(struct slice value, uint16_t status[3]);
 
 /* The phase that a notice speaks of, LOG_PHASES where of none. */
-enum log_phase saying_phase(struct folded *scratch, struct slice text);
+enum log_phase saying_phase(struct slice text);
 
 /* Judge one. `temporary`: what was said besides (the field Status, a delay) speaks of 4xx where the text has no code. */
 struct verdict saying_judge(const struct saying *saying, enum log_phase phase, bool temporary);

@@ -6,14 +6,13 @@
 bool slice_has(struct slice s, const char *text)
 {
     size_t length = strlen(text);
+    char first = text[0], upper = (char)toupper((unsigned char)text[0]);
 
-    for (size_t at = 0; at + length <= s.length; at++) {
-        size_t i = 0;
-        while (i < length && tolower((unsigned char)s.at[at + i]) == text[i])
-            i++;
-        if (i == length)
+    if (s.length < length)
+        return false;
+    for (const char *at = s.at, *last = at + (s.length - length); at <= last; at++)
+        if ((*at == first || *at == upper) && strncasecmp(at, text, length) == 0)
             return true;
-    }
     return false;
 }
 

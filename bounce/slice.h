@@ -3,6 +3,7 @@
 #ifndef BOUNCE_SLICE_H
 #define BOUNCE_SLICE_H
 
+#include <endian.h>
 #include <string.h>
 #include <strings.h>
 
@@ -53,15 +54,40 @@ static inline bool slice_begins(struct slice s, const char *text)
 /* Case of ASCII letters does not count; `text` is lower case. */
 bool slice_has(struct slice s, const char *text);
 
+/* A byte of `word` that is `byte` has its high bit set in what comes back; the lowest of them is a true one. */
+static inline uint64_t bytes_equal(uint64_t word, unsigned char byte)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t other = word ^ ones * byte;
+
+    return (other - ones) & ~other & ones << 7;
+}
+
+/* The first LF or CR, or `end`: eight bytes at a time, for most bytes of a mail are looked at for this alone. */
+static inline const char *line_end_at(const char *at, const char *end)
+{
+    while (end - at >= 8) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        word = le64toh(word);
+        word = bytes_equal(word, '\n') | bytes_equal(word, '\r');
+        if (word != 0)
+            return at + __builtin_ctzll(word) / 8;
+        at += 8;
+    }
+    while (at < end && *at != '\n' && *at != '\r')
+        at++;
+    return at;
+}
+
 /* The line at *at, without its end; *at moves behind that. False at the end of the bytes. */
 static inline bool line_next(const char **at, const char *end, struct slice *line)
 {
-    const char *from = *at, *to = from;
+    const char *from = *at, *to;
 
     if (from >= end)
         return false;
-    while (to < end && *to != '\n' && *to != '\r')
-        to++;
+    to = line_end_at(from, end);
     *line = slice_between(from, to);
     if (to < end)
         to += *to == '\r' && to + 1 < end && to[1] == '\n' ? 2 : 1;

@@ -27,6 +27,15 @@ struct words_found {
     uint64_t place[WORDS_PLACES / 64];
 };
 
+static inline bool words_meet(const struct words_found *a, const struct words_found *b)
+{
+    uint64_t both = 0;
+
+    for (size_t i = 0; i < WORDS_PLACES / 64; i++)
+        both |= a->place[i] & b->place[i];
+    return both != 0;
+}
+
 /* A new place; HK_EFULL when there are WORDS_PLACES. */
 int words_place(struct words *words, uint16_t *place) HK_MUST_USE;
 /* A word of `length` >= WORD_MIN bytes that may stand there. */

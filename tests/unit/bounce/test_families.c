@@ -28,12 +28,13 @@ static size_t families;
 static bool off[PHRASES_MAX];
 static bool *fires; /* of the family whose mail is read, NULL: nobody asks */
 
-uint32_t phrases_in(const struct folded *folded, uint32_t wanted)
+uint32_t phrases_in(struct folded *scratch, struct slice text, uint32_t wanted)
 {
     uint32_t found = 0;
 
+    folded_set(scratch, text);
     for (size_t i = 0; i < phrase_count; i++) {
-        if ((phrases[i].meaning & wanted) == 0 || off[i] || !phrase_is_in(folded, phrases[i].pattern))
+        if ((phrases[i].meaning & wanted) == 0 || off[i] || !phrase_is_in(scratch, phrases[i].pattern))
             continue;
         found |= phrases[i].meaning;
         if (fires != NULL)
