@@ -30,6 +30,12 @@ size_t hk_clean_text(char *out, size_t size, const char *text, size_t length)
 
     HK_BUG_ON(size == 0);
     for (size_t i = 0; i < length;) {
+        if (t[i] >= 0x20 && t[i] < 0x7f) { /* nearly all of most texts */
+            if (used + 1 > size - 1)
+                break;
+            out[used++] = (char)t[i++];
+            continue;
+        }
         size_t n = utf8_sequence(t + i, length - i);
         bool c1 = n == 2 && t[i] == 0xc2 && t[i + 1] < 0xa0;
         bool plain = n > 0 && !c1 && t[i] >= 0x20 && t[i] != 0x7f;

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,27 +19,47 @@
 struct classifying {
     struct bounce_reader *reader;
     struct intake *intake;
-    json_t *bounces; /* of the file at hand */
     char *bytes;
+    FILE *line; /* of the file at hand: in memory until all of it was read */
+    char *text;
+    size_t length, bounces;
 };
 
-static json_t *clean_string(const char *text)
+/* A string of JSON. The text is made valid UTF-8 without controls, so these two are all that has to be escaped. */
+static void put_string(FILE *out, const char *text)
 {
     char clean[2048];
+    size_t length = hk_clean_text(clean, sizeof clean, text, strlen(text));
 
-    (void)hk_clean_text(clean, sizeof clean, text, strlen(text));
-    return json_string(clean);
+    (void)putc_unlocked('"', out);
+    for (size_t at = 0, run; at < length; at += run + 1) {
+        run = strcspn(clean + at, "\"\\");
+        (void)fwrite_unlocked(clean + at, 1, run, out);
+        if (at + run < length) {
+            (void)putc_unlocked('\\', out);
+            (void)putc_unlocked(clean[at + run], out);
+        }
+    }
+    (void)putc_unlocked('"', out);
+}
+
+static void put_member(FILE *out, const char *before, const char *text)
+{
+    (void)fputs_unlocked(before, out);
+    put_string(out, text);
 }
 
 static void add_bounce(void *context, const struct bounce *b)
 {
     struct classifying *c = context;
-    json_t *row = json_pack("{s:o, s:s, s:s, s:o, s:s, s:s}", "recipient", clean_string(b->recipient),
-                            "class", reply_class_name(b->verdict.reply_class), "disposition",
-                            disposition_name(b->verdict.disposition), "reason", clean_string(b->reason),
-                            "status", b->status, "kind", bounce_kind_name(b->kind));
 
-    HK_BUG_ON(row == NULL || json_array_append_new(c->bounces, row) != 0);
+    put_member(c->line, c->bounces++ > 0 ? ",{\"recipient\":" : "{\"recipient\":", b->recipient);
+    put_member(c->line, ",\"class\":", reply_class_name(b->verdict.reply_class));
+    put_member(c->line, ",\"disposition\":", disposition_name(b->verdict.disposition));
+    put_member(c->line, ",\"reason\":", b->reason);
+    put_member(c->line, ",\"status\":", b->status);
+    put_member(c->line, ",\"kind\":", bounce_kind_name(b->kind));
+    (void)putc_unlocked('}', c->line);
 }
 
 static int read_mail(void *context, const char *mail, size_t length)
@@ -67,16 +86,21 @@ static int read_all(struct classifying *c, int fd, const char *file, struct hk_w
     return error < 0 ? why_set(why, error, "%s: %s", file, hk_strerror(error)) : 0;
 }
 
-static int print_line(const struct classifying *c, const char *file)
+static void begin_line(struct classifying *c, const char *file)
 {
-    json_t *line = json_pack("{s:o, s:O}", "file", clean_string(file), "bounces", c->bounces);
-    char *text = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
+    rewind(c->line);
+    put_member(c->line, "{\"file\":", file);
+    (void)fputs_unlocked(",\"bounces\":[", c->line);
+    c->bounces = 0;
+}
 
-    json_decref(line);
-    if (text == NULL)
-        return HK_ENOMEM;
-    (void)puts(text);
-    free(text);
+static int print_line(struct classifying *c, struct hk_why *why)
+{
+    (void)fputs_unlocked("]}\n", c->line);
+    if (fflush(c->line) != 0 || ferror(c->line))
+        return why_set(why, HK_ENOMEM, "hikyaku bounce classify: out of memory");
+    if (fwrite(c->text, 1, c->length, stdout) != c->length)
+        return why_set(why, HK_EIO, "standard output: %s", strerror(errno));
     return 0;
 }
 
@@ -87,12 +111,10 @@ static int classify_file(struct classifying *c, const char *file, struct hk_why 
 
     if (fd < 0)
         return why_set(why, HK_EINVAL, "%s: cannot be opened: %s", file, strerror(errno));
-    c->bounces = json_array();
-    error =
-        c->bounces == NULL ? why_set(why, HK_ENOMEM, "%s: out of memory", file) : read_all(c, fd, file, why);
+    begin_line(c, file);
+    error = read_all(c, fd, file, why);
     if (error == 0)
-        error = print_line(c, file);
-    json_decref(c->bounces);
+        error = print_line(c, why);
     if (!is_stdin)
         (void)close(fd);
     return error;
@@ -127,7 +149,8 @@ static int classify_mails(const struct cli_options *options)
     struct hk_why why;
 
     c.intake = intake_new(read_mail, &c);
-    if (c.reader == NULL || c.bytes == NULL || c.intake == NULL) {
+    c.line = open_memstream(&c.text, &c.length);
+    if (c.reader == NULL || c.bytes == NULL || c.intake == NULL || c.line == NULL) {
         (void)why_set(&why, HK_ENOMEM, "hikyaku bounce classify: out of memory");
         status = cli_fail(HK_ENOMEM, &why);
         files = 0;
@@ -137,8 +160,11 @@ static int classify_mails(const struct cli_options *options)
             fprintf(stderr, "%s\n", why.text);
             status = EXIT_USAGE;
         }
+    if (c.line != NULL)
+        (void)fclose(c.line);
     intake_free(c.intake);
     bounce_reader_free(c.reader);
+    free(c.text);
     free(c.bytes);
     return status;
 }
