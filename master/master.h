@@ -332,6 +332,7 @@ void node_wait(struct node *node); /* one step of the loop, at start, when no ti
 void node_freeze(struct campaign *campaign, const char *why);
 void node_freeze_a_while(struct campaign *campaign, const char *why); /* a worker could not: memory, a file */
 void node_start_over(struct node *node, const char *why);
+#define REDIS_IS_BEHIND "Redis has less than it had acknowledged"
 bool node_is_told_to_stop(const struct node *node); /* at start: signals are not read yet */
 void node_give_up(struct node *node,
                   int exit_status); /* what a child said cannot be mended by starting it again */

@@ -113,8 +113,14 @@ static void on_ledger_broken(void *context, const char *why)
 
 static void on_ledger_behind(void *context, const char *campaign)
 {
+    struct node *node = context;
+
     (void)campaign;
-    node_start_over(context, "Redis has less than it had acknowledged");
+    /* Nothing is under way yet: settle_wait() sees it, and this life ends there. */
+    if (!node->past_told)
+        node->again = true;
+    else
+        node_start_over(node, REDIS_IS_BEHIND);
 }
 
 /* An embedded server that died is ours to start again. The ledger's own connection finds it: nothing waits here. */

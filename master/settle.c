@@ -170,6 +170,9 @@ int settle_wait(struct node *node, struct hk_why *why)
         if (eventlog_flush(&node->log) == 0)
             ledger_flush(node->ledger);
         node_wait(node);
+        if (node->again)
+            return why_set(why, HK_EDOWN, "%s: it is told once more what the event log knows",
+                           REDIS_IS_BEHIND);
         if (clock_now_ms() > until)
             return why_set(why, HK_EDOWN,
                            "Redis does not take what the last run left; try again when it does");
@@ -239,6 +242,7 @@ int settle_region(struct node *node, struct hk_why *why)
     rc = settle_journal(node, why);
     if (rc != 0)
         return rc;
+    fault_at(SETTLE_MIDDLE);
     rc = region_attach(path, &old, &same_boot, why);
     if (rc == HK_ENOENT)
         return 0;

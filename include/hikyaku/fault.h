@@ -63,6 +63,7 @@
     X(FORK_WORKER_BEFORE,  "fork.worker.before",   FAULT_FAILS)                                              \
     X(FORK_WORKER_AFTER,   "fork.worker.after",    FAULT_DEATHS) /* in the master */                         \
     X(SETTLE_BEFORE,       "settle.before",        FAULT_DEATHS) /* what the last run left */                \
+    X(SETTLE_MIDDLE,       "settle.middle",        FAULT_DEATHS) /* the log was told, the region was not */  \
     X(SETTLE_AFTER,        "settle.after",         FAULT_DEATHS)                                             \
     X(TAKE_ANSWER,         "take.answer",          FAULT_DEATHS) /* a span is ours and not yet queued */
 /* clang-format on */

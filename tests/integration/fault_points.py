@@ -6,8 +6,11 @@ can fail, fails once, and each write that can come short. BUILD is a build with 
 """
 import collections
 import datetime
+import glob
 import json
 import os
+import re
+import signal
 import subprocess
 import unittest.mock
 
@@ -132,8 +135,8 @@ class FaultPoints(harness.Case):
         self.stop_receivers()
         self.assertEqual(set(self.receivers[0].taken().values()), {nth})
 
-    def begin_to_settle(self, plan, redis):
-        """A node has died; the next one stands at that point of settling for a while, and redis(words) happens there."""
+    def begin_to_settle(self, plan, happens):
+        """A node has died; the next one stands at that point of settling for a while, and happens() meanwhile."""
         self.limits()
         self.send_with(-9, HIKYAKU_FAULTS="master/log.write.after:12:kill")
         struck = self.path("struck")
@@ -141,11 +144,27 @@ class FaultPoints(harness.Case):
         with unittest.mock.patch.dict(os.environ, faults):
             process = self.start_send()
         harness.wait_for(lambda: os.listdir(struck), 20, plan)
-        subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), *redis], check=False, capture_output=True)
+        happens()
         return process
 
+    def redis(self, *words):
+        done = subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), *words], check=False, capture_output=True,
+                              text=True)
+        return done.stdout
+
+    def lose_last_writes(self):
+        os.kill(int(re.search(r"process_id:(\d+)", self.redis("INFO", "server"))[1]), signal.SIGKILL)
+        aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
+        os.truncate(aof, os.path.getsize(aof) - 10)
+
+    def test_redis_loses_its_last_writes_while_a_start_settles(self):
+        process = self.begin_to_settle("master/settle.middle:1", self.lose_last_writes)
+        done = self.finish(process, expect=0, timeout=20)
+        self.assertIn("less than it had acknowledged", done.err)
+        self.judge(1)
+
     def test_redis_ends_while_a_start_settles(self):
-        process = self.begin_to_settle("master/redis.send.before:2", ["SHUTDOWN"])
+        process = self.begin_to_settle("master/redis.send.before:2", lambda: self.redis("SHUTDOWN"))
         self.assertIn(self.finish(process, timeout=8).status, (0, 3), "it is waited for, or said, and soon")
         self.send_with(0)
         self.judge(1)
