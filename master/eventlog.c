@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "eventlog.h"
+
+#include "event_parts.h"
 #include "hikyaku/fault.h"
 
 extern char **environ;
@@ -154,14 +156,13 @@ void eventlog_compress(const char *path)
 static void rotate(struct eventlog *log)
 {
     const char *path = log->config->events.file;
-    char when[CLOCK_RFC3339_SIZE];
-    char *to;
     struct hk_why why;
+    char *to = event_parts_next(path, clock_wall_us(), &why);
 
-    clock_rfc3339(clock_wall_us(), when);
-    to = hk_xasprintf("%s.%s", path, when);
     log->rotate_at = log->file_bytes + log->config->events.rotate_bytes / 8;
-    if (fsync(log->fd) != 0 || rename(path, to) != 0) {
+    if (to == NULL) {
+        log_warning("%s: cannot rotate: %s", path, why.text);
+    } else if (fsync(log->fd) != 0 || rename(path, to) != 0) {
         log_warning("%s: cannot rotate: %s", path, strerror(errno));
     } else if (open_file(log, &why) == 0) {
         eventlog_compress(to);

@@ -1,12 +1,13 @@
 /* journal_file.c - read the event log again, part by part (journal_file.h). */
 #include "journal_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 #include <zstd.h>
+
+#include "event_parts.h"
 
 #define PACKED_BYTES 65536u
 #define PACK_AT_ONCE 4u
@@ -172,76 +173,8 @@ static int read_part(const char *path, uint64_t from, struct reader *r, struct h
 
 /* ---- parts ---- */
 
-struct parts {
-    char *folder;
-    char **path; /* oldest first */
-    size_t count;
-};
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void parts_free(struct parts *parts)
-{
-    for (size_t i = 0; i < parts->count; i++)
-        free(parts->path[i]);
-    free((void *)parts->path);
-    free(parts->folder);
-}
-
-static void parts_add(struct parts *parts, const char *name)
-{
-    parts->path = hk_xrealloc((void *)parts->path, parts->count + 1, sizeof *parts->path);
-    parts->path[parts->count++] = hk_xasprintf("%s/%s", parts->folder, name);
-}
-
-/* A part whose packing was cut off is there twice, and the packed one is not whole. */
-static void drop_doubles(struct parts *parts)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < parts->count; i++) {
-        const char *before = kept > 0 ? parts->path[kept - 1] : "";
-        size_t length = strlen(before);
-        if (length > 0 && strncmp(before, parts->path[i], length) == 0 &&
-            strcmp(parts->path[i] + length, ".zst") == 0)
-            free(parts->path[i]);
-        else
-            parts->path[kept++] = parts->path[i];
-    }
-    parts->count = kept;
-}
-
-/* The times in the names of rotated parts sort. */
-static int parts_list(const char *file, struct parts *parts, struct hk_why *why)
-{
-    const char *slash = strrchr(file, '/'), *base = slash != NULL ? slash + 1 : file;
-    size_t length = strlen(base);
-    struct dirent *entry;
-    DIR *folder;
-
-    *parts = (struct parts){0};
-    parts->folder = slash != NULL ? hk_xasprintf("%.*s", (int)(slash - file), file) : hk_xstrdup(".");
-    folder = opendir(slash == file ? "/" : parts->folder);
-    if (folder == NULL)
-        return why_set(why, HK_EIO, "%s: cannot be read: %s", parts->folder, strerror(errno));
-    while ((entry = readdir(folder)) != NULL)
-        if (strncmp(entry->d_name, base, length) == 0 && entry->d_name[length] == '.' &&
-            entry->d_name[length + 1] >= '0' && entry->d_name[length + 1] <= '9')
-            parts_add(parts, entry->d_name);
-    closedir(folder);
-    if (parts->count > 0)
-        qsort((void *)parts->path, parts->count, sizeof *parts->path, by_name);
-    drop_doubles(parts);
-    if (access(file, F_OK) == 0)
-        parts_add(parts, base);
-    return 0;
-}
-
 /* "ID:OFFSET": in which part, and where in it. */
-static bool find_place(const struct parts *parts, const char *place, size_t *part, uint64_t *offset)
+static bool find_place(const struct event_parts *parts, const char *place, size_t *part, uint64_t *offset)
 {
     char id[EVENT_ID_SIZE];
     unsigned long long bytes;
@@ -261,7 +194,7 @@ int journal_read(const char *file, const char *place, bool *found,
                  int (*fn)(void *context, const char *line, size_t length), void *context, struct hk_why *why)
 {
     struct reader *reader = malloc(sizeof *reader);
-    struct parts parts;
+    struct event_parts parts;
     size_t first = 0;
     uint64_t offset = 0;
     int rc;
@@ -270,27 +203,27 @@ int journal_read(const char *file, const char *place, bool *found,
         return why_set(why, HK_ENOMEM, "no memory to read the event log again");
     reader->fn = fn;
     reader->context = context;
-    rc = parts_list(file, &parts, why);
+    rc = event_parts_list(file, &parts, why);
     *found = rc == 0 && find_place(&parts, place, &first, &offset);
     for (size_t i = first; i < parts.count && rc == 0; i++)
         rc = read_part(parts.path[i], i == first ? offset : 0, reader, why);
-    parts_free(&parts);
+    event_parts_free(&parts);
     free(reader);
     return rc;
 }
 
 void journal_pack(const char *file)
 {
-    struct parts parts;
+    struct event_parts parts;
     struct hk_why why;
     unsigned packed = 0;
 
-    if (parts_list(file, &parts, &why) != 0)
+    if (event_parts_list(file, &parts, &why) != 0)
         log_warning("%s", why.text);
     for (size_t i = 0; i < parts.count && packed < PACK_AT_ONCE; i++)
         if (strcmp(parts.path[i], file) != 0 && !is_packed(parts.path[i])) {
             eventlog_compress(parts.path[i]);
             packed++;
         }
-    parts_free(&parts);
+    event_parts_free(&parts);
 }

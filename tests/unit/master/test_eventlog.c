@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "event_parts.h"
 #include "eventlog.h"
 
 static char directory[] = "/tmp/hikyaku-eventlog-XXXXXX";
@@ -148,6 +149,38 @@ static void a_full_file_is_put_aside_and_begun_anew(void **state)
     config.events.rotate_bytes = 1000000;
 }
 
+/* Which lines came first is told by the names alone, and the log is told again in that order. */
+static void a_part_is_named_behind_the_newest_although_the_clock_was_set_back(void **state)
+{
+    const uint64_t now_us = 1795800000123456u; /* 2026-11-27T... */
+    struct event_parts parts;
+    struct hk_why why;
+    char newest[160], *next;
+    FILE *file;
+
+    (void)state;
+    snprintf(newest, sizeof newest, "%s.2037-01-31T23:59:59.999999Z.zst", path);
+    file = fopen(newest, "w");
+    assert_non_null(file);
+    fclose(file);
+    next = event_parts_next(path, now_us, &why);
+    assert_non_null(next);
+    assert_string_equal(next + strlen(path), ".2037-02-01T00:00:00.000000Z");
+    file = fopen(next, "w");
+    assert_non_null(file);
+    fclose(file);
+    assert_int_equal(event_parts_list(path, &parts, &why), 0);
+    assert_true(parts.count >= 2);
+    assert_string_equal(parts.path[parts.count - 1 - (access(path, F_OK) == 0)], next);
+    event_parts_free(&parts);
+    unlink(newest);
+    unlink(next);
+    free(next);
+    next = event_parts_next(path, now_us, &why);
+    assert_true(strcmp(next + strlen(path), ".2037") < 0); /* the clock's again */
+    free(next);
+}
+
 /* The limit of a file's size plays the full disk: the write comes short, the next one fails, and then there is room. */
 static void what_comes_short_is_kept_and_written_whole_later(void **state)
 {
@@ -196,6 +229,7 @@ int main(void)
         cmocka_unit_test(any_text_makes_a_line_of_json),
         cmocka_unit_test(a_torn_last_line_is_cut_off),
         cmocka_unit_test(a_full_file_is_put_aside_and_begun_anew),
+        cmocka_unit_test(a_part_is_named_behind_the_newest_although_the_clock_was_set_back),
         cmocka_unit_test(what_comes_short_is_kept_and_written_whole_later),
     };
 
