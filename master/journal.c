@@ -79,7 +79,11 @@ static bool read_attempt(const json_t *line, struct journal_entry *out)
     for (size_t i = 0; i < sizeof states; i++)
         if (strcmp(word_at(line, "outcome"), ledger_state_name((enum ledger_state)states[i])) == 0) {
             out->word.state = states[i];
-            return read_reply(line, out);
+            (void)read_reply(line, out);
+            if (states[i] == LEDGER_BOUNCED && out->word.code >= 500 &&
+                strcmp(word_at(line, "disposition"), disposition_name(DISPOSITION_COUNT)) == 0)
+                out->disposition = DISPOSITION_COUNT;
+            return true;
         }
     return false;
 }
@@ -363,9 +367,13 @@ static int tell(struct telling *t, const struct journal_entry *entry)
         /* Of a span that nobody took there is nobody to mark, and for a mark alone it is not taken. */
         return rc != 0 || !campaign->span[op.span].known ? rc : settle_push(campaign, op);
     }
-    if (entry->suppress) {
+    if (entry->suppress || entry->disposition == DISPOSITION_COUNT) {
         memcpy(reply.text, entry->text, entry->text_length);
-        bounced_suppress(campaign, entry->index, &reply);
+        refusal_count(
+            campaign, entry->index, &reply,
+            (struct verdict){.reply_class = (enum reply_class)entry->word.reply_class,
+                             .disposition = entry->suppress ? DISPOSITION_SUPPRESS : DISPOSITION_COUNT},
+            entry->time_us);
     }
     return settle_push(campaign, op);
 }

@@ -497,8 +497,12 @@ void suppression_redis_answers(struct node *node); /* just now: a call that wait
 bool recipient_is_suppressed(const struct campaign *campaign, uint32_t index);
 /* A run of one domain that was taken up: who is suppressed is settled, the others go on to domain_enqueue. */
 void run_admit(struct campaign *campaign, struct run run, uint32_t domain);
-/* He bounced for good, and it was about him: never again. */
-void bounced_suppress(struct campaign *campaign, uint32_t index, const struct outcome_reply *reply);
+/* He was refused, and nobody will try again: what that counts for him. Suppressed at once, a soft bounce more, or held where
+ * his whole domain is suddenly unknown; before the outcome that is pushed next. Of a reply that is about us: nothing. */
+void refusal_count(struct campaign *campaign, uint32_t index, const struct outcome_reply *reply,
+                   struct verdict verdict, uint64_t time_us);
+/* ledger_callbacks.fed_back */
+void refusal_counted(void *context, const struct feedback *feedback, const struct feedback_result *result);
 
 /* settle.c */
 /* Campaigns that are in memory only while their past is told. */

@@ -570,6 +570,7 @@ static int open_ledger(struct node *node, struct hk_why *why)
                                                .up = on_ledger_up,
                                                .down = on_ledger_down,
                                                .verdict = outcome_verdict,
+                                               .fed_back = refusal_counted,
                                                .broken = on_ledger_broken,
                                                .behind = on_ledger_behind};
     uint64_t until = clock_now_ms() + LEDGER_UP_WAIT_MS;

@@ -287,7 +287,7 @@ void run_bounce(struct campaign *campaign, struct run run, const char *site,
         event_word(&node->log, "site", site);
         event_end(&node->log);
         if (verdict.disposition == DISPOSITION_SUPPRESS)
-            bounced_suppress(campaign, run.index + i, reply);
+            refusal_count(campaign, run.index + i, reply, verdict, clock_wall_us());
     }
     push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
 }
@@ -448,8 +448,9 @@ void flight_outcome(struct node *node, const struct region *region, uint32_t wor
     event_attempt(node, region, worker, flight, campaign, word, verdict);
     if (word.state == LEDGER_EXPIRED)
         event_expired(node, campaign, op.index, NULL, verdict.reply_class, reply->code);
-    if (word.state == LEDGER_BOUNCED && reply->code >= 500 && verdict.disposition == DISPOSITION_SUPPRESS)
-        bounced_suppress(campaign, op.index, reply);
+    if ((word.state == LEDGER_BOUNCED && reply->code >= 500) ||
+        (word.state == LEDGER_EXPIRED && reply->code >= 400))
+        refusal_count(campaign, op.index, reply, verdict, clock_wall_us());
     if (op.granted == 0)
         push(campaign, &op);
     else if (settle_push(campaign, op) != 0)

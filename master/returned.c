@@ -147,19 +147,29 @@ static void event_returned(struct eventlog *log, const struct returned *returned
     event_end(log);
 }
 
-static void alarm_domain(struct node *node, const struct returned *returned, uint32_t count)
+static void alarm_domain(struct node *node, const char *campaign, const char *recipient, uint32_t count)
 {
-    const char *domain = strrchr(returned->recipient, '@') + 1;
+    const char *domain = strrchr(recipient, '@') + 1;
 
     event_begin(&node->log, "alarm");
     event_word(&node->log, "cause", "domain-unknown");
     event_word(&node->log, "domain", domain);
-    event_word(&node->log, "campaign", returned->campaign);
+    event_word(&node->log, "campaign", campaign);
     event_number(&node->log, "recipients", count);
     event_end(&node->log);
     log_warning("%s: %" PRIu32 " recipients are suddenly unknown there: none of them is suppressed; 'hikyaku "
                 "bounce held' lists them",
                 domain, count);
+}
+
+void returned_alarm(struct node *node, const char *campaign, const char *recipient,
+                    const struct feedback_result *result)
+{
+    if (result->done == FEEDBACK_TRIPPED)
+        alarm_domain(node, campaign, recipient, result->count);
+    else if (result->done == FEEDBACK_FULL)
+        log_warning("%s is held back no more: %u addresses are, decide about them with 'hikyaku bounce held'",
+                    recipient, FEEDBACK_HELD_MAX);
 }
 
 static void alarm_blocked(struct node *node, const struct returned *returned, uint32_t count)
@@ -187,13 +197,10 @@ static bool is_pile(uint32_t count)
 static void tell_alarm(struct node *node, const struct returned *returned,
                        const struct feedback_result *result)
 {
-    if (result->done == FEEDBACK_TRIPPED)
-        alarm_domain(node, returned, result->count);
-    else if (result->done == FEEDBACK_BLOCKED && is_pile(result->count))
+    if (result->done == FEEDBACK_BLOCKED && is_pile(result->count))
         alarm_blocked(node, returned, result->count);
-    else if (result->done == FEEDBACK_FULL)
-        log_warning("%s is held back no more: %u addresses are, decide about them with 'hikyaku bounce held'",
-                    returned->recipient, FEEDBACK_HELD_MAX);
+    else
+        returned_alarm(node, returned->campaign, returned->recipient, result);
 }
 
 /* ---- taking a request ---- */

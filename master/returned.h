@@ -39,6 +39,10 @@ struct returned_mark {
 json_t *returned_take(struct node *node, const json_t *request, struct returned_mark **mark, size_t *count,
                       json_t **reply);
 
+/* What a person has to know of: a breaker that has tripped, or no room to hold any more. Else nothing. */
+void returned_alarm(struct node *node, const char *campaign, const char *recipient,
+                    const struct feedback_result *result);
+
 /* A line of the event log that is told again: the suppression or the count that followed from it. */
 int returned_retell(struct campaign *campaign, uint32_t index, const struct returned *returned,
                     uint64_t time_us, struct hk_why *why) HK_MUST_USE;

@@ -1,11 +1,13 @@
 /* suppression.c - who must not be written to: asked when a recipient is taken up, before he is sent to, and at his commit.
  *
  * The view of state/ answers from memory. It is followed here: about once a second, and at once when a command that changed
- * something says so. A refusal for good that is about the recipient, and a domain that does not exist, go in by themselves.
+ * something says so. A refusal for good that is about the recipient, and a domain that does not exist, go in by themselves; a
+ * refusal that only counts is one more soft bounce, and the breaker of a domain watches both (feedback.h).
  */
+#include <inttypes.h>
 #include <string.h>
 
-#include "master.h"
+#include "returned.h"
 
 int suppression_open(struct node *node, struct hk_why *why)
 {
@@ -80,26 +82,68 @@ void run_admit(struct campaign *campaign, struct run run, uint32_t domain)
     }
 }
 
-void bounced_suppress(struct campaign *campaign, uint32_t index, const struct outcome_reply *reply)
+/* As an entry of the list: its evidence is the reply. False: nobody could be suppressed for it. */
+static bool entry_of(const struct campaign *campaign, uint32_t index, const struct outcome_reply *reply,
+                     uint64_t time_us, struct suppress_entry *out, uint32_t *domain_recipients)
 {
-    struct suppress_entry entry = {.scope = "all", .reason = "bounce", .time_us = clock_wall_us()};
     struct segment_record record;
-    int length, rc;
+    int length;
 
+    *out = (struct suppress_entry){.scope = "all", .reason = "bounce", .time_us = time_us};
     if (segment_record(campaign->segment, index, &record) != 0 || record.wire_length > ADDRESS_MAX)
-        return;
-    memcpy(entry.address, record.wire, record.wire_length);
-    snprintf(entry.source, sizeof entry.source, "%s", campaign->manifest.campaign);
-    length = reply->code != 0 ? snprintf(entry.evidence, sizeof entry.evidence, "%u ", reply->code) : 0;
-    snprintf(entry.evidence + length, sizeof entry.evidence - (size_t)length, "%.*s", (int)reply->text_length,
+        return false;
+    memcpy(out->address, record.wire, record.wire_length);
+    *domain_recipients = segment_domain(campaign->segment, record.domain).count;
+    snprintf(out->source, sizeof out->source, "%s", campaign->manifest.campaign);
+    length = reply->code != 0 ? snprintf(out->evidence, sizeof out->evidence, "%u ", reply->code) : 0;
+    snprintf(out->evidence + length, sizeof out->evidence - (size_t)length, "%.*s", (int)reply->text_length,
              reply->text);
-    for (char *c = entry.evidence; *c != '\0'; c++)
+    for (char *c = out->evidence; *c != '\0'; c++)
         if (*c == '\n' || *c == '\r')
             *c = ' ';
-    rc = ledger_suppress(campaign->node->ledger, campaign->node->suppress, &entry);
+    return true;
+}
+
+/* What a server says of one mailbox it may say of all by mistake; that a domain is not there nobody says. */
+static bool may_be_held(const struct config *config, const struct outcome_reply *reply,
+                        struct verdict verdict)
+{
+    return config->bounce.breaker_count > 0 && reply->code != 0 &&
+           verdict.reply_class != CLASS_DOMAIN_INVALID;
+}
+
+void refusal_count(struct campaign *campaign, uint32_t index, const struct outcome_reply *reply,
+                   struct verdict verdict, uint64_t time_us)
+{
+    struct node *node = campaign->node;
+    struct feedback feedback = {.disposition = verdict.disposition,
+                                .reply_class = reply_class_name(verdict.reply_class)};
+    int rc;
+
+    if (verdict.disposition != DISPOSITION_SUPPRESS && verdict.disposition != DISPOSITION_COUNT)
+        return;
+    if (!entry_of(campaign, index, reply, time_us, &feedback.entry, &feedback.domain_recipients))
+        return;
+    snprintf(feedback.message, sizeof feedback.message, "%s.%" PRIu32, campaign->manifest.campaign, index);
+    feedback.may_be_held =
+        verdict.disposition == DISPOSITION_SUPPRESS && may_be_held(node->config, reply, verdict);
+    if (feedback.may_be_held || verdict.disposition == DISPOSITION_COUNT)
+        rc = ledger_feedback(node->ledger, node->config, &feedback);
+    else
+        rc = ledger_suppress(node->ledger, node->suppress, &feedback.entry);
     if (rc == HK_EINVAL)
         log_warning("campaign %s: recipient %u bounced, and his address cannot be suppressed",
                     campaign->manifest.campaign, index);
     else if (rc != 0)
         node_freeze(campaign, "out of memory");
+}
+
+void refusal_counted(void *context, const struct feedback *feedback, const struct feedback_result *result)
+{
+    struct node *node = context;
+
+    if (result->done == FEEDBACK_SUPPRESSED || result->done == FEEDBACK_TRIPPED)
+        node->suppress_due = true; /* the stream has it, or takes it back */
+    if (result->done == FEEDBACK_TRIPPED || result->done == FEEDBACK_FULL)
+        returned_alarm(node, feedback->entry.source, feedback->entry.address, result);
 }

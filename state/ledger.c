@@ -564,6 +564,14 @@ static void on_suppressed(void *context, uint32_t count)
         ledger_tell_up(ledger);
 }
 
+static void on_fed_back(void *context, const struct feedback *feedback, const struct feedback_result *result)
+{
+    const struct ledger *ledger = context;
+
+    if (ledger->callbacks.fed_back)
+        ledger->callbacks.fed_back(ledger->callbacks.context, feedback, result);
+}
+
 /* ---- the face ---- */
 
 int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoch,
@@ -577,7 +585,7 @@ int ledger_open(const struct config *config, struct ev_loop *loop, uint64_t epoc
         return why_set(why, HK_ENOMEM, "no memory for the ledger");
     ledger->callbacks = *callbacks;
     ledger->epoch = epoch;
-    suppress_queue_init(&ledger->suppressions, &ledger->link, ledger, on_suppressed);
+    suppress_queue_init(&ledger->suppressions, &ledger->link, ledger, on_suppressed, on_fed_back);
     error = redis_link_open(&ledger->link, config, loop, &owner, why);
     if (error)
         free(ledger);
@@ -758,4 +766,13 @@ int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const stru
         return error; /* one too many in an abandoned ledger is told again from the event log, as the others */
     ledger->pending++;
     return suppress_ours(suppress, entry->scope, key);
+}
+
+int ledger_feedback(struct ledger *ledger, const struct config *config, const struct feedback *feedback)
+{
+    int error = suppress_queue_feedback(&ledger->suppressions, config, feedback);
+
+    if (!error)
+        ledger->pending++;
+    return error;
 }

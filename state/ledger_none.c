@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "hikyaku/feedback.h"
 #include "hikyaku/segment.h"
 #include "hikyaku/suppress.h"
 #include "ledger_link.h"
@@ -256,6 +257,14 @@ int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const stru
 
     (void)ledger;
     return error ? error : suppress_ours(suppress, entry->scope, key);
+}
+
+/* Nothing is counted where nothing is kept. */
+int ledger_feedback(struct ledger *ledger, const struct config *config, const struct feedback *feedback)
+{
+    (void)ledger;
+    (void)config;
+    return feedback->disposition == DISPOSITION_NONE ? HK_EINVAL : 0;
 }
 
 /* No node dies here, so no lease ends. */

@@ -25,6 +25,7 @@ enum link_script {
     LINK_SUSPEND,
     LINK_NOTE,
     LINK_LIMIT,
+    LINK_FEEDBACK,
     LINK_SCRIPTS
 };
 enum link_state {

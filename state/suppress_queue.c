@@ -3,8 +3,16 @@
 
 #include <string.h>
 
+#include "feedback_call.h"
+
 struct waiting {
-    char *scope, *key, *value; /* one allocation each but key, which lies behind scope */
+    char *scope, *key, *value;         /* one allocation each but key, which lies behind scope */
+    struct waiting_feedback *feedback; /* NULL: a suppression, as above; else these are */
+};
+struct waiting_feedback {
+    struct feedback feedback;
+    struct feedback_call call;
+    uint32_t limit;
 };
 
 struct queue_call {
@@ -14,9 +22,12 @@ struct queue_call {
 };
 
 void suppress_queue_init(struct suppress_queue *queue, struct redis_link *link, void *context,
-                         void (*answered)(void *context, uint32_t count))
+                         void (*answered)(void *context, uint32_t count),
+                         void (*fed_back)(void *context, const struct feedback *feedback,
+                                          const struct feedback_result *result))
 {
-    *queue = (struct suppress_queue){.link = link, .context = context, .answered = answered};
+    *queue =
+        (struct suppress_queue){.link = link, .context = context, .answered = answered, .fed_back = fed_back};
     queue_init(&queue->queue, sizeof(struct waiting));
 }
 
@@ -24,6 +35,9 @@ static void waiting_free(const struct waiting *waiting)
 {
     free(waiting->scope);
     free(waiting->value);
+    if (waiting->feedback)
+        feedback_call_free(&waiting->feedback->call);
+    free(waiting->feedback);
 }
 
 void suppress_queue_free(struct suppress_queue *queue)
@@ -36,7 +50,7 @@ void suppress_queue_free(struct suppress_queue *queue)
 int suppress_queue_push(struct suppress_queue *queue, const struct suppress_entry *entry,
                         char key[ADDRESS_MAX + 1])
 {
-    struct waiting waiting;
+    struct waiting waiting = {.feedback = NULL};
     size_t scope_size = strlen(entry->scope) + 1, key_size;
     int error = suppress_entry_key(entry, key, NULL);
 
@@ -53,6 +67,24 @@ int suppress_queue_push(struct suppress_queue *queue, const struct suppress_entr
     } else {
         error = HK_ENOMEM;
     }
+    if (error)
+        waiting_free(&waiting);
+    return error;
+}
+
+int suppress_queue_feedback(struct suppress_queue *queue, const struct config *config,
+                            const struct feedback *feedback)
+{
+    struct waiting waiting = {.feedback = calloc(1, sizeof *waiting.feedback)};
+    int error;
+
+    if (!waiting.feedback)
+        return HK_ENOMEM;
+    waiting.feedback->feedback = *feedback;
+    waiting.feedback->limit = feedback_soft_rule(config, feedback->reply_class).count;
+    error = feedback_call_make(&waiting.feedback->call, config, feedback, NULL);
+    if (!error)
+        error = queue_push(&queue->queue, &waiting);
     if (error)
         waiting_free(&waiting);
     return error;
@@ -90,20 +122,67 @@ static void on_answer(struct link_call *link_call, const redisReply *reply)
     queue->answered(queue->context, count);
 }
 
+static void on_feedback(struct link_call *link_call, const redisReply *reply)
+{
+    struct queue_call *call = (struct queue_call *)link_call;
+    struct suppress_queue *queue = call->queue;
+    struct feedback_result result;
+    struct waiting waiting;
+
+    free(call);
+    if (!reply)
+        return;
+    if (!feedback_call_read(reply, &result)) {
+        redis_link_reject(queue->link, "the script of feedback gives something else than what was done");
+        return;
+    }
+    waiting = *(const struct waiting *)queue_at(&queue->queue, queue->queue.head);
+    queue->queue.head++;
+    queue->calls--;
+    result.limit = waiting.feedback->limit;
+    queue->fed_back(queue->context, &waiting.feedback->feedback, &result);
+    waiting_free(&waiting);
+    queue->answered(queue->context, 1);
+}
+
+static bool send_feedback(struct suppress_queue *queue, const struct waiting *waiting)
+{
+    struct queue_call *call = malloc(sizeof *call);
+    const char *argv[FEEDBACK_ARGC];
+    size_t length[FEEDBACK_ARGC];
+
+    if (!call)
+        return false;
+    feedback_call_command(&waiting->feedback->call, "EVALSHA", queue->link->sha1[LINK_FEEDBACK], argv);
+    for (size_t i = 0; i < FEEDBACK_ARGC; i++)
+        length[i] = strlen(argv[i]);
+    *call = (struct queue_call){.link_call.answer = on_feedback, .queue = queue, .count = 1};
+    if (redis_link_send(queue->link, &call->link_call, FEEDBACK_ARGC, argv, length) != 0) {
+        free(call);
+        return false;
+    }
+    queue->queue.sent++;
+    queue->calls++;
+    return true;
+}
+
 /* One call: neighbours of one scope. */
 static bool send_some(struct suppress_queue *queue)
 {
     const struct waiting *first = queue_at(&queue->queue, queue->queue.sent);
-    struct queue_call *call = malloc(sizeof *call);
+    struct queue_call *call;
     struct suppress_call command;
     uint32_t count = 0;
 
+    if (first->feedback)
+        return send_feedback(queue, first);
+    call = malloc(sizeof *call);
     if (!call)
         return false;
     suppress_call_begin(&command, "EVALSHA", queue->link->sha1[LINK_SUPPRESS], "add", first->scope);
     for (uint64_t at = queue->queue.sent; at < queue->queue.released && count < SUPPRESS_CALL_MAX; at++) {
         const struct waiting *waiting = queue_at(&queue->queue, at);
-        if (strcmp(waiting->scope, first->scope) != 0)
+        if (waiting->feedback || strcmp(waiting->scope, first->scope) != 0)
             break;
         suppress_call_add(&command, waiting->key);
         suppress_call_add(&command, waiting->value);

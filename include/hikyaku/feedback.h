@@ -60,6 +60,11 @@ uint32_t feedback_breaker_need(const struct config *config, uint32_t domain_reci
  * added, and nothing was changed. What was applied before another error stays, and is not counted again. */
 int feedback_apply(struct store *store, const struct config *config, const struct feedback *feedback,
                    size_t count, struct feedback_result *result, struct hk_why *why) HK_MUST_USE;
+/* Asynchronous, for the master, as ledger_suppress(): goes out before every op of the ledger's next flush, and is not
+ * counted again when it is sent again. The answer comes to ledger_callbacks.fed_back, and a node's view learns of it from the
+ * stream. HK_EINVAL, HK_ENOMEM, HK_EFULL. */
+int ledger_feedback(struct ledger *ledger, const struct config *config,
+                    const struct feedback *feedback) HK_MUST_USE;
 /* Mail reached this address: its soft bounces are forgotten. */
 int feedback_delivered(struct store *store, const struct config *config, const char *address,
                        struct hk_why *why) HK_MUST_USE;

@@ -228,6 +228,9 @@ enum ledger_verdict {
 };
 
 struct ledger;
+struct feedback; /* feedback.h */
+struct feedback_result;
+
 struct ledger_callbacks {
     void *context;
     /* Connected (again), or what was broken is mended; what was in flight has been sent again. */
@@ -237,6 +240,8 @@ struct ledger_callbacks {
     /* One call for each op pushed, in order of pushing within a campaign. */
     void (*verdict)(void *context, const char *campaign, const struct ledger_op *op,
                     enum ledger_verdict verdict);
+    /* What became of one that ledger_feedback() took; NULL: nobody asks. */
+    void (*fed_back)(void *context, const struct feedback *feedback, const struct feedback_result *result);
     /* Redis answered in a way that no retry mends (OOM, READONLY, wrong password, script error ...): the words,
      * once, and the master freezes. Nothing is dropped: it is tried again each second, and up() says when it worked. */
     void (*broken)(void *context, const char *why);

@@ -252,5 +252,89 @@ class Suppression(harness.Case):
         self.finish(node, expect=0)
 
 
+class Refusals(harness.Case):
+    """What replies in the session count: soft bounces, and the breaker of a domain."""
+
+    def world(self, people, *options, **configure):
+        receiver = self.receiver("a", *options)
+        self.dns(mx={"a.test": receiver, "b.test": receiver})
+        self.configure(**configure)
+        self.list(people)
+        return receiver
+
+    def bounce(self, verb, *addresses, expect=0):
+        return self.hikyaku("bounce", verb, "--config", self.path("hikyaku.conf"), *addresses, expect=expect).out
+
+    def check(self, address, expect):
+        return self.hikyaku("suppress", "check", "--config", self.path("hikyaku.conf"), address, expect=expect).out
+
+    def alarms(self):
+        with open(self.path("state", "events.jsonl"), encoding="utf-8") as f:
+            return [e for e in map(json.loads, f) if e["type"] == "alarm"]
+
+    def test_the_nth_refusal_that_counts_suppresses(self):
+        receiver = self.world(["u1@a.test", "u2@a.test"], "--reply-rcpt", "550 5.2.2 Mailbox is full",
+                              more='soft "mailbox-full" { count = 3 within = 30d apart = 0s }')
+        for campaign in ("one", "two", "three"):
+            self.check("u1@a.test", 0)
+            self.send(campaign)
+            self.assertEqual(self.report(campaign)["counts"]["bounced"], 2)
+        for address in ("u1@a.test", "U2@a.test"):
+            said = self.check(address, 1)
+            self.assertIn("3 times mailbox-full within 30 days: 550", said)
+        self.send("four")
+        self.assertEqual(self.report("four")["counts"]["suppressed"], 2)
+        receiver.stop()
+        self.assertEqual(sum(s.event == "refused" for s in receiver.log()), 6)
+
+    def test_one_that_is_given_up_counts_once_however_often_it_was_tried(self):
+        self.world(["u1@a.test"], "--reply-rcpt", "452 4.2.2 Mailbox is full",
+                   more='soft "mailbox-full" { count = 2 within = 30d apart = 0s }', give_up="3s")
+        self.send("one")
+        self.assertEqual(self.report("one")["counts"]["expired"], 1)
+        self.assertGreater(self.report("one")["attempts"], 1)
+        self.assertIn("1 of 2", self.check("u1@a.test", 0))
+        self.send("two")
+        self.assertIn("2 times mailbox-full", self.check("u1@a.test", 1))
+
+    def test_what_is_our_own_fault_counts_for_nobody(self):
+        self.world(["u1@a.test"], "--reply-rcpt", "550 5.7.1 Message rejected as spam by content scanner",
+                   more='soft "recipient-refused" { count = 1 apart = 0s }')
+        self.send("one")
+        self.assertEqual(self.report("one")["counts"]["bounced"], 1)
+        self.assertNotIn("1 of", self.check("u1@a.test", 0))
+
+    def test_a_domain_where_everyone_is_unknown_suppresses_nobody(self):
+        people = [f"u{n}@a.test" for n in range(60)]
+        self.world(people + ["x@b.test"], "--unknown", "1")
+        self.send("one")
+        self.assertEqual(self.report("one")["counts"]["bounced"], 61)
+        for address in ("u0@a.test", "u30@a.test", "u59@a.test"):
+            self.check(address, 0)
+        self.check("x@b.test", 1)
+        self.assertEqual(len(self.bounce("held").splitlines()), 60)
+        self.assertEqual([(e["cause"], e["domain"], e["campaign"]) for e in self.alarms()],
+                         [("domain-unknown", "a.test", "one")])
+        # They are written to again, and nobody is told twice.
+        self.send("two")
+        counts = self.report("two")["counts"]
+        self.assertEqual((counts["bounced"], counts["suppressed"]), (60, 1))
+        self.assertEqual(len(self.alarms()), 1)
+        self.bounce("apply", "u0@a.test")
+        self.bounce("drop", "a.test")
+        self.check("u0@a.test", 1)
+        self.check("u1@a.test", 0)
+
+    def test_a_few_of_a_domain_are_suppressed_at_once(self):
+        gone = [f"u{n}@a.test" for n in range(30)]
+        self.world([f"u{n}@a.test" for n in range(100)], "--unknown-file", self.write("gone", "\n".join(gone) + "\n"))
+        self.send("one")
+        self.assertEqual(self.report("one")["counts"]["bounced"], 30)
+        self.assertEqual(self.bounce("held"), "nobody is held\n")
+        self.assertEqual(self.alarms(), [])
+        self.send("two")
+        self.assertEqual(self.report("two")["counts"], {**self.report("two")["counts"], "suppressed": 30, "sent": 70})
+
+
 if __name__ == "__main__":
     harness.main()

@@ -3,12 +3,18 @@
 #define HIKYAKU_TESTS_STATE_CLIENT_H
 
 #include "fixture.h"
+#include "hikyaku/feedback.h"
 #include "hikyaku/segment.h"
 
 #define CLIENT_VERDICTS    8192u
 #define CLIENT_PATIENCE_MS 15000u
 
 struct client {
+    struct {
+        unsigned answers;
+        struct feedback_result last;
+        char address[ADDRESS_MAX + 1];
+    } fed; /* what ledger_feedback() told */
     struct ev_loop *loop;
     ev_timer tick;
     struct ledger *ledger;
@@ -88,6 +94,16 @@ static inline void client_on_take(void *context, uint64_t cookie, enum ledger_ve
         memcpy(c->take.first, first, count * sizeof *first);
 }
 
+static inline void client_on_fed_back(void *context, const struct feedback *feedback,
+                                      const struct feedback_result *result)
+{
+    struct client *c = context;
+
+    c->fed.answers++;
+    c->fed.last = *result;
+    memcpy(c->fed.address, feedback->entry.address, sizeof c->fed.address);
+}
+
 static inline void client_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
     (void)loop;
@@ -97,8 +113,13 @@ static inline void client_tick(struct ev_loop *loop, ev_timer *timer, int events
 
 static inline void client_open_config(struct client *c, const struct config *config, uint64_t epoch)
 {
-    struct ledger_callbacks callbacks = {
-        c, client_on_up, client_on_down, client_on_verdict, client_on_broken, client_on_behind};
+    struct ledger_callbacks callbacks = {c,
+                                         client_on_up,
+                                         client_on_down,
+                                         client_on_verdict,
+                                         client_on_fed_back,
+                                         client_on_broken,
+                                         client_on_behind};
     struct hk_why why = {""};
 
     memset(c, 0, sizeof *c);

@@ -342,6 +342,18 @@ static inline void story_take(struct story *s, uint32_t span, uint32_t count)
     assert_int_equal(s->c.take.verdict, VERDICT_DONE);
 }
 
+/* Of one what counts, of the next what suppresses. */
+static inline void story_refusal(struct story *s, uint32_t index)
+{
+    struct feedback feedback = {.entry = story_entry(index),
+                                .disposition = index % 8 < 4 ? DISPOSITION_COUNT : DISPOSITION_SUPPRESS,
+                                .reply_class = "mailbox-full"};
+
+    (void)snprintf(feedback.message, sizeof feedback.message, "c.%u", index);
+    while (story_failed(s, ledger_feedback(s->c.ledger, s->config, &feedback)))
+        continue;
+}
+
 static inline void story_outcome(struct story *s, struct suppress *view, uint32_t index)
 {
     static const enum ledger_state states[] = {LEDGER_SENT, LEDGER_DEFERRED, LEDGER_BOUNCED, LEDGER_UNKNOWN};
@@ -351,6 +363,8 @@ static inline void story_outcome(struct story *s, struct suppress *view, uint32_
     story_op(s, OP_OUTCOME, index, 1, word_of(to, 1, to == LEDGER_SENT ? 0 : CLASS_MAILBOX_UNKNOWN, 550));
     while (to == LEDGER_BOUNCED && story_failed(s, ledger_suppress(s->c.ledger, view, &entry)))
         continue;
+    if (to == LEDGER_UNKNOWN)
+        story_refusal(s, index);
 }
 
 static inline void story_notes(struct story *s)

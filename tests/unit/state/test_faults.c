@@ -116,8 +116,8 @@ static void a_recipient_is_not_pending_for_want_of_memory(void **state)
 
 static void a_ledger_that_cannot_be_opened_for_want_of_memory_says_so(void **state)
 {
-    struct ledger_callbacks callbacks = {
-        NULL, client_on_up, client_on_down, client_on_verdict, client_on_broken, client_on_behind};
+    struct ledger_callbacks callbacks = {NULL, client_on_up,     client_on_down,  client_on_verdict,
+                                         NULL, client_on_broken, client_on_behind};
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct ledger *ledger;
     bool struck = true;

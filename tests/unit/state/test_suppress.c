@@ -534,6 +534,86 @@ static void a_removal_takes_off_what_the_ledger_suppressed(void **state)
     suppress_close(view);
 }
 
+/* ---- what refusals count ---- */
+
+static struct feedback refusal(const char *address, const char *message, enum disposition disposition)
+{
+    struct feedback feedback = {.entry = entry_of("all", address),
+                                .disposition = disposition,
+                                .reply_class = "mailbox-full",
+                                .may_be_held = disposition == DISPOSITION_SUPPRESS};
+
+    feedback.entry.time_us = 1763975000123456u;
+    (void)snprintf(feedback.message, sizeof feedback.message, "%s", message);
+    return feedback;
+}
+
+static void push_refusal(struct client *c, const char *address, const char *message,
+                         enum disposition disposition)
+{
+    struct feedback feedback = refusal(address, message, disposition);
+
+    assert_int_equal(ledger_feedback(c->ledger, &f.config, &feedback), 0);
+}
+
+static void refusals_count_and_a_domain_of_them_is_held(void **state)
+{
+    static char full[] = "mailbox-full";
+    static struct cfg_soft soft = {.reply_class = full, .count = 2, .within_s = 86400};
+    struct feedback nothing = refusal("a@x.test", "c.0", DISPOSITION_NONE);
+    struct suppress *view = view_open();
+    char address[32];
+    struct client c;
+
+    (void)state;
+    f.config.soft = &soft;
+    f.config.soft_count = 1;
+    f.config.bounce.breaker_count = 4;
+    f.config.bounce.breaker_share = 50;
+    f.config.bounce.breaker_period_s = 3600;
+    client_open(&c, &f);
+    assert_int_equal(ledger_feedback(c.ledger, &f.config, &nothing), HK_EINVAL);
+    push_refusal(&c, "a@x.test", "c.0", DISPOSITION_COUNT);
+    push_refusal(&c, "a@x.test", "c.0", DISPOSITION_COUNT);
+    assert_int_equal(ledger_pending(c.ledger), 2);
+    client_settle(&c);
+    assert_int_equal(c.fed.last.done, FEEDBACK_AGAIN); /* the same message */
+    push_refusal(&c, "a@x.test", "d.0", DISPOSITION_COUNT);
+    client_settle(&c);
+    assert_int_equal(c.fed.last.done, FEEDBACK_SUPPRESSED);
+    assert_int_equal(c.fed.last.limit, 2);
+    view_follow(view);
+    assert_true(has(view, "a@x.test"));
+
+    /* Between others, in the order in which they came. */
+    for (unsigned i = 0; i < 5; i++) {
+        struct suppress_entry plain = entry_of("all", "");
+        (void)snprintf(plain.address, sizeof plain.address, "plain%u@z.test", i);
+        assert_int_equal(ledger_suppress(c.ledger, view, &plain), 0);
+        (void)snprintf(address, sizeof address, "u%u@y.test", i);
+        push_refusal(&c, address, "c.1", DISPOSITION_SUPPRESS);
+        if (i == 3)
+            client_settle(&c);
+    }
+    assert_int_equal(c.fed.last.done, FEEDBACK_TRIPPED);
+    assert_int_equal(c.fed.last.count, 4);
+    client_settle(&c);
+    assert_int_equal(c.fed.last.done, FEEDBACK_HELD);
+    assert_string_equal(c.fed.address, "u4@y.test");
+    assert_int_equal(c.fed.answers, 8);
+    assert_int_equal(ledger_pending(c.ledger), 0);
+    view_follow(view);
+    for (unsigned i = 0; i < 5; i++) {
+        (void)snprintf(address, sizeof address, "u%u@y.test", i);
+        assert_false(has(view, address));
+        (void)snprintf(address, sizeof address, "plain%u@z.test", i);
+        assert_true(has(view, address));
+    }
+    client_close(&c);
+    suppress_close(view);
+    f.config.soft_count = 0;
+}
+
 /* An outcome in the ledger without its suppression would be a dead address that is mailed again. */
 static void a_suppression_reaches_redis_before_the_outcome_it_follows_from(void **state)
 {
@@ -686,6 +766,7 @@ int main(void)
         cmocka_unit_test_setup(what_the_ledger_suppresses_is_in_the_view_at_once_and_then_in_redis, anew),
         cmocka_unit_test_setup(what_redis_never_heard_of_is_not_in_the_file, anew),
         cmocka_unit_test_setup(a_removal_takes_off_what_the_ledger_suppressed, anew),
+        cmocka_unit_test_setup(refusals_count_and_a_domain_of_them_is_held, anew),
         cmocka_unit_test_setup(a_suppression_reaches_redis_before_the_outcome_it_follows_from, anew),
         cmocka_unit_test_setup(suppressions_outlive_a_redis_that_is_killed_under_way, anew),
         cmocka_unit_test(a_hash_is_siphash_2_4),
