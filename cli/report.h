@@ -7,21 +7,24 @@
 
 #include "hikyaku/state.h"
 
+enum report_mark { REPORT_BOUNCED, REPORT_COMPLAINED, REPORT_UNSUBSCRIBED, REPORT_MARKS };
+
 struct report_site {
     char *name; /* "": no site yet */
     uint64_t recipients;
     uint64_t counts[LEDGER_STATES_COUNT];
+    uint32_t later[REPORT_MARKS];
+    uint32_t by_class[CLASSES], later_by_class[CLASSES]; /* as those of the report */
 };
-
-enum report_mark { REPORT_BOUNCED, REPORT_COMPLAINED, REPORT_UNSUBSCRIBED, REPORT_MARKS };
 
 struct report {
     struct manifest manifest;
     uint64_t counts[LEDGER_STATES_COUNT];
     uint64_t later[REPORT_MARKS];
     uint64_t attempts;
-    uint64_t by_class[CLASSES]; /* recipients not sent; [CLASS_NONE]: those without a class */
-    struct report_site *site;   /* most recipients first */
+    uint64_t by_class[CLASSES];       /* recipients not sent; [CLASS_NONE]: those without a class */
+    uint64_t later_by_class[CLASSES]; /* sent, and came back as a bounce; [CLASS_NONE]: nobody knows why */
+    struct report_site *site;         /* most recipients first */
     size_t site_count;
 };
 

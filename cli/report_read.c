@@ -111,6 +111,27 @@ static struct report_site *site_of(struct reading *reading, uint32_t index)
     return &reading->report->site[reading->domains ? reading->site_of[reading->at_domain] : NO_SITE];
 }
 
+static void count_marks(struct report *report, struct report_site *site, struct ledger_word word)
+{
+    for (unsigned mark = 0; mark < REPORT_MARKS; mark++) {
+        report->later[mark] += ((unsigned)word.marks >> mark) & 1u;
+        site->later[mark] += ((unsigned)word.marks >> mark) & 1u;
+    }
+}
+
+static void count_class(struct report *report, struct report_site *site, struct ledger_word word)
+{
+    uint8_t class = word.reply_class < CLASSES ? word.reply_class : CLASS_NONE;
+
+    if (word.state == LEDGER_SENT && (word.marks & LEDGER_MARK_BOUNCED) != 0) {
+        report->later_by_class[class]++;
+        site->later_by_class[class]++;
+    } else if (word.state != LEDGER_SENT && word.state != LEDGER_PENDING && word.state != LEDGER_SENDING) {
+        report->by_class[class]++;
+        site->by_class[class]++;
+    }
+}
+
 static int on_recipient(void *context, uint32_t segment, uint32_t index, uint32_t packed)
 {
     struct reading *reading = context;
@@ -126,10 +147,8 @@ static int on_recipient(void *context, uint32_t segment, uint32_t index, uint32_
     report->counts[word.state]++;
     site->counts[word.state]++;
     site->recipients++;
-    for (unsigned mark = 0; mark < REPORT_MARKS; mark++)
-        report->later[mark] += ((unsigned)word.marks >> mark) & 1u;
-    if (word.state != LEDGER_SENT && word.state != LEDGER_PENDING && word.state != LEDGER_SENDING)
-        report->by_class[word.reply_class < CLASSES ? word.reply_class : CLASS_NONE]++;
+    count_marks(report, site, word);
+    count_class(report, site, word);
     return 0;
 }
 

@@ -98,19 +98,65 @@ static void print_sites(const struct report *report, FILE *out)
     }
 }
 
-static void print_classes(const struct report *report, FILE *out)
+static void print_classes(const char *title, const uint64_t by_class[CLASSES], FILE *out)
 {
     char count[FORMAT_SIZE];
     bool any = false;
     for (int c = CLASS_NONE + 1; c < CLASSES; c++)
-        any = any || report->by_class[c] > 0;
+        any = any || by_class[c] > 0;
     if (!any)
         return;
-    fprintf(out, "\n  not sent, by class\n");
+    fprintf(out, "\n  %s\n", title);
     for (int c = CLASS_NONE + 1; c < CLASSES; c++)
-        if (report->by_class[c] > 0)
+        if (by_class[c] > 0)
             fprintf(out, "  %-24s %13s\n", reply_class_name((enum reply_class)c),
-                    format_count(report->by_class[c], count));
+                    format_count(by_class[c], count));
+}
+
+static uint64_t came_back(const struct report_site *site)
+{
+    return (uint64_t)site->later[REPORT_BOUNCED] + site->later[REPORT_COMPLAINED] +
+           site->later[REPORT_UNSUBSCRIBED];
+}
+
+static void print_later_row(const char *name, const uint64_t later[REPORT_MARKS], FILE *out)
+{
+    char bounced[FORMAT_SIZE], complained[FORMAT_SIZE], unsubscribed[FORMAT_SIZE];
+
+    fprintf(out, "  %-*.*s %12s %12s %14s\n", NAME_COLUMNS, NAME_COLUMNS, name,
+            format_count(later[REPORT_BOUNCED], bounced), format_count(later[REPORT_COMPLAINED], complained),
+            format_count(later[REPORT_UNSUBSCRIBED], unsubscribed));
+}
+
+/* The first sites that something came back from, and the rest of them in one line. */
+static void print_later(const struct report *report, FILE *out)
+{
+    uint64_t rest[REPORT_MARKS] = {0};
+    size_t shown = 0, others = 0;
+
+    if (report->later[REPORT_BOUNCED] + report->later[REPORT_COMPLAINED] +
+            report->later[REPORT_UNSUBSCRIBED] ==
+        0)
+        return;
+    fprintf(out, "\n  %-*s %12s %12s %14s\n", NAME_COLUMNS, "came back later", "bounced", "complained",
+            "unsubscribed");
+    for (size_t i = 0; i < report->site_count; i++) {
+        const struct report_site *site = &report->site[i];
+        const uint64_t later[] = {site->later[0], site->later[1], site->later[2]};
+        if (came_back(site) == 0)
+            continue;
+        if (shown < SITES_SHOWN) {
+            print_later_row(site->name[0] ? site->name : "(no site yet)", later, out);
+            shown++;
+            continue;
+        }
+        others++;
+        for (int mark = 0; mark < REPORT_MARKS; mark++)
+            rest[mark] += later[mark];
+    }
+    if (others > 0)
+        print_later_row("more sites", rest, out);
+    print_later_row("all", report->later, out);
 }
 
 static void print_next(const struct report *report, const char *config_file, const char *rejected_path,
@@ -149,6 +195,8 @@ void report_text_print(const struct report *report, const char *config_file, con
     print_head(report, out);
     print_states(report, out);
     print_sites(report, out);
-    print_classes(report, out);
+    print_classes("not sent, by class", report->by_class, out);
+    print_later(report, out);
+    print_classes("bounced later, by class", report->later_by_class, out);
     print_next(report, config_file, rejected_path, out);
 }

@@ -312,7 +312,11 @@ local function mark(span, op)
             word = word + bit * MARK
         end
     end
-    if floor(word / MARK) % 8 ~= had then
+    local before = floor(word / CLASS) % 32
+    if new % 2 == 1 and state == SENT and before == 0 then
+        word = word + floor(op.word / CLASS) % 32 * CLASS -- why it came back: the acceptance has no class of its own
+    end
+    if floor(word / MARK) % 8 ~= had or floor(word / CLASS) % 32 ~= before then
         set(span, WORDS, op.offset, word)
     end
     return DONE

@@ -49,7 +49,7 @@ const char *ledger_state_name(enum ledger_state state);
 /* A recipient's four bytes, from the low end: state 4 bits, marks 3 (bounced, complained, unsubscribed),
  * class 5, attempts 8 (saturating), reply code 10, 1 bit (LEDGER_UNCOUNTED) that a take sets with the `unknown` it makes of
  * `sending` (no outcome was told of that attempt: the one that may still come counts it), 1 spare. A word with
- * state `sending` keeps class and code of the attempt before. */
+ * state `sending` keeps class and code of the attempt before; one with state `sent` has a class where it bounced later: why. */
 struct ledger_word {
     uint8_t state, marks, reply_class, attempts;
     uint16_t code;

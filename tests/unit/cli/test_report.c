@@ -94,11 +94,40 @@ static void one_site_more_than_ten_is_shown_rather_than_called_the_rest(void **s
     assert_null(strstr(text_of(&report), "more sites"));
 }
 
+static void what_came_back_is_told_by_site_and_class(void **state)
+{
+    struct report report = example();
+    (void)state;
+    for (int i = 0; i < 12; i++)
+        sites[i].later[REPORT_BOUNCED] = 3;
+    sites[0].later_by_class[CLASS_MAILBOX_FULL] = 3;
+    sites[0].by_class[CLASS_NETWORK] = 5;
+    report.later[REPORT_BOUNCED] = 36;
+    report.later_by_class[CLASS_MAILBOX_FULL] = 36;
+    const char *text = text_of(&report);
+    assert_non_null(
+        strstr(text, "more sites                                      6            0              0\n"));
+    assert_non_null(
+        strstr(text, "all                                            36            2              0\n"));
+    assert_non_null(strstr(text, "bounced later, by class\n  mailbox-full                        36\n"));
+    json_t *document = document_of(&report), *site = json_array_get(json_object_get(document, "by_site"), 0);
+    json_t *later = json_object_get(site, "later");
+    assert_int_equal(json_integer_value(json_object_get(later, "bounced")), 3);
+    later = json_object_get(site, "later_by_class");
+    assert_int_equal(json_object_size(later), 1);
+    assert_int_equal(json_integer_value(json_object_get(later, "mailbox-full")), 3);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(site, "by_class"), "network")), 5);
+    later = json_object_get(document, "later_by_class");
+    assert_int_equal(json_integer_value(json_object_get(later, "mailbox-full")), 36);
+    json_decref(document);
+}
+
 static void the_document_has_the_contract_s_keys(void **state)
 {
-    static const char *const keys[] = {
-        "schema",   "campaign", "recipients", "rejected_rows", "duplicate_rows",  "counts", "later",
-        "attempts", "started",  "by_class",   "by_site",       "first_pass_done", "settled"};
+    static const char *const keys[] = {"schema",         "campaign",      "recipients", "rejected_rows",
+                                       "duplicate_rows", "counts",        "later",      "attempts",
+                                       "started",        "by_class",      "by_site",    "first_pass_done",
+                                       "settled",        "later_by_class"};
     struct report report = example();
     json_t *document = document_of(&report);
     (void)state;
@@ -132,6 +161,7 @@ int main(void)
         cmocka_unit_test(a_person_reads_figures_durations_and_what_to_do_next),
         cmocka_unit_test(ten_sites_are_shown_and_the_others_added_up),
         cmocka_unit_test(one_site_more_than_ten_is_shown_rather_than_called_the_rest),
+        cmocka_unit_test(what_came_back_is_told_by_site_and_class),
         cmocka_unit_test(the_document_has_the_contract_s_keys),
         cmocka_unit_test(what_has_not_happened_yet_is_null_and_counts_have_every_state),
     };

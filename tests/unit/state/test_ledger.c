@@ -185,7 +185,12 @@ static void a_mark_stands_beside_the_state_and_tells_of_whom_was_unknown(void **
         assert_int_equal(client_do(&b, "mark", &mark), VERDICT_DONE);
         assert_int_equal(word_at(&m, 7).state, LEDGER_SENT);
         assert_int_equal(word_at(&m, 7).marks, LEDGER_MARK_BOUNCED);
+        assert_int_equal(word_at(&m, 7).reply_class, CLASS_MAILBOX_UNKNOWN); /* why */
     }
+    mark.word = ledger_pack((struct ledger_word){.marks = LEDGER_MARK_BOUNCED, .reply_class = CLASS_NETWORK});
+    assert_int_equal(client_do(&b, "mark", &mark), VERDICT_DONE);
+    assert_int_equal(word_at(&m, 7).reply_class, CLASS_MAILBOX_UNKNOWN); /* the first reason stays */
+    mark.word = marks_of(LEDGER_MARK_BOUNCED);
     other.word = marks_of(LEDGER_MARK_COMPLAINED | LEDGER_MARK_UNSUBSCRIBED);
     assert_int_equal(client_do(&b, "mark", &other), VERDICT_DONE);
     assert_int_equal(word_at(&m, 7).marks, 7);
