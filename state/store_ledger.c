@@ -26,15 +26,18 @@ int counts_read(const redisReply *reply, const struct manifest *manifest,
             if (strcmp(name, ledger_state_name((enum ledger_state)state)) == 0)
                 into = &counts[state];
         if (into && !store_parse_u64(text, UINT64_MAX, into))
-            return why_set(why, HK_ECHANGED, "the counts of campaign \"%s\" in Redis are damaged: %s is %s",
-                           manifest->campaign, name, text);
+            return why_set(
+                why, HK_ECHANGED,
+                "the counts of campaign \"%s\" in Redis are damaged: %s is %s; 'hikyaku campaigns restore' "
+                "makes them anew",
+                manifest->campaign, name, text);
     }
     for (int state = 0; state < LEDGER_STATES_COUNT; state++)
         settled += state != LEDGER_PENDING ? counts[state] : 0;
     if (settled > manifest->recipients)
         return why_set(why, HK_ECHANGED,
                        "the counts of campaign \"%s\" in Redis are damaged: %" PRIu64 " states of %" PRIu64
-                       " recipients",
+                       " recipients; 'hikyaku campaigns restore' makes them anew",
                        manifest->campaign, settled, manifest->recipients);
     counts[LEDGER_PENDING] = manifest->recipients - settled;
     return 0;

@@ -54,12 +54,28 @@ static int write_mark(struct store *store, struct hk_why *why, const char *comma
     return error;
 }
 
+/* All event logs are told from their beginning again: what is told behind a place may be lost together with it, but what is
+ * mended here stood before the places that Redis knows. */
+static int forget_places(struct store *store, struct hk_why *why)
+{
+    redisReply *reply;
+    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EVAL %s 0",
+                          "for _, key in ipairs(redis.call('KEYS', 'hikyaku:journal:*')) do "
+                          "redis.call('DEL', key) end return 0");
+
+    if (!error)
+        freeReplyObject(reply);
+    return error;
+}
+
 int store_campaign_repair(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
                           const uint32_t *span_first, struct hk_why *why)
 {
     const char *id = manifest->campaign;
-    int error = write_table(store, id, "dom", domain_first, manifest->domains, why);
+    int error = forget_places(store, why);
 
+    if (!error)
+        error = write_table(store, id, "dom", domain_first, manifest->domains, why);
     if (!error)
         error = write_table(store, id, "span", span_first, manifest->spans, why);
     if (!error)
@@ -70,7 +86,8 @@ int store_campaign_repair(struct store *store, const struct manifest *manifest, 
         uint32_t end = i + 1 < manifest->spans ? span_first[i + 1] : (uint32_t)manifest->recipients;
         error = repair_span(store, id, i, end - span_first[i], why);
     }
-    return error;
+    /* What is told from here on is counted as it is told. */
+    return error ? error : store_campaign_recount(store, manifest, why);
 }
 
 struct recount {
@@ -92,25 +109,24 @@ static int recount_word(void *context, uint32_t segment, uint32_t index, uint32_
 
 int store_campaign_recount(struct store *store, const struct manifest *manifest, struct hk_why *why)
 {
+    char fields[LEDGER_STATES_COUNT * 32 + 64];
     struct recount r = {{0}, 0};
-    const char *id = manifest->campaign;
     redisReply *reply;
+    size_t used = 0;
     int error = store_ledger_walk(store, manifest, recount_word, &r, why);
 
-    if (!error)
-        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "DEL {%s}:n", id);
     if (error)
         return error;
-    freeReplyObject(reply);
-    for (int state = 1; state < LEDGER_STATES_COUNT && !error; state++) {
-        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "HSET {%s}:n %s %" PRIu64, id,
-                          ledger_state_name((enum ledger_state)state), r.counts[state]);
-        if (!error)
-            freeReplyObject(reply);
-    }
-    if (!error)
-        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "HSET {%s}:n made 1 attempts %" PRIu64, id,
-                          r.attempts);
+    for (int state = 1; state < LEDGER_STATES_COUNT; state++)
+        used += (size_t)snprintf(fields + used, sizeof fields - used, "%s %" PRIu64 " ",
+                                 ledger_state_name((enum ledger_state)state), r.counts[state]);
+    (void)snprintf(fields + used, sizeof fields - used, "made 1 attempts %" PRIu64, r.attempts);
+    /* In one piece: a Redis that loses the end of this has the counts that it had. */
+    error = store_ask(
+        store, REDIS_REPLY_INTEGER, &reply, why, "EVAL %s 1 {%s}:n %s",
+        "local fields = {} for word in string.gmatch(ARGV[1], '%S+') do fields[#fields + 1] = word end "
+        "redis.call('DEL', KEYS[1]) return redis.call('HSET', KEYS[1], unpack(fields))",
+        manifest->campaign, fields);
     if (!error)
         freeReplyObject(reply);
     return error;

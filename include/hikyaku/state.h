@@ -142,7 +142,7 @@ int store_campaign_get(struct store *store, const char *campaign, struct manifes
 int store_campaign_put(struct store *store, const struct manifest *manifest, struct hk_why *why) HK_MUST_USE;
 /* Make a ledger that has lost keys usable again: its tables are written anew, spans without their words count as never
  * taken, deferred recipients without due times are due at once. Only for a campaign that no node runs; what is missing is
- * told again afterwards, from the event log, and then counted. */
+ * told again afterwards, from the event log, for the places of store_told() are forgotten first. */
 int store_campaign_repair(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
                           const uint32_t *span_first, struct hk_why *why) HK_MUST_USE;
 /* Set the quick counts to what the words say. */

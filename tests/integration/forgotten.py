@@ -90,6 +90,20 @@ class Forgotten(harness.Case):
         self.assertEqual(set(taken.values()), {3})
         self.assertEqual(set(taken), set(PEOPLE))
 
+    def test_what_was_restored_and_lost_again_is_told_again(self):
+        self.configure(connections=10)
+        process = self.start_send("c", rows=PEOPLE)
+        self.wait_for_events(self.events() + 1600, process)
+        self.redis("DEL", "{c}:s:0.0")
+        self.assertNotEqual(self.finish(process).status, 0)
+        aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
+        before = os.path.getsize(aof)
+        self.campaigns("restore", expect=0)
+        self.assertEqual(sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1], aof)
+        os.truncate(aof, before + int((os.path.getsize(aof) - before) * 0.7))
+        self.send(expect=0)
+        self.judge(unknown_most=20)
+
     def test_a_redis_that_lost_its_last_writes_is_told_again(self):
         self.configure(connections=10)
         process = self.start_send(rows=PEOPLE)
