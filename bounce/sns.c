@@ -7,6 +7,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <strings.h>
 
 #include "json_text.h"
 
@@ -218,7 +219,7 @@ static int url_read(const char *url, struct url *out, struct hk_why *why)
 
 int sns_certificate_url_check(const char *url, struct hk_why *why)
 {
-    struct url parts = {0};
+    struct url parts = {.region = "", .path = ""};
     size_t length;
     int error = url_read(url, &parts, why);
 
@@ -231,21 +232,38 @@ int sns_certificate_url_check(const char *url, struct hk_why *why)
     return 0;
 }
 
+/* NAME=VALUE&...: names are letters, so that none of them is another Action in disguise. */
+static bool are_plain_parameters(const char *text)
+{
+    while (*text != '\0') {
+        size_t name = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"), value;
+        if (name == 0 || text[name] != '=' || (name == 6 && strncasecmp(text, "Action", 6) == 0))
+            return false;
+        value = strcspn(text + name + 1, "?&");
+        text += name + 1 + value;
+        if (*text == '?' || (*text == '&' && text[1] == '\0'))
+            return false;
+        text += *text == '&';
+    }
+    return true;
+}
+
 int sns_subscribe_url_check(const char *url, const char *topic, struct hk_why *why)
 {
     static const char action[] = "/?Action=ConfirmSubscription&";
-    const char *region = "";
-    struct url parts = {0};
+    const char *region = NULL;
+    struct url parts = {.region = "", .path = ""};
     bool china = false;
     int error = url_read(url, &parts, why);
     size_t length = topic_region(topic, &region, &china);
 
     if (error != 0)
         return error;
-    if (length != parts.region_length || strncmp(region, parts.region, length) != 0 || china != parts.china)
+    if (region == NULL || length != parts.region_length || strncmp(region, parts.region, length) != 0 ||
+        china != parts.china)
         return why_set(why, HK_EINVAL, "the URL to confirm at is of another region than the topic");
-    if (strncmp(parts.path, action, sizeof action - 1) != 0 || strchr(parts.path + 2, '?') != NULL ||
-        strstr(parts.path + 9, "Action=") != NULL)
+    if (strncmp(parts.path, action, sizeof action - 1) != 0 ||
+        !are_plain_parameters(parts.path + sizeof action - 1))
         return why_set(why, HK_EINVAL, "the URL to confirm at does something else");
     return 0;
 }
@@ -431,16 +449,17 @@ int sns_certificate_check(const char *pem, size_t length, const char *between, s
                           struct sns_certificate **out, struct hk_why *why)
 {
     struct sns_certificate *made = calloc(1, sizeof *made);
-    BIO *file = reader_of(pem, length), *more = reader_of(between, between_length);
+    BIO *file = made != NULL ? reader_of(pem, length) : NULL, *more = reader_of(between, between_length);
     X509 *certificate = file != NULL ? PEM_read_bio_X509(file, NULL, NULL, NULL) : NULL;
     int error;
 
     ERR_clear_error();
-    error = made != NULL ? check(certificate, file, more, host, trust, now_s, why)
-                         : why_set(why, HK_ENOMEM, "no memory for a certificate");
+    error = check(certificate, file, more, host, trust, now_s, why);
+    if (made == NULL)
+        error = why_set(why, HK_ENOMEM, "no memory for a certificate");
     BIO_free(more);
     BIO_free(file);
-    if (error != 0) {
+    if (error != 0 || made == NULL) {
         X509_free(certificate);
         free(made);
         return error;

@@ -220,10 +220,16 @@ static void subscriptions_are_only_confirmed_in_the_topics_region(void **state)
         AT "&Token=t?x",
         AT "&Token=t#x",
         AT "x&Token=t",
+        AT "&%41ction=DeleteTopic",
+        AT "&action=DeleteTopic",
+        AT "&Token",
+        AT "&Token=t&",
+        AT "&=t",
     };
 
     (void)state;
     assert_int_equal(sns_subscribe_url_check(AT "&TopicArn=" TOPIC "&Token=2336412f37", TOPIC, NULL), 0);
+    assert_int_equal(sns_subscribe_url_check(AT "&TopicArn=arn%3Aaws%3Asns&Token=a", TOPIC, NULL), 0);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (sns_subscribe_url_check(bad[i], TOPIC, NULL) != HK_EINVAL)
             fail_msg("taken: %s", bad[i]);
