@@ -593,6 +593,36 @@ static int check_redis(const struct load *load)
     return 0;
 }
 
+/* An ARN of a topic: six parts, the third of them the service. */
+static bool is_topic(const char *text)
+{
+    unsigned colons = 0;
+
+    for (const char *c = text; *c != '\0'; c++)
+        colons += *c == ':';
+    return colons == 5 && strncmp(text, "arn:aws", 7) == 0 && strstr(text, ":sns:") != NULL;
+}
+
+static int check_web(const struct load *load)
+{
+    const struct config *c = load->config;
+    const struct config_mark *mark = mark_of(load, "sns", 0);
+
+    if (c->web.listen_count > WEB_LISTEN_MAX)
+        return refuse(load, mark_of(load, "web", 0), "web.listen has more than %u addresses; write fewer",
+                      WEB_LISTEN_MAX);
+    for (size_t i = 0; i < c->sns.topics.count; i++)
+        if (!is_topic(c->sns.topics.item[i]))
+            return refuse(load, mark,
+                          "sns.topics: \"%.60s\" is no topic; write its ARN, such as "
+                          "\"arn:aws:sns:us-east-1:123456789012:bounces\"",
+                          c->sns.topics.item[i]);
+    if (c->sns.path[0] != '/' || c->sns.path[1] == '\0' || strpbrk(c->sns.path, " ?#%") != NULL ||
+        c->sns.path[strlen(c->sns.path) - 1] == '/')
+        return refuse(load, mark, "sns.path is \"%.60s\"; write a path such as \"/sns\"", c->sns.path);
+    return 0;
+}
+
 static void derive_rest(struct config *config)
 {
     if (config->source_count == 0) {
@@ -618,6 +648,8 @@ static int read_tree(struct load *load)
         rc = check_sender(load);
     if (rc == 0)
         rc = check_redis(load);
+    if (rc == 0)
+        rc = check_web(load);
     if (rc == 0)
         derive_rest(load->config);
     if (rc == 0)

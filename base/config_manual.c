@@ -75,6 +75,16 @@ static const struct {
                "domain is at fault; then nobody of them is suppressed, the event log has an `alarm`, and "
                "`hikyaku bounce held` "
                "lists them."},
+    {"web",
+     "HTTP for the page of `sender.unsubscribe_url` and for Amazon SNS, plain: a web server in front of it "
+     "speaks TLS ([web.md](web.md) has examples). It runs with `serve`, in a process that holds the secret "
+     "of "
+     "the tokens and no other key."},
+    {"sns",
+     "What Amazon SES tells of bounces and complaints, by SNS ([web.md](web.md) shows how that is set up). A "
+     "message is taken when its topic is named here and its signature holds; a subscription to such a topic "
+     "is "
+     "confirmed. Nothing is ever fetched but from https://sns.REGION.amazonaws.com."},
     {"soft",
      "Soft bounces are counted for each address and class; the title is the class. Without a section: "
      "recipient-refused 2; mailbox-unknown, mailbox-inactive and domain-invalid (where the refusal was a "

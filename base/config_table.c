@@ -113,6 +113,16 @@ const struct config_row config_rows[] = {
 { "soft.within",                   CONF_TIME_S,    IN(soft, within_s),                    NULL,     "60d",                  1000, 3650 * DAYS, ANY_TIME, "how long one of them counts" },
 { "soft.apart",                    CONF_TIME_S,    IN(soft, apart_s),                     NULL,     "12h",                  0, 365 * DAYS,    ANY_TIME, "closer together they count once: it is one and the same trouble" },
 
+{ "web.listen",                    CONF_ADDRESSES, AT_LIST(web.listen, web.listen_count), NULL,     NULL,                   0, 0,             AT_START, "where the web process of `serve` takes HTTP from the web server in front of it; without it there is none" },
+{ "web.connections",               CONF_COUNT,     AT(web.connections),                   NULL,     "2000",                 8, 100000,        AT_START, "open at a time; more wait until one is closed" },
+{ "web.timeout",                   CONF_TIME_MS,   AT(web.timeout_ms),                    NULL,     "30s",                  500, HOURS,       AT_START, "how long a request may take from its first byte to its last; a fifth of it while most connections are in use" },
+
+{ "sns.topics",                    CONF_TEXTS,     AT(sns.topics),                        NULL,     NULL,                   0, 0,             AT_START, "ARNs of the Amazon SNS topics that tell of bounces; messages of any other one are refused" },
+{ "sns.path",                      CONF_TEXT,      AT(sns.path),                          NULL,     "/sns",                 0, 0,             AT_START, "path that SNS posts to" },
+{ "sns.secret_file",               CONF_FILE,      AT(sns.secret_file),                   NULL,     NULL,                   0, 0,             AT_START, "file with a secret in its first line: raw delivery, which has no signature, is taken at PATH/SECRET" },
+{ "sns.ca_file",                   CONF_FILE,      AT(sns.ca_file),                       NULL,     NULL,                   0, 0,             AT_START, "authorities to verify SNS and its signing certificates with; without it the system's" },
+{ "sns.proxy",                     CONF_URL,       AT(sns.proxy),                         NULL,     NULL,                   0, 0,             AT_START, "HTTP proxy through which signing certificates are fetched and subscriptions confirmed" },
+
 { "node.name",                     CONF_NAME,      AT(node.name),                         NULL,     "=hostname",            0, 0,             AT_START, "name of this node in the cluster" },
 { "node.lease",                    CONF_TIME_MS,   AT(node.lease_ms),                     NULL,     "30s",                  500, HOURS,       AT_START, "how long a silent node keeps its recipients" },
 { "node.drain",                    CONF_TIME_MS,   AT(node.drain_ms),                     NULL,     "30s",                  100, HOURS,       AT_START, "how long a stop waits for messages under way" },
@@ -146,6 +156,8 @@ const struct config_section config_sections[] = {
     { "campaign",   ONCE },
     { "bounce",     ONCE },
     { "soft",       EACH(soft, reply_class) },
+    { "web",        ONCE },
+    { "sns",        ONCE },
     { "node",       ONCE },
     { "events",     ONCE },
     { "rules",      ONCE },

@@ -31,6 +31,7 @@
     X(SIZE, "a size such as 10kb, 1mb, 1gb")          /* uint64_t, bytes                               */    \
     X(RATE, "a rate such as \"2/s\", \"1/min\", \"30/h\", \"100/d\", or none") /* struct cfg_rate         */ \
     X(PATTERNS, "names such as \"example.com\" or \"*.example.com\"") /* struct cfg_list                  */ \
+    X(TEXTS, "texts in quotes")                   /* struct cfg_list                               */        \
     X(ADDRESSES, "host:port or [v6]:port")        /* struct cfg_address *, and a count             */        \
     X(RELAYS, "host:port or [v6]:port, or ses")   /* struct cfg_address *, and a count             */        \
     X(TIMES_S, "times such as 30s, 5min, 1h, 4d") /* uint32_t *, and a count                       */        \

@@ -34,13 +34,13 @@ static const char *const type_words[] = {
 
 bool config_type_is_list(enum config_type type)
 {
-    return type == CONF_PATTERNS || type == CONF_ADDRESSES || type == CONF_RELAYS || type == CONF_TIMES_S ||
-           type == CONF_SOURCES || type == CONF_WEIGHTS;
+    return type == CONF_PATTERNS || type == CONF_TEXTS || type == CONF_ADDRESSES || type == CONF_RELAYS ||
+           type == CONF_TIMES_S || type == CONF_SOURCES || type == CONF_WEIGHTS;
 }
 
 static size_t *count_of(const struct config_row *row, void *base)
 {
-    if (row->type == CONF_PATTERNS)
+    if (row->type == CONF_PATTERNS || row->type == CONF_TEXTS)
         return &((struct cfg_list *)((char *)base + row->at))->count;
     return (size_t *)((char *)base + row->count_at);
 }
@@ -482,6 +482,18 @@ static int read_pattern(const struct input *in)
     return 0;
 }
 
+/* What it has to look like, the section's own check says. */
+static int read_text_of_list(const struct input *in)
+{
+    struct cfg_list *list = in->field;
+
+    if (in->text[0] == '\0')
+        return refuse_form(in);
+    list->item = hk_xrealloc(list->item, list->count + 1, sizeof *list->item);
+    list->item[list->count++] = hk_xstrdup(in->text);
+    return 0;
+}
+
 static void grow_numbers(uint32_t **list, size_t *count, uint32_t value)
 {
     *list = hk_xrealloc(*list, *count + 1, sizeof **list);
@@ -554,7 +566,7 @@ static int (*const readers[])(const struct input *) = {
     [CONF_PORT] = read_port,        [CONF_TIME_MS] = read_time,        [CONF_TIME_S] = read_time,
     [CONF_SIZE] = read_size,        [CONF_RATE] = read_rate,           [CONF_RELAYS] = read_relays,
     [CONF_PATTERNS] = read_pattern, [CONF_ADDRESSES] = read_addresses, [CONF_TIMES_S] = read_times,
-    [CONF_SOURCES] = read_source,   [CONF_WEIGHTS] = read_weight,
+    [CONF_SOURCES] = read_source,   [CONF_WEIGHTS] = read_weight,      [CONF_TEXTS] = read_text_of_list,
 };
 
 int config_value_set(const struct config_row *row, const struct config_place *place, void *base,
@@ -621,6 +633,7 @@ void config_value_clear(const struct config_row *row, void *base)
         *(char **)field = NULL;
         break;
     case CONF_PATTERNS:
+    case CONF_TEXTS:
         free_list(field);
         break;
     case CONF_ADDRESSES:
@@ -681,6 +694,7 @@ static char *entry_text(const struct config_row *row, const struct config *confi
 {
     switch (row->type) {
     case CONF_PATTERNS:
+    case CONF_TEXTS:
         return quoted(((const struct cfg_list *)field)->item[i]);
     case CONF_ADDRESSES:
     case CONF_RELAYS:
@@ -697,8 +711,9 @@ static char *entry_text(const struct config_row *row, const struct config *confi
 static char *list_text(const struct config_row *row, const struct config *config, const void *base)
 {
     const void *field = (const char *)base + row->at;
-    size_t count = row->type == CONF_PATTERNS ? ((const struct cfg_list *)field)->count
-                                              : *(const size_t *)((const char *)base + row->count_at);
+    size_t count = row->type == CONF_PATTERNS || row->type == CONF_TEXTS
+                       ? ((const struct cfg_list *)field)->count
+                       : *(const size_t *)((const char *)base + row->count_at);
     char *out = NULL, *longer;
 
     for (size_t i = 0; i < count; i++) {
@@ -742,6 +757,7 @@ char *config_value_text(const struct config_row *row, const struct config *confi
     case CONF_RATE:
         return rate_text(field);
     case CONF_PATTERNS:
+    case CONF_TEXTS:
     case CONF_ADDRESSES:
     case CONF_RELAYS:
     case CONF_TIMES_S:

@@ -5,7 +5,9 @@
  * made, no program run. A call that is not in the list fails with EPERM, so that a library which tries something harmless goes on.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -34,6 +36,55 @@ static const int calls_allowed[] = {
     SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(sigaltstack),
     SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(gettid), SCMP_SYS(exit), SCMP_SYS(exit_group)};
 
+/* What a process needs beside those to make connections by libcurl: names are looked up in a thread of its own, and files of
+ * the system are read for that. */
+static const int calls_of_client[] = {SCMP_SYS(socket),
+                                      SCMP_SYS(socketpair),
+                                      SCMP_SYS(connect),
+                                      SCMP_SYS(bind),
+                                      SCMP_SYS(sendmmsg),
+                                      SCMP_SYS(recvmmsg),
+                                      SCMP_SYS(ioctl),
+                                      SCMP_SYS(pipe2),
+                                      SCMP_SYS(access),
+                                      SCMP_SYS(faccessat2),
+                                      SCMP_SYS(stat),
+                                      SCMP_SYS(lstat),
+                                      SCMP_SYS(statx),
+                                      SCMP_SYS(readlink),
+                                      SCMP_SYS(getdents64),
+                                      SCMP_SYS(set_robust_list),
+                                      SCMP_SYS(rseq),
+                                      SCMP_SYS(uname),
+                                      SCMP_SYS(getuid),
+                                      SCMP_SYS(geteuid),
+                                      SCMP_SYS(getgid),
+                                      SCMP_SYS(getegid),
+                                      SCMP_SYS(prlimit64),
+                                      SCMP_SYS(sysinfo),
+                                      SCMP_SYS(sched_getscheduler),
+                                      SCMP_SYS(sched_getparam),
+                                      SCMP_SYS(sched_setscheduler),
+                                      SCMP_SYS(pread64)};
+
+static int add_rules_of_client(scmp_filter_ctx filter)
+{
+    const int threads_only = CLONE_VM | CLONE_THREAD;
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof calls_of_client / sizeof calls_of_client[0] && rc == 0; i++)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls_of_client[i], 0);
+    if (rc == 0) /* to read alone */
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+                              SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
+    if (rc == 0)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                              SCMP_A0(SCMP_CMP_MASKED_EQ, threads_only, threads_only));
+    if (rc == 0) /* its flags cannot be seen: the C library then takes the other one */
+        rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    return rc;
+}
+
 static int add_rules(scmp_filter_ctx filter)
 {
     const int memory[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect)};
@@ -50,7 +101,7 @@ static int add_rules(scmp_filter_ctx filter)
     return rc;
 }
 
-static int filter_calls(struct hk_why *why)
+static int filter_calls(bool is_client, struct hk_why *why)
 {
     scmp_filter_ctx filter;
     int rc;
@@ -62,6 +113,8 @@ static int filter_calls(struct hk_why *why)
     if (filter == NULL)
         return why_set(why, HK_ENOMEM, "not enough memory for a list of system calls");
     rc = add_rules(filter);
+    if (rc == 0 && is_client)
+        rc = add_rules_of_client(filter);
     if (rc == 0)
         rc = seccomp_load(filter);
     seccomp_release(filter);
@@ -81,7 +134,7 @@ static int drop_capabilities(struct hk_why *why)
     return 0;
 }
 
-int process_confine(struct hk_why *why)
+static int confine(bool is_client, struct hk_why *why)
 {
     const struct rlimit none = {0};
     int rc = drop_capabilities(why);
@@ -92,6 +145,17 @@ int process_confine(struct hk_why *why)
         return why_set(why, HK_EDOWN, "new privileges cannot be ruled out: %s", strerror(errno));
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &none);
-    (void)setrlimit(RLIMIT_NPROC, &none);
-    return filter_calls(why);
+    if (!is_client)
+        (void)setrlimit(RLIMIT_NPROC, &none);
+    return filter_calls(is_client, why);
+}
+
+int process_confine(struct hk_why *why)
+{
+    return confine(false, why);
+}
+
+int process_confine_client(struct hk_why *why)
+{
+    return confine(true, why);
 }

@@ -59,6 +59,7 @@ struct cfg_dkim {
 };
 
 #define ROUTE_RELAYS_MAX 8u
+#define WEB_LISTEN_MAX   8u
 
 /* What stands behind a relay: RELAY_SES knows Amazon SES' replies about our account, its header fields and passwords. */
 enum relay_profile { RELAY_PLAIN, RELAY_SES };
@@ -178,6 +179,16 @@ struct config {
     } bounce;
     struct cfg_soft *soft; /* one for each class that is counted */
     size_t soft_count;
+
+    struct {
+        struct cfg_address *listen; /* none: there is no web process */
+        size_t listen_count;
+        uint32_t connections, timeout_ms;
+    } web;
+    struct {
+        struct cfg_list topics;
+        char *path, *secret_file, *ca_file, *proxy; /* but for path NULL where not given */
+    } sns;
 
     struct {
         char *name;

@@ -159,6 +159,10 @@ static const char full[] =
     "limit \"dkim:example.com\" { scope = cluster rate = \"500/s\" burst = 100 }\n"
     "retry    { schedule = { 1s, 2min } give_up = 1h }\n"
     "campaign { unknown = resend }\n"
+    "web      { listen = { \"127.0.0.1:8080\", \"[::1]:8080\" } connections = 100 timeout = 5s }\n"
+    "sns      { topics = { \"arn:aws:sns:us-east-1:123456789012:a\", "
+    "\"arn:aws-cn:sns:cn-north-1:123456789012:b\" }\n"
+    "           path = \"/hooks/sns\" secret_file = \"raw.secret\" proxy = \"http://127.0.0.1:3128\" }\n"
     "node     { name = \"n1\" lease = 3s drain = 1min orphan = 500ms }\n"
     "events   { file = \"log/events.jsonl\" rotate = 10mb }\n";
 
@@ -543,6 +547,12 @@ static void what_belongs_together_is_asked_for(void **state)
          "bounce"},
         {1, "sender { from_domain = \"a.test\" return_path = \"b.test\" }\n", "sender.secret_file is missing",
          "hikyaku keygen verp --out verp.key"},
+        {2, SENDER "sns { topics = { \"news\" } }\n", "\"news\" is no topic", "arn:aws:sns:"},
+        {2, SENDER "sns { topics = { \"arn:aws:sqs:us-east-1:123456789012:a\" } }\n", "is no topic",
+         "arn:aws:sns:"},
+        {2, SENDER "sns { path = \"sns\" }\n", "sns.path is \"sns\"", "\"/sns\""},
+        {2, SENDER "sns { path = \"/sns/\" }\n", "sns.path", "\"/sns\""},
+        {2, SENDER "web { listen = \"8080\" }\n", "listen \"8080\"", "host:port"},
         {2, SENDER "pool \"p\" { sources = { \"nobody\" } }\n", "no source \"nobody\"",
          "source \"nobody\" {"},
         {2, SENDER "pool \"p\" { }\n", "has no sources", "sources = {"},
