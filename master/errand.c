@@ -7,6 +7,7 @@
 
 #include "journal.h"
 #include "returned.h"
+#include "unsubscribe.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -536,6 +537,10 @@ json_t *errand_begin(struct node *node, const char *command, const json_t *reque
     if (strcmp(command, "bounce") == 0) {
         *known = true;
         return returned_begin(node, request, client);
+    }
+    if (strcmp(command, "unsubscribe") == 0) {
+        *known = true;
+        return unsubscribe_take(node, request);
     }
     if (!*known)
         return NULL;

@@ -10,6 +10,7 @@
 
 #include "journal_file.h"
 #include "returned.h"
+#include "unsubscribe.h"
 
 #define LINES_AT_ONCE 20000u /* told before their answers are waited for */
 
@@ -122,6 +123,20 @@ static bool read_returned(const json_t *line, uint8_t mark, struct journal_entry
     return out->disposition != DISPOSITION_NONE;
 }
 
+/* Somebody unsubscribed: his token says who. */
+static bool read_unsubscribe(const json_t *line, struct journal_entry *out)
+{
+    const json_t *token = json_object_get(line, "token");
+
+    out->kind = OP_MARK;
+    out->word.marks = LEDGER_MARK_UNSUBSCRIBED;
+    if (json_string_length(token) == 0 || json_string_length(token) >= sizeof out->text)
+        return false;
+    out->text_length = (uint16_t)json_string_length(token);
+    memcpy(out->text, json_string_value(token), out->text_length);
+    return true;
+}
+
 static bool read_settled(const json_t *line, uint8_t state, struct journal_entry *out)
 {
     json_int_t count;
@@ -160,6 +175,8 @@ static bool read_entry(const json_t *line, struct journal_entry *out)
         return read_returned(line, LEDGER_MARK_BOUNCED, out);
     if (strcmp(type, "complaint") == 0)
         return read_returned(line, LEDGER_MARK_COMPLAINED, out);
+    if (strcmp(type, "unsubscribe") == 0)
+        return read_unsubscribe(line, out);
     if (strcmp(type, "expired") == 0)
         return read_settled(line, LEDGER_EXPIRED, out);
     if (strcmp(type, "suppressed") == 0)
@@ -336,11 +353,29 @@ static int retell_returned(struct campaign *campaign, const struct journal_entry
                                       .reply_class = (enum reply_class)entry->word.reply_class,
                                       .disposition = (enum disposition)entry->disposition,
                                       .ignored = "",
+                                      .source = "",
+                                      .remote_id = "",
                                       .text = text};
 
     memcpy(text, entry->text, entry->text_length);
     text[entry->text_length] = '\0';
     return returned_retell(campaign, entry->index, &returned, entry->time_us, why);
+}
+
+/* His token proves whose list it is about. */
+static bool is_unsubscribe(const struct journal_entry *entry)
+{
+    return entry->kind == OP_MARK && entry->word.marks == LEDGER_MARK_UNSUBSCRIBED;
+}
+
+static int retell_unsubscribe(struct campaign *campaign, const struct journal_entry *entry, bool *is_ours,
+                              struct hk_why *why)
+{
+    char token[REGION_REPLY_TEXT + 1];
+
+    memcpy(token, entry->text, entry->text_length);
+    token[entry->text_length] = '\0';
+    return unsubscribe_retell(campaign->node, token, entry->time_us, is_ours, why);
 }
 
 static int tell(struct telling *t, const struct journal_entry *entry)
@@ -349,7 +384,7 @@ static int tell(struct telling *t, const struct journal_entry *entry)
     struct outcome_reply reply = {.code = entry->word.code, .text_length = entry->text_length};
     struct ledger_op op;
 
-    if (campaign == NULL || !is_about(campaign, entry))
+    if (campaign == NULL || (!is_unsubscribe(entry) && !is_about(campaign, entry)))
         return 0;
     if (entry->index == UINT32_MAX) {
         t->story->cancelled = true;
@@ -363,7 +398,11 @@ static int tell(struct telling *t, const struct journal_entry *entry)
         return 0;
     t->story->lines++;
     if (entry->kind == OP_MARK) {
-        int rc = retell_returned(campaign, entry, t->why);
+        bool is_ours = true;
+        int rc = is_unsubscribe(entry) ? retell_unsubscribe(campaign, entry, &is_ours, t->why)
+                                       : retell_returned(campaign, entry, t->why);
+        if (!is_ours)
+            return rc;
         /* Of a span that nobody took there is nobody to mark, and for a mark alone it is not taken. */
         return rc != 0 || !campaign->span[op.span].known ? rc : settle_push(campaign, op);
     }

@@ -292,6 +292,8 @@ struct node {
     struct campaign *campaign[REGION_CAMPAIGNS_MAX];
     SLIST_HEAD(, campaign) closed;
 
+    STAILQ_HEAD(, wish) wishes; /* who unsubscribed, written down and not applied yet (unsubscribe.c) */
+    uint64_t wishes_again_ms;
     struct signer *tokens; /* takes tokens of our return path apart (meant.h); NULL until one comes */
     struct front *front;   /* processes that face the network (front.h) */
     size_t fronts;
@@ -318,6 +320,7 @@ struct node {
     uint64_t redis_revived_ms; /* 0: never */
     uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */
     int exit_status;
+    uint32_t wish_count;
     uint32_t refill_from; /* the campaign that takes its next span first */
     uint64_t settled_total, rate_at_ms, rate_from;
     double rate;
@@ -492,6 +495,7 @@ void event_unreachable(struct node *node, const struct dest *dest, const char *s
 /* suppression.c */
 int suppression_open(struct node *node, struct hk_why *why) HK_MUST_USE;
 int suppression_poll(struct node *node, struct hk_why *why) HK_MUST_USE; /* as suppress_poll */
+void suppression_follow(struct node *node); /* read what is new now: who told it is answered after that */
 void suppression_tick(struct node *node, bool second);
 void suppression_redis_answers(struct node *node); /* just now: a call that waits for it will not wait long */
 bool recipient_is_suppressed(const struct campaign *campaign, uint32_t index);

@@ -87,13 +87,13 @@ static bool find_in_list(const struct signer *signer, const struct campaign *cam
     return true;
 }
 
-static void find_by_mail(const struct whose *whose, const struct verp_token *token, const char *reported,
+static void find_by_mail(const struct signer *signer, const struct verp_token *token, const char *reported,
                          struct meant *out)
 {
     struct address address;
 
     if (address_parse(reported, strlen(reported), &address, NULL) == 0 &&
-        verp_is_about(whose->signer, token, address.text, address.length))
+        verp_is_about(signer, token, address.text, address.length))
         snprintf(out->address, sizeof out->address, "%s", address.text);
     else
         out->ignored = "the list of its campaign is gone, and the mail does not name whom the token is of";
@@ -104,7 +104,6 @@ int meant_find(struct node *node, const char *token, const char *reported, struc
 {
     struct whose whose = {.token_age_s = node->config->bounce.token_age_s};
     struct verp_token parsed;
-    struct campaign *campaign = NULL;
     enum whose_token found;
     int rc = node->tokens != NULL ? 0 : signer_load_tokens(node->config, &node->tokens, why);
 
@@ -117,13 +116,43 @@ int meant_find(struct node *node, const char *token, const char *reported, struc
         out->ignored = whose_token_words(found);
         return 0;
     }
-    out->index = parsed.index;
-    rc = find_name(node, parsed.campaign, out->campaign, why);
+    return meant_of_token(node, &parsed, reported, out, why);
+}
+
+int meant_of_token(struct node *node, const struct verp_token *token, const char *reported, struct meant *out,
+                   struct hk_why *why)
+{
+    struct campaign *campaign = NULL;
+    int rc;
+
+    *out = (struct meant){.ignored = "", .index = token->index};
+    rc = find_name(node, token->campaign, out->campaign, why);
     if (rc == 0 && campaign_id_is_valid(out->campaign))
         rc = campaign_for_marks(node, out->campaign, &campaign, why);
-    if (rc == 0 && (campaign == NULL || !find_in_list(node->tokens, campaign, &parsed, out)))
-        find_by_mail(&whose, &parsed, reported, out);
+    if (rc == 0 && (campaign == NULL || !find_in_list(node->tokens, campaign, token, out)))
+        find_by_mail(node->tokens, token, reported, out);
     return rc;
+}
+
+void meant_in_list(struct node *node, const struct campaign *campaign, const struct verp_token *token,
+                   struct meant *out)
+{
+    out->ignored = find_in_list(node->tokens, campaign, token, out) ? "" : "another list has its name by now";
+}
+
+bool recipient_has_mark(struct node *node, const struct meant *meant, uint8_t mark)
+{
+    struct campaign *campaign;
+    uint32_t word = 0, due_s, first_s, span;
+    struct hk_why why;
+
+    if (!meant->is_ours || (campaign = campaign_find(node, meant->campaign)) == NULL ||
+        meant->index >= segment_count(campaign->segment))
+        return false;
+    span = segment_span_of(campaign->segment, meant->index);
+    return store_recipient(node->store, meant->campaign, 0, span, meant->index - campaign->span[span].first,
+                           &word, &due_s, &first_s, &why) == 0 &&
+           (ledger_unpack(word).marks & mark) == mark;
 }
 
 void meant_close(struct node *node)

@@ -23,7 +23,16 @@ struct meant {
  * be read; everything else that is not to be had is answered in *out. */
 int meant_find(struct node *node, const char *token, const char *reported, struct meant *out,
                struct hk_why *why) HK_MUST_USE;
+/* The same of a token that was taken apart and holds; how old it is does not matter. */
+int meant_of_token(struct node *node, const struct verp_token *token, const char *reported, struct meant *out,
+                   struct hk_why *why) HK_MUST_USE;
+/* Who stands at its place in this campaign's list; out->ignored where it was not made for him. node->tokens is there. */
+void meant_in_list(struct node *node, const struct campaign *campaign, const struct verp_token *token,
+                   struct meant *out);
 void meant_close(struct node *node);
+
+/* Has he this mark in the ledger? False also where that cannot be asked. */
+bool recipient_has_mark(struct node *node, const struct meant *meant, uint8_t mark);
 
 /* A campaign in memory, also one that is settled: taken up for its list alone. NULL with 0: it is not to be had here. */
 int campaign_for_marks(struct node *node, const char *id, struct campaign **out,

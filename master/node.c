@@ -16,6 +16,7 @@
 #include "identity.h"
 #include "journal_file.h"
 #include "meant.h"
+#include "unsubscribe.h"
 
 #define TICK_S            0.2
 #define REDIS_CHECK_S     1.0
@@ -53,7 +54,8 @@ static void on_beat(void *context, long long left_ms)
 /* A place in the event log is told when all that was pushed before it has its verdict: it goes with the next beat. */
 static void move_mark(struct node *node)
 {
-    if (!node->past_told || !ledger_mark_reached(node->ledger) || node->log.failing || node->log.used > 0)
+    if (!node->past_told || !ledger_mark_reached(node->ledger) || node->log.failing || node->log.used > 0 ||
+        unsubscribes_wait(node))
         return;
     memcpy(node->told, node->mark, sizeof node->told);
     eventlog_place(&node->log, node->mark);
@@ -451,6 +453,7 @@ static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
     if (node->again && !node->abandoned)
         begin_start_over(node);
     errands_check(node);
+    unsubscribes_turn(node);
     campaigns_refill(node);
     domains_ask(node);
     dispatch(node);
@@ -752,6 +755,7 @@ static void node_stop(struct node *node)
         tlsrpt_close(&node->tlsrpt, clock_wall_us());
     }
     fronts_close(node);
+    unsubscribes_close(node);
     meant_close(node);
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
@@ -795,6 +799,7 @@ static int live(const struct config *config, struct node_place *place, const str
     node->signal_fd = -1;
     node->started_ms = clock_now_ms();
     TAILQ_INIT(&node->errands);
+    STAILQ_INIT(&node->wishes);
     TAILQ_INIT(&node->ready);
     TAILQ_INIT(&node->waiting);
     domains_open(node);

@@ -11,8 +11,6 @@
 #include "errand.h"
 #include "meant.h"
 
-#define POLLS_MAX 16 /* pieces of the stream read at once; the rest comes with the next tick */
-
 /* ---- a request ---- */
 
 static const char *word_of(const json_t *object, const char *key)
@@ -70,6 +68,8 @@ static bool read_returned(const json_t *object, struct returned *out)
                              .ignored = word_of(object, "ignored"),
                              .status = word_of(object, "status"),
                              .text = word_of(object, "text"),
+                             .source = word_of(object, "source"),
+                             .remote_id = word_of(object, "remote_id"),
                              .reply_class = class_of(word_of(object, "class")),
                              .disposition = disposition_of(word_of(object, "disposition")),
                              .index = number_of(object, "index"),
@@ -107,7 +107,9 @@ static void feedback_of(const struct returned *returned, uint64_t time_us, struc
                              .reply_class = reply_class_name(returned->reply_class),
                              .may_be_held = may_be_held(returned),
                              .domain_recipients = returned->domain_recipients,
-                             .entry = {.scope = "all", .source = "bounce-mail", .time_us = time_us}};
+                             .entry = {.scope = "all", .time_us = time_us}};
+    snprintf(out->entry.source, sizeof out->entry.source, "%s",
+             returned->source != NULL && returned->source[0] != '\0' ? returned->source : "bounce-mail");
     snprintf(out->entry.address, sizeof out->entry.address, "%s", returned->recipient);
     snprintf(out->entry.reason, sizeof out->entry.reason, "%s",
              returned->kind == KIND_FEEDBACK ? "complaint" : "bounce");
@@ -144,6 +146,10 @@ static void event_returned(struct eventlog *log, const struct returned *returned
     event_object_end(log);
     if (returned->reported[0] != '\0')
         event_word(log, "reported", returned->reported);
+    if (returned->source[0] != '\0')
+        event_word(log, "source", returned->source);
+    if (returned->remote_id[0] != '\0')
+        event_word(log, "remote_id", returned->remote_id);
     event_end(log);
 }
 
@@ -216,6 +222,7 @@ struct taking {
     size_t count, feedbacks, marks;
     struct returned_mark *mark;
     uint64_t now_us;
+    bool known; /* it was heard before: nothing is done */
     struct hk_why why;
 };
 
@@ -339,15 +346,6 @@ static int apply_all(struct taking *t)
     return rc;
 }
 
-/* The node knows whom it must not write to before the one who told it is answered. */
-static void follow(struct node *node)
-{
-    struct hk_why why;
-
-    for (int i = 0; i < POLLS_MAX && suppression_poll(node, &why) > 0; i++)
-        continue;
-}
-
 static json_t *reply_of(const struct taking *t)
 {
     json_t *array = json_array();
@@ -365,13 +363,38 @@ static json_t *reply_of(const struct taking *t)
         }
         json_array_append_new(array, one);
     }
-    return json_pack("{s:b,s:o}", "ok", 1, "bounces", array);
+    return json_pack("{s:b,s:b,s:o}", "ok", 1, "heard", t->known, "bounces", array);
+}
+
+/* By what whoever told it is known again. */
+static size_t ids_of(const json_t *request, const char *id[FEEDBACK_HEARD_MAX])
+{
+    const json_t *array = json_object_get(request, "heard");
+    size_t count = 0;
+
+    for (size_t i = 0; i < json_array_size(array) && count < FEEDBACK_HEARD_MAX; i++)
+        if (json_string_length(json_array_get(array, i)) > 0)
+            id[count++] = json_string_value(json_array_get(array, i));
+    return count;
+}
+
+static int take_all(struct taking *t, const json_t *request)
+{
+    int rc = mean_all(t, request);
+
+    for (size_t i = 0; rc == 0 && i < t->count; i++)
+        rc = mark_one(t, i);
+    if (rc == 0)
+        rc = tell_lines(t);
+    return rc == 0 ? apply_all(t) : rc;
 }
 
 json_t *returned_take(struct node *node, const json_t *request, struct returned_mark **mark, size_t *count,
                       json_t **reply)
 {
     struct taking *t = hk_xcalloc(1, sizeof *t);
+    const char *id[FEEDBACK_HEARD_MAX];
+    size_t ids = ids_of(request, id);
     json_t *error = NULL;
     int rc;
 
@@ -380,15 +403,16 @@ json_t *returned_take(struct node *node, const json_t *request, struct returned_
     t->mark = hk_xcalloc(RETURNED_MAX, sizeof *t->mark);
     rc = read_all(t, request);
     if (rc == 0)
-        rc = mean_all(t, request);
-    for (size_t i = 0; rc == 0 && i < t->count; i++)
-        rc = mark_one(t, i);
-    if (rc == 0)
-        rc = tell_lines(t);
-    if (rc == 0)
-        rc = apply_all(t);
+        rc = feedback_was_heard(node->store, id, ids, &t->known, &t->why);
+    if (rc == 0 && !t->known)
+        rc = take_all(t, request);
+    if (rc == 0 &&
+        !t->known) /* behind it: a node that dies between the two is told again, and that changes nothing */
+        rc = feedback_hear(node->store, id, ids, &t->why);
+    if (rc == 0 && t->known)
+        t->count = 0;
     if (rc == 0) {
-        follow(node);
+        suppression_follow(node);
         *reply = reply_of(t);
         *mark = t->mark;
         *count = t->marks;

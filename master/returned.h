@@ -24,6 +24,8 @@ struct returned {
     const char *reported;  /* whom the mail names, as it does; "" nobody */
     const char *ignored;   /* why it counts for nothing; "" it counts */
     const char *status, *text;
+    const char *source;    /* how it came, where not as a mail: "ses" */
+    const char *remote_id; /* what a relay called the message; "" */
     uint32_t index;
     uint32_t domain_recipients;
     uint16_t code;

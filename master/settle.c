@@ -221,6 +221,8 @@ static int settle_journal(struct node *node, struct hk_why *why)
     if (rc == 0)
         rc = journal_replay(node, place, NULL, &story, why);
     if (rc == 0 && story.lines > 0)
+        suppression_follow(node); /* it was opened before what the log tells was suppressed */
+    if (rc == 0 && story.lines > 0)
         log_info("told the ledger %llu lines of the event log again%s, in %.1f s",
                  (unsigned long long)story.lines, story.whole ? "" : " (from its beginning)",
                  (double)(clock_now_ms() - began_ms) / 1000.0);

@@ -9,6 +9,8 @@
 
 #include "returned.h"
 
+#define POLLS_MAX 16 /* pieces of the stream read at once; the rest comes with the next tick */
+
 int suppression_open(struct node *node, struct hk_why *why)
 {
     return suppress_open(node->config, node->store, &node->suppress, why);
@@ -20,6 +22,14 @@ int suppression_poll(struct node *node, struct hk_why *why)
 
     /* A connection that Redis lost while it was started again is made anew by the next question. */
     return rc == HK_EDOWN ? suppress_poll(node->suppress, why) : rc;
+}
+
+void suppression_follow(struct node *node)
+{
+    struct hk_why why;
+
+    for (int i = 0; i < POLLS_MAX && suppression_poll(node, &why) > 0; i++)
+        continue;
 }
 
 static bool asks_for_counts(const struct node *node)

@@ -8,9 +8,10 @@
 #include "store.h"
 #include "suppress_entry.h"
 
-#define SOFT_KEY "hikyaku:soft:%s:%s"
-#define HELD_KEY "hikyaku:bounce:held"
-#define PIECE    256u /* calls that are under way together */
+#define SOFT_KEY  "hikyaku:soft:%s:%s"
+#define HELD_KEY  "hikyaku:bounce:held"
+#define HEARD_KEY "hikyaku:bounce:heard:"
+#define PIECE     256u /* calls that are under way together */
 
 extern const char state_feedback_lua[]; /* the script's file, built into the library */
 
@@ -80,6 +81,39 @@ int feedback_apply(struct store *store, const struct config *config, const struc
         count -= some;
     }
     free(call);
+    return error;
+}
+
+/* ---- said twice ---- */
+
+int feedback_was_heard(struct store *store, const char *const *id, size_t count, bool *known,
+                       struct hk_why *why)
+{
+    redisReply *reply;
+    int error = 0;
+
+    *known = false;
+    for (size_t i = 0; i < count && !error && !*known; i++) {
+        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EXISTS " HEARD_KEY "%s", id[i]);
+        if (error)
+            break;
+        *known = reply->integer > 0;
+        freeReplyObject(reply);
+    }
+    return error;
+}
+
+int feedback_hear(struct store *store, const char *const *id, size_t count, struct hk_why *why)
+{
+    redisReply *reply;
+    int error = 0;
+
+    for (size_t i = 0; i < count && !error; i++) {
+        error = store_ask(store, REDIS_REPLY_STATUS, &reply, why, "SET " HEARD_KEY "%s 1 EX %u", id[i],
+                          FEEDBACK_HEARD_S);
+        if (!error)
+            freeReplyObject(reply);
+    }
     return error;
 }
 

@@ -4,6 +4,7 @@
  *   hikyaku:bounce:unknown:DOMAIN  sorted set: address key -> second, who became unknown within the breaker's period
  *   hikyaku:bounce:trip:DOMAIN   exists while what comes of that domain is held
  *   hikyaku:bounce:held          hash: address key -> entry as in suppress.h: held back until a person decides
+ *   hikyaku:bounce:heard:ID      exists for a while behind a notice that was handled
  *   hikyaku:bounce:block:CLASS   sorted set: message -> second, refusals of the last hour that are our own fault
  *
  * Everything is counted by the message that it is about, so a mail that is taken twice counts once. The circuit breaker:
@@ -68,6 +69,14 @@ int ledger_feedback(struct ledger *ledger, const struct config *config,
 /* Mail reached this address: its soft bounces are forgotten. */
 int feedback_delivered(struct store *store, const struct config *config, const char *address,
                        struct hk_why *why) HK_MUST_USE;
+
+/* Texts by which somebody who tells us the same thing twice is known again (SNS delivers at least once): *known, was one of
+ * them remembered? They are remembered for FEEDBACK_HEARD_S. */
+#define FEEDBACK_HEARD_MAX 8u
+#define FEEDBACK_HEARD_S   (3u * 86400u)
+int feedback_was_heard(struct store *store, const char *const *id, size_t count, bool *known,
+                       struct hk_why *why) HK_MUST_USE;
+int feedback_hear(struct store *store, const char *const *id, size_t count, struct hk_why *why) HK_MUST_USE;
 
 /* Soft bounces of an address: fn for each class of config->soft that has some; `last_s` is the newest. */
 int feedback_soft(struct store *store, const struct config *config, const char *address,

@@ -156,6 +156,23 @@ static void what_came_back_is_told_as_a_mark(void **state)
         HEAD "\"type\":\"bounce\",\"kind\":\"bounce\",\"ignored\":\"x\",\"disposition\":\"count\"}", &e));
 }
 
+static void who_unsubscribed_is_told_by_his_token(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_line(HEAD "\"type\":\"unsubscribe\",\"recipient\":\"u@a.test\",\"source\":\"one-click\","
+                               "\"token\":\"abc234\"}",
+                          &e));
+    assert_int_equal(e.kind, OP_MARK);
+    assert_int_equal(e.word.marks, LEDGER_MARK_UNSUBSCRIBED);
+    assert_int_equal(e.text_length, 6);
+    assert_memory_equal(e.text, "abc234", 6);
+    assert_false(read_line(HEAD "\"type\":\"unsubscribe\"}", &e));
+    assert_false(read_line(HEAD "\"type\":\"unsubscribe\",\"token\":\"\"}", &e));
+    assert_false(read_line(HEAD "\"type\":\"unsubscribe\",\"token\":7}", &e));
+}
+
 static void an_unknown_is_found_or_decided(void **state)
 {
     struct journal_entry e;
@@ -341,6 +358,7 @@ int main(void)
         cmocka_unit_test(each_outcome_is_its_state),
         cmocka_unit_test(what_ends_without_an_attempt_settles_who_waits),
         cmocka_unit_test(a_cancelled_campaign_is_a_line_without_an_index),
+        cmocka_unit_test(who_unsubscribed_is_told_by_his_token),
         cmocka_unit_test(an_unknown_is_found_or_decided),
         cmocka_unit_test(what_came_back_is_told_as_a_mark),
         cmocka_unit_test(what_moves_nobody_is_passed_over),

@@ -343,6 +343,27 @@ static void many_are_applied_in_one_go(void **state)
     free(result);
 }
 
+static void what_was_heard_is_known_for_a_while(void **state)
+{
+    static const char *const first[] = {"sns:1", "ses:a b\r\nx"}, *const second[] = {"sns:2", "ses:a b\r\nx"},
+                             *const other[] = {"sns:3"};
+    long long left_s;
+    bool known = true;
+
+    (void)state;
+    assert_int_equal(feedback_was_heard(store, first, 2, &known, NULL), 0);
+    assert_false(known);
+    assert_int_equal(feedback_hear(store, first, 2, NULL), 0);
+    assert_int_equal(feedback_was_heard(store, second, 2, &known, NULL), 0);
+    assert_true(known);
+    assert_int_equal(feedback_was_heard(store, other, 1, &known, NULL), 0);
+    assert_false(known);
+    assert_int_equal(feedback_was_heard(store, NULL, 0, &known, NULL), 0);
+    assert_false(known);
+    left_s = fixture_number(&f, "TTL hikyaku:bounce:heard:sns:1");
+    assert_true(left_s > FEEDBACK_HEARD_S - 60 && left_s <= FEEDBACK_HEARD_S);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +380,7 @@ int main(void)
         cmocka_unit_test_setup(complaints_and_a_breaker_that_is_off_are_not_held, anew),
         cmocka_unit_test_setup(who_is_held_is_let_go_by_a_person, anew),
         cmocka_unit_test_setup(many_are_applied_in_one_go, anew),
+        cmocka_unit_test_setup(what_was_heard_is_known_for_a_while, anew),
     };
 
     return cmocka_run_group_tests(tests, start, end);
