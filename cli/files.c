@@ -28,22 +28,21 @@ static int check_signer(const struct config *config, bool tell, struct hk_why *w
     return 0;
 }
 
-static int check_ca(const struct config *config, struct hk_why *why)
+static int check_ca(const struct config *config, const char *key, const char *path, struct hk_why *why)
 {
     BIO *file;
     X509 *certificate;
 
-    if (config->tls.ca_file == NULL)
+    if (path == NULL)
         return 0;
-    file = BIO_new_file(config->tls.ca_file, "r");
+    file = BIO_new_file(path, "r");
     certificate = file != NULL ? PEM_read_bio_X509(file, NULL, NULL, NULL) : NULL;
     BIO_free(file);
     if (certificate == NULL)
-        return why_set(
-            why, HK_EINVAL,
-            "%s: tls.ca_file: %s holds no certificate that can be read; name a file in PEM form, or leave "
-            "the key out for the system's",
-            config->file, config->tls.ca_file);
+        return why_set(why, HK_EINVAL,
+                       "%s: %s: %s holds no certificate that can be read; name a file in PEM form, or leave "
+                       "the key out for the system's",
+                       config->file, key, path);
     X509_free(certificate);
     return 0;
 }
@@ -127,7 +126,9 @@ int files_check(const struct config *config, bool tell, struct hk_why *why)
     int error = check_signer(config, tell, why);
 
     if (error == 0)
-        error = check_ca(config, why);
+        error = check_ca(config, "tls.ca_file", config->tls.ca_file, why);
+    if (error == 0)
+        error = check_ca(config, "sns.ca_file", config->sns.ca_file, why);
     if (error == 0)
         error = check_rules(config, why);
     if (error == 0)
@@ -144,6 +145,8 @@ int files_check(const struct config *config, bool tell, struct hk_why *why)
     if (error == 0 && config->redis.password_file != NULL)
         error = check_readable(config, "redis.password_file", config->redis.password_file, PASSWORD_MAX, true,
                                why);
+    if (error == 0 && config->sns.secret_file != NULL)
+        error = check_readable(config, "sns.secret_file", config->sns.secret_file, PASSWORD_MAX, true, why);
     if (error == 0 && config->resolver.trust_anchor_file != NULL)
         error = check_readable(config, "resolver.trust_anchor_file", config->resolver.trust_anchor_file,
                                TRUST_MAX, false, why);

@@ -5,10 +5,17 @@
 #include "commands.h"
 #include "files.h"
 #include "hikyaku/resolve.h"
+#include "hikyaku/web.h"
 
 int cmd_serve(const struct cli_options *options)
 {
-    struct process_table processes = {.worker = worker_main, .resolver = resolver_main};
+    static const char *const web_requests[] = {"bounce", "unsubscribe", NULL};
+    static const struct front_kind fronts[] = {
+        {.name = "web", .listens = web_listens, .main = web_main, .requests = web_requests}};
+    struct process_table processes = {.worker = worker_main,
+                                      .resolver = resolver_main,
+                                      .front = fronts,
+                                      .fronts = sizeof fronts / sizeof fronts[0]};
     struct node_options node = {.processes = &processes};
     struct config *config = cli_config_load(options->config);
     struct node_place place;

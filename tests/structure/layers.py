@@ -37,11 +37,12 @@ CONTRACTS = {
     "feedback": {"base", "classify", "config", "state", "suppress"},
     "resolve": {"base", "address", "config", "dane"},
     "process": {"base", "config", "region"},
+    "web": {"process"},
     "node": {"base", "config", "process", "state"},
 }
 
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
-PROCESSES = ["master", "worker", "resolve"]
+PROCESSES = ["master", "worker", "resolve", "web"]
 SHARED = {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
           "classify", "bounce", "whose", "rules", "state", "suppress", "limits", "feedback"}
 
@@ -58,8 +59,9 @@ FOLDERS = {
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
     "worker": {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
                "classify", "process"},
+    "web": {"base", "address", "config", "message", "bounce", "classify", "sns", "ses", "process", "web"},
     "master": SHARED | {"resolve", "process", "node"},
-    "cli": SHARED | {"resolve", "process", "node"},
+    "cli": SHARED | {"resolve", "process", "web", "node"},
     "bench": SHARED,
 }
 
@@ -74,6 +76,7 @@ LINKS = {
     "state": {"base", "bounce", "shm", "list"},
     "resolve": {"base"},
     "worker": {"base", *LIBRARIES} - {"state"},
+    "web": {"base", "message", "bounce"},
     "master": {"base", *LIBRARIES},
     "cli": {"base", *LIBRARIES, *PROCESSES},
     "bench": {"base", *LIBRARIES},
@@ -83,13 +86,14 @@ LINKS = {
 THIRD_PARTY = {
     "hiredis/": {"state"},
     "unbound": {"resolve"},
-    "curl/": {"resolve"},
+    "curl/": {"resolve", "web"},
+    "microhttpd.h": {"web"},
     "confuse.h": {"base"},
     "seccomp.h": {"base"},
     "idn2.h": {"base"},
     "pcre2.h": {"bounce"},
     "openssl/": {"base", "message", "worker", "bench", "list", "cli", "bounce", "web"},
-    "ev.h": {"state", "resolve", "worker", "master", "bench"},
+    "ev.h": {"state", "resolve", "worker", "web", "master", "bench"},
 }
 
 BANNED = re.compile(r"\b(strcpy|strcat|stpcpy|sprintf|vsprintf|gets|strtok|atoi|atol|atof|alloca)\s*\(")

@@ -1,0 +1,158 @@
+/* web.c - the web process's life (web.h): what it reads, what it gives up, what it answers. */
+#include "hikyaku/web.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "hikyaku/message.h"
+#include "notify.h"
+
+struct web {
+    const struct config *config;
+    struct ev_loop *loop;
+    struct signer *signer; /* the token's secrets alone */
+    struct route_table routes;
+    struct server *server;
+    struct asker *asker;
+    struct courier *courier;
+    struct notifier *notifier;
+    int status;
+};
+
+size_t web_listens(const struct config *config, const struct cfg_address *out[FRONT_LISTEN_MAX])
+{
+    _Static_assert(WEB_LISTEN_MAX <= FRONT_LISTEN_MAX, "more addresses than a front may have");
+    for (size_t i = 0; i < config->web.listen_count; i++)
+        out[i] = &config->web.listen[i];
+    return config->web.listen_count;
+}
+
+/* ---- unsubscribing ---- */
+
+static void on_unsubscribed(void *context, const json_t *answer)
+{
+    struct request *request = context;
+    const char *result = json_string_value(json_object_get(answer, "result"));
+
+    if (!json_is_true(json_object_get(answer, "ok")))
+        request_show(request,
+                     json_integer_value(json_object_get(answer, "exit")) == 2 ? PAGE_UNKNOWN : PAGE_LATER);
+    else
+        request_show(request, result != NULL && strcmp(result, "gone") == 0 ? PAGE_GONE : PAGE_DONE);
+}
+
+/* RFC 8058 3.2: the POST alone counts, without a redirect, a cookie or anything else. GET only asks. */
+static void serve_unsubscribe(struct web *web, struct request *request, const struct asked *asked)
+{
+    struct verp_token token;
+    const char *text = asked->route->token;
+    enum page page = PAGE_LATER;
+    int error = unsubscribe_parse(web->signer, text, strlen(text), &token);
+
+    if (error != 0 && error != HK_ENOMEM)
+        page = PAGE_UNKNOWN;
+    else if (error == 0 && !asked->is_post)
+        page = PAGE_ASK;
+    else if (error == 0 && !asked->one_click)
+        page = PAGE_WRONG;
+    else if (error == 0 &&
+             ask(web->asker,
+                 json_pack("{s:s,s:s,s:s}", "command", "unsubscribe", "token", text, "source", "web"),
+                 on_unsubscribed, request) == 0)
+        return;
+    request_show(request, page);
+}
+
+static void serve(void *context, struct request *request, const struct asked *asked)
+{
+    struct web *web = context;
+
+    if (asked->route->what == ROUTE_UNSUBSCRIBE)
+        serve_unsubscribe(web, request, asked);
+    else
+        notifier_take(web->notifier, request, asked);
+}
+
+/* ---- its life ---- */
+
+static void on_master_gone(void *context)
+{
+    struct web *web = context;
+
+    ev_break(web->loop, EVBREAK_ALL);
+}
+
+static void on_courier_gone(void *context)
+{
+    struct web *web = context;
+
+    log_error("the process that fetches certificates is gone: this one ends, to be started again with it");
+    web->status = 1;
+    ev_break(web->loop, EVBREAK_ALL);
+}
+
+static int read_secret(const struct config *config, char **out, struct hk_why *why)
+{
+    size_t length;
+    int error;
+
+    *out = NULL;
+    if (config->sns.secret_file == NULL)
+        return 0;
+    error = hk_read_file(config->sns.secret_file, 4096, out, &length, why);
+    if (error == 0)
+        (*out)[strcspn(*out, "\r\n")] = '\0';
+    return error;
+}
+
+static int read_all(struct web *web, struct hk_why *why)
+{
+    char *secret;
+    int error = signer_load_tokens(web->config, &web->signer, why);
+
+    if (error == 0)
+        error = read_secret(web->config, &secret, why);
+    if (error != 0)
+        return error;
+    error = route_table_make(web->config, secret, &web->routes, why);
+    free(secret);
+    return error;
+}
+
+static int open_all(struct web *web, const struct front_args *args, struct hk_why *why)
+{
+    int error;
+
+    web->loop = ev_loop_new(EVFLAG_AUTO);
+    web->asker = web->loop != NULL ? asker_open(web->loop, args->master_fd, on_master_gone, web) : NULL;
+    if (web->asker == NULL)
+        return why_set(why, HK_ENOMEM, "no memory to begin with");
+    if (web->courier != NULL)
+        courier_watch(web->courier, web->loop, on_courier_gone, web);
+    error = notifier_open(web->config, web->courier, web->asker, &web->notifier, why);
+    if (error == 0)
+        error = server_open(web->config, &web->routes, web->loop, serve, web, &web->server, why);
+    for (size_t i = 0; error == 0 && i < args->listen_count; i++)
+        error = server_listen(web->server, args->listen_fd[i]);
+    return error;
+}
+
+int web_main(const struct front_args *args)
+{
+    struct web web = {.config = args->config};
+    struct hk_why why = {""};
+    int error = read_all(&web, &why);
+
+    if (error == 0 && web.config->sns.topics.count > 0)
+        error = courier_fork(web.config, &web.courier, &why);
+    if (error == 0)
+        error = open_all(&web, args, &why);
+    if (error == 0)
+        error = process_confine(&why);
+    if (error != 0) {
+        log_error("%s", why.text[0] != '\0' ? why.text : hk_strerror(error));
+        return 1;
+    }
+    ev_run(web.loop, 0);
+    return web.status; /* what is open is closed by that; whoever waits for an answer asks again */
+}
