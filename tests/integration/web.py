@@ -96,6 +96,7 @@ class Case(harness.Case):
 
 class Unsubscribe(Case):
     def test_a_post_takes_off_the_list_and_nothing_else_does(self):
+        # RFC 8058 3.2
         self.world()
         copies = self.copies()
         path = copies["u0@a.test"][0]
@@ -144,6 +145,7 @@ class Unsubscribe(Case):
         self.assertEqual(self.stop().status, 0)
 
     def test_tokens_that_are_none_of_ours_are_told_so_in_words(self):
+        # RFC 8058 3.1: an opaque identifier that is hard to forge
         self.world()
         copies = self.copies()
         path, return_path = copies["u0@a.test"]
