@@ -42,6 +42,7 @@ struct piece {
 struct inject {
     struct sockaddr_in to;
     const char *from;
+    char *list, *message; /* the files */
     struct row *rows;
     size_t count;
     struct piece pieces[TAGS_MAX + 1];
@@ -92,8 +93,9 @@ static char *file_read(const char *path, size_t *length)
 static void list_read(struct inject *in, const char *path)
 {
     size_t length, rows = 0;
-    char *at = file_read(path, &length), *end;
+    char *at, *end;
 
+    at = in->list = file_read(path, &length);
     for (size_t i = 0; i < length; i++)
         rows += at[i] == '\n';
     in->rows = hk_xcalloc(rows + 1, sizeof *in->rows);
@@ -115,8 +117,9 @@ static void list_read(struct inject *in, const char *path)
 static void message_read(struct inject *in, const char *path)
 {
     size_t length;
-    const char *at = file_read(path, &length);
+    const char *at;
 
+    at = in->message = file_read(path, &length);
     in->text_length = length;
     if (strstr(at, "\n.") != NULL || length < 2 || at[length - 1] != '\n')
         stop(2, "%s: a line begins with a dot, or the last one has no end", path);
@@ -345,5 +348,8 @@ int main(int argc, char **argv)
     while (wait(&status) > 0)
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
             worst = 1;
+    free(in.rows);
+    free(in.list);
+    free(in.message);
     return worst;
 }
