@@ -20,12 +20,12 @@ LINEAR = 1.5     # times the CPU a message that an axis may cost at its far end
 TENTH = 0.9
 
 
-def points(axis, quick, messages):
+def points(axis, quick, messages, most):
     """(value on the axis, case) of each point."""
     name, field, values = AXES[axis]
     case = dataclasses.replace(CASES[name], count=messages or (20000 if quick else 200000))
     for value in values:
-        if not quick or value <= LARGEST_QUICK:
+        if value <= (most or (LARGEST_QUICK if quick else value)):
             point = dataclasses.replace(case, **{field: value})
             yield value, dataclasses.replace(point, count=max(point.count, 10 * point.connections)) \
                 if field == "connections" else point
@@ -35,7 +35,7 @@ def measure(args, run, say):
     """run(case): a campaign's figures. The points of all axes asked for."""
     found = []
     for axis in args.grow:
-        for value, case in points(axis, args.quick, args.messages):
+        for value, case in points(axis, args.quick, args.messages, args.most):
             say(f"{axis} {value:,}")
             c = run(case)
             found.append({"axis": axis, "at": value, "count": c["count"],

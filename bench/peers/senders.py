@@ -4,6 +4,7 @@ A mail server runs before the clock starts and is handed ready-made messages by 
 that take the list themselves, and their start counts.
 """
 import dataclasses
+import gzip
 import json
 import os
 import re
@@ -62,6 +63,15 @@ def unpacked_version(package):
         with open(os.path.join(UNPACKED, "versions"), encoding="utf-8") as f:
             return dict(line.split() for line in f).get(package, "?")
     except OSError:
+        return "?"
+
+
+def mta_version(folder, package):
+    """Of what scripts/mtas has unpacked, by its changelog."""
+    try:
+        with gzip.open(os.path.join(mtas.UNPACKED, folder, "usr/share/doc", package, "changelog.Debian.gz"), "rt") as f:
+            return re.search(r"\((\S+)\)", f.readline()).group(1)
+    except (OSError, AttributeError):
         return "?"
 
 
@@ -175,7 +185,7 @@ class Postfix(Server):
 
     @staticmethod
     def version():
-        return first_line(["postconf", "-h", "mail_version"], r"(\S+)") + ", opendkim " + unpacked_version("opendkim")
+        return first_line(["postconf", "-d", "-h", "mail_version"], r"(\S+)") + ", opendkim " + unpacked_version("opendkim")
 
 
 EXIM_DKIM = """\
@@ -217,7 +227,7 @@ class Exim(Server):
 
     @staticmethod
     def version():
-        return first_line([os.path.join(mtas.UNPACKED, "exim4/usr/sbin/exim4"), "-bV"], r"Exim version (\S+)")
+        return mta_version("exim4", "exim4-daemon-light")
 
 
 class OpenSmtpdSender(mtas.OpenSmtpd):
@@ -252,9 +262,7 @@ class OpenSmtpd(Server):
 
     @staticmethod
     def version():
-        with open(os.path.join(mtas.UNPACKED, "opensmtpd/usr/sbin/smtpd"), "rb") as f:
-            found = re.search(rb"\0(\d\.\d+\.\d+p\d)\0", f.read())
-        return (found.group(1).decode() if found else "?") + ", filter-dkimsign " + unpacked_version("opensmtpd-filter-dkimsign")
+        return mta_version("opensmtpd", "opensmtpd") + ", filter-dkimsign " + unpacked_version("opensmtpd-filter-dkimsign")
 
 
 # ---- programs that take the list ----

@@ -138,5 +138,23 @@ class Rows(unittest.TestCase):
         self.assertIn("NO FIGURE: 1 duplicates", RUN.text({"rows": [row]}))
 
 
+class Page(unittest.TestCase):
+    def page(self, *words):
+        return subprocess.run([os.path.join(ROOT, "bench", "page"), *words], capture_output=True, text=True, timeout=60, check=False)
+
+    def test_page_and_plots_are_made_of_the_results_that_are_kept(self):
+        done = self.page("--check")
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+
+    def test_a_result_of_something_else_is_refused_and_not_kept(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            f.write('{"schema": 99}')
+            f.flush()
+            done = self.page("--peers", f.name)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("made by another version", done.stderr)
+        self.assertEqual(self.page("--check").returncode, 0)
+
+
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)

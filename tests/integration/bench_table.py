@@ -21,6 +21,7 @@ BUILD = os.path.realpath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(ROO
 BENCH = os.path.join(ROOT, "bench")
 sys.path.insert(0, BENCH)
 import campaign  # noqa: E402
+import grow  # noqa: E402
 import table  # noqa: E402
 from cases import CASES, ROWS, Round  # noqa: E402
 
@@ -133,6 +134,16 @@ class Refusal(unittest.TestCase):
             self.assertEqual((judged["met"], judged["value"]), (met, sorted(speeds)[1] / 100000))
         smaller = next(row for row in ROWS if row.key == "idle")
         self.assertEqual([table.verdict(smaller, x) for x in (28e3, 28.1e3, 40.1e3)], ["goal", "floor", "missed"])
+
+
+class Growth(unittest.TestCase):
+    def test_an_axis_ends_where_it_is_told(self):
+        def ends(axis, *how):
+            return [(value, case.count) for value, case in grow.points(axis, *how)][-1]
+        self.assertEqual(ends("recipients", False, None, None), (10000000, 10000000))
+        self.assertEqual(ends("recipients", False, None, 100000), (100000, 100000))
+        self.assertEqual(ends("recipients", True, None, None), (grow.LARGEST_QUICK, grow.LARGEST_QUICK))
+        self.assertEqual(ends("connections", False, 500, 9999), (1000, 10000))
 
 
 if __name__ == "__main__":
