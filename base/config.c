@@ -623,6 +623,33 @@ static int check_web(const struct load *load)
     return 0;
 }
 
+static int check_inbound(const struct load *load)
+{
+    struct config *c = load->config;
+    const struct config_mark *mark = mark_of(load, "inbound", 0);
+    bool listens = c->inbound.listen_count + c->inbound.lmtp_count > 0;
+
+    if (c->inbound.tls.certificate != NULL && !listens)
+        return refuse(
+            load, mark,
+            "inbound has a certificate and listens nowhere; write listen = { \"0.0.0.0:25\" } as well");
+    if (c->inbound.listen_count + c->inbound.lmtp_count > INBOUND_LISTEN_MAX)
+        return refuse(load, mark,
+                      "inbound listens on more than %u addresses; write fewer, such as \"0.0.0.0:25\"",
+                      INBOUND_LISTEN_MAX);
+    if (c->inbound.tls.key != NULL && c->inbound.tls.certificate == NULL)
+        return refuse(load, mark,
+                      "inbound has a key and no certificate; write certificate = \"FILE\" as well");
+    if (c->inbound.tls.key == NULL && c->inbound.tls.certificate != NULL)
+        c->inbound.tls.key = hk_xstrdup(c->inbound.tls.certificate);
+    if (c->inbound.memory_bytes < 2 * c->inbound.message_bytes)
+        return refuse(
+            load, mark_of_key(load, "inbound", 0, "memory"),
+            "inbound.memory is less than two messages of inbound.message_size; write more, or a smaller "
+            "message_size");
+    return 0;
+}
+
 static void derive_rest(struct config *config)
 {
     if (config->source_count == 0) {
@@ -650,6 +677,8 @@ static int read_tree(struct load *load)
         rc = check_redis(load);
     if (rc == 0)
         rc = check_web(load);
+    if (rc == 0)
+        rc = check_inbound(load);
     if (rc == 0)
         derive_rest(load->config);
     if (rc == 0)

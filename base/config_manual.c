@@ -66,15 +66,16 @@ static const struct {
               "cluster` all nodes of one Redis, which grants it in blocks that reach no further than a "
               "second: shares follow what "
               "each could send, what one leaves is the others', and while Redis is away nothing passes."},
-    {"bounce", "What comes back later, by `hikyaku bounce ingest`. A bounce counts for the recipient whom "
-               "the token of our return "
-               "path names, for `token_age`. A list loses a few people of a domain at a time: where within "
-               "`breaker_period` at "
-               "least `breaker_count` and `breaker_share` percent of whom the campaign has there are "
-               "suddenly unknown, the "
-               "domain is at fault; then nobody of them is suppressed, the event log has an `alarm`, and "
-               "`hikyaku bounce held` "
-               "lists them."},
+    {"bounce",
+     "What comes back later, by `inbound` or `hikyaku bounce ingest`. A bounce counts for the recipient whom "
+     "the token of our return "
+     "path names, for `token_age`. A list loses a few people of a domain at a time: where within "
+     "`breaker_period` at "
+     "least `breaker_count` and `breaker_share` percent of whom the campaign has there are "
+     "suddenly unknown, the "
+     "domain is at fault; then nobody of them is suppressed, the event log has an `alarm`, and "
+     "`hikyaku bounce held` "
+     "lists them."},
     {"web",
      "HTTP for the page of `sender.unsubscribe_url` and for Amazon SNS, plain: a web server in front of it "
      "speaks TLS ([web.md](web.md) has examples). It runs with `serve`, in a process that holds the secret "
@@ -85,6 +86,15 @@ static const struct {
      "message is taken when its topic is named here and its signature holds; a subscription to such a topic "
      "is "
      "confirmed. Nothing is ever fetched but from https://sns.REGION.amazonaws.com."},
+    {"inbound", "A process of `hikyaku serve` that takes what comes back to `sender.return_path`, by SMTP "
+                "(`listen`) and from "
+                "another MTA of this machine by LMTP (`lmtp`); without one of them it does not run. It takes "
+                "mail for return paths "
+                "whose token holds, for the addresses of List-Unsubscribe, and complaints at abuse@, fbl@ "
+                "and postmaster@ of that domain; "
+                "it relays nothing and answers nobody. How to set it up stands in operation.md.\n\n"
+                "    inbound { listen = { \"0.0.0.0:25\", \"[::]:25\" } certificate = \"bounce.pem\" key = "
+                "\"bounce.key\" }"},
     {"soft",
      "Soft bounces are counted for each address and class; the title is the class. Without a section: "
      "recipient-refused 2; mailbox-unknown, mailbox-inactive and domain-invalid (where the refusal was a "

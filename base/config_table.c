@@ -49,6 +49,18 @@ const struct config_row config_rows[] = {
 { "dkim.domain",                   CONF_NAME,      IN(dkim, domain),                      NULL,     NULL,                   0, 0,             AT_START, "the d= of the signature" },
 { "dkim.key_file",                 CONF_FILE,      IN(dkim, key_file),                    NULL,     NULL,                   0, 0,             AT_START, "private key in PEM, RSA or Ed25519" },
 
+{ "inbound.listen",                CONF_ADDRESSES, AT_LIST(inbound.listen, inbound.listen_count), NULL, NULL,             0, 0,             AT_START, "where bounces are taken by SMTP, such as \"0.0.0.0:25\" and \"[::]:25\"; only of serve. The MX of sender.return_path has to lead there" },
+{ "inbound.lmtp",                  CONF_ADDRESSES, AT_LIST(inbound.lmtp, inbound.lmtp_count), NULL, NULL,                 0, 0,             AT_START, "where another MTA of this machine hands them over by LMTP, such as \"127.0.0.1:2424\"" },
+{ "inbound.certificate",           CONF_FILE,      AT(inbound.tls.certificate),           NULL,     NULL,                   0, 0,             AT_START, "its certificate in PEM form, then those of the authorities between; with it STARTTLS is offered" },
+{ "inbound.key",                   CONF_FILE,      AT(inbound.tls.key),                   NULL,     "=certificate",         0, 0,             AT_START, "its private key in PEM form, without a pass phrase" },
+{ "inbound.message_size",          CONF_SIZE,      AT(inbound.message_bytes),             NULL,     "10mb",                 65536, 100 * MEGABYTES, AT_START, "the largest message that is taken" },
+{ "inbound.memory",                CONF_SIZE,      AT(inbound.memory_bytes),              NULL,     "64mb",                 1 * MEGABYTES, 4096 * MEGABYTES, AT_START, "for messages under way, all together; at least twice message_size" },
+{ "inbound.connections",           CONF_COUNT,     AT(inbound.connections),               NULL,     "1000",                 1, 100000,        AT_START, "open connections" },
+{ "inbound.connections_per_address", CONF_COUNT,   AT(inbound.connections_each),          NULL,     "50",                   1, 100000,        AT_START, "open connections of one address (of IPv6, one /64)" },
+{ "inbound.rate",                  CONF_RATE,      AT(inbound.rate),                      NULL,     "none",                 1, 1000000,       AT_START, "messages per period" },
+{ "inbound.rate_per_address",      CONF_RATE,      AT(inbound.rate_each),                 NULL,     "100/s",                1, 1000000,       AT_START, "messages per period from one address" },
+{ "inbound.timeout",               CONF_TIME_MS,   AT(inbound.timeout_ms),                NULL,     "5min",                 100, HOURS,       AT_START, "wait for the next command, or for more of a message" },
+
 { "resolver.servers",              CONF_ADDRESSES, AT_LIST(resolver.server, resolver.server_count), NULL, NULL,             0, 0,             AT_START, "forwarders; without them own recursion" },
 { "resolver.trust_anchor_file",    CONF_FILE,      AT(resolver.trust_anchor_file),        NULL,     NULL,                   0, 0,             AT_START, "DNSSEC trust anchor; with it, DANE (RFC 7672) where TLSA records are published" },
 
@@ -145,6 +157,7 @@ const struct config_section config_sections[] = {
     { "pool",       EACH(pool, name) },
     { "sender",     ONCE },
     { "dkim",       EACH(dkim, selector) },
+    { "inbound",    ONCE },
     { "resolver",   ONCE },
     { "smtp",       ONCE },
     { "tls",        ONCE },

@@ -123,15 +123,25 @@ static int filter_calls(bool is_client, struct hk_why *why)
                              strerror(-rc));
 }
 
+/* Where a unit of systemd lets nobody change them, having none is as good. */
 static int drop_capabilities(struct hk_why *why)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    struct __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    uint32_t any = 0;
+    int error;
 
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (syscall(SYS_capset, &header, none) != 0)
-        return why_set(why, HK_EDOWN, "capabilities cannot be given up: %s", strerror(errno));
-    return 0;
+    if (syscall(SYS_capset, &header, none) == 0)
+        return 0;
+    error = errno;
+    if (syscall(SYS_capget, &header, held) == 0)
+        for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+            any |= held[i].permitted | held[i].effective;
+    else
+        any = 1;
+    return any == 0 ? 0 : why_set(why, HK_EDOWN, "capabilities cannot be given up: %s", strerror(error));
 }
 
 static int confine(bool is_client, struct hk_why *why)

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 
 #include "hikyaku/base.h"
+#include "hikyaku/body.h"
 #include "hikyaku/reply.h"
-#include "sink_body.h"
 #include "sink_table.h"
 
 #define SINK_INPUT_BYTES    131072u   /* one read; shared by all connections */

@@ -384,7 +384,7 @@ static void command_do(struct sink_conn *conn, const char *line, size_t length)
         [VERB_STARTTLS] = on_starttls, [VERB_AUTH] = on_unknown, [VERB_MAIL] = on_mail,
         [VERB_RCPT] = on_rcpt,         [VERB_DATA] = on_data,    [VERB_RSET] = on_rset,
         [VERB_NOOP] = on_noop,         [VERB_QUIT] = on_quit,    [VERB_VRFY] = on_noop,
-        [VERB_HELP] = on_noop,
+        [VERB_HELP] = on_noop,         [VERB_LHLO] = on_unknown,
     };
     struct smtp_command c;
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "hikyaku/address.h"
+#include "hikyaku/bounce.h"
 
 #define TEXT_MAX (1u << 20)
 
@@ -100,6 +101,29 @@ void decode_transfer(enum mime_encoding encoding, struct slice in, struct text *
 }
 
 /* --- charsets --- */
+
+static const char *const charsets[] = {
+    "ISO-8859-1",    "ISO-8859-2",  "ISO-8859-3",  "ISO-8859-4",  "ISO-8859-5",  "ISO-8859-6",
+    "ISO-8859-7",    "ISO-8859-8",  "ISO-8859-9",  "ISO-8859-10", "ISO-8859-13", "ISO-8859-14",
+    "ISO-8859-15",   "ISO-8859-16", "CP1250",      "CP1251",      "CP1252",      "CP1253",
+    "CP1254",        "CP1255",      "CP1256",      "CP1257",      "CP1258",      "CP437",
+    "CP850",         "CP852",       "CP866",       "KOI8-R",      "KOI8-U",      "MACINTOSH",
+    "EUC-JP",        "EUC-JP-MS",   "SHIFT_JIS",   "CP932",       "ISO-2022-JP", "ISO-2022-JP-2",
+    "ISO-2022-JP-3", "EUC-KR",      "UHC",         "ISO-2022-KR", "GB2312",      "GBK",
+    "GB18030",       "HZ-GB-2312",  "ISO-2022-CN", "BIG5",        "BIG5-HKSCS",  "EUC-TW",
+    "TIS-620",       "VISCII",      "UTF-7",       "UTF-16",      "UTF-16LE",    "UTF-16BE",
+    "UTF-32",        "UTF-8",
+};
+
+void charsets_load(void)
+{
+    static iconv_t
+        kept[sizeof charsets / sizeof charsets[0]]; /* while they are open, their modules stay loaded */
+
+    for (size_t i = 0; i < sizeof charsets / sizeof charsets[0]; i++)
+        if (kept[i] == NULL)
+            kept[i] = iconv_open("UTF-8", charsets[i]);
+}
 
 static iconv_t converter(struct decoder *decoder, const char *charset)
 {

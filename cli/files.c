@@ -68,6 +68,23 @@ static int check_client(const struct config *config, const char *section, const 
     return 0;
 }
 
+/* The same files, the other way round: what inbound shows those who connect. */
+static int check_server(const struct config *config, struct hk_why *why)
+{
+    struct hk_why reason = {""};
+    struct client_cert cert;
+    int error;
+
+    if (config->inbound.tls.certificate == NULL)
+        return 0;
+    error = client_cert_load(&config->inbound.tls, &cert, &reason);
+    if (error < 0)
+        return why_set(why, error == HK_ENOMEM ? error : HK_EINVAL, "%s: inbound.certificate: %.300s",
+                       config->file, reason.text[0] != '\0' ? reason.text : hk_strerror(error));
+    client_cert_free(&cert);
+    return 0;
+}
+
 static bool is_same_client(const struct cfg_client *a, const struct cfg_client *b)
 {
     return a->certificate != NULL && b->certificate != NULL && strcmp(a->certificate, b->certificate) == 0 &&
@@ -80,6 +97,7 @@ static int check_clients(const struct config *config, struct hk_why *why)
     const struct cfg_provider *other = &config->provider[config->provider_count - 1];
     int error = 0;
 
+    error = check_server(config, why);
     for (size_t i = 0; i < config->route_count && error == 0; i++)
         error = check_client(config, "route", config->route[i].domain, &config->route[i].client, why);
     for (const struct cfg_provider *row = config->provider; row <= other && error == 0; row++)

@@ -4,14 +4,20 @@
 #include "cli.h"
 #include "commands.h"
 #include "files.h"
+#include "hikyaku/inbound.h"
 #include "hikyaku/resolve.h"
 #include "hikyaku/web.h"
 
+/* What faces the network, and what it may ask of the master. */
+static const char *const inbound_requests[] = {"bounce", "unsubscribe", NULL};
+static const char *const web_requests[] = {"bounce", "unsubscribe", NULL};
+static const struct front_kind fronts[] = {
+    {.name = "inbound", .listens = inbound_listens, .main = inbound_main, .requests = inbound_requests},
+    {.name = "web", .listens = web_listens, .main = web_main, .requests = web_requests},
+};
+
 int cmd_serve(const struct cli_options *options)
 {
-    static const char *const web_requests[] = {"bounce", "unsubscribe", NULL};
-    static const struct front_kind fronts[] = {
-        {.name = "web", .listens = web_listens, .main = web_main, .requests = web_requests}};
     struct process_table processes = {.worker = worker_main,
                                       .resolver = resolver_main,
                                       .front = fronts,

@@ -323,6 +323,14 @@ void segment_close(struct segment *s)
     free(s);
 }
 
+void segment_keep_from_children(const struct segment *s)
+{
+    for (uint32_t i = 0; i < s->parts; i++)
+        segment_keep_from_children(s->part[i]);
+    if (s->unmap != NULL)
+        (void)madvise(s->unmap, s->size, MADV_DONTFORK);
+}
+
 /* ---- parts ---- */
 
 /* The part that a number of `kind` belongs to. There are few: they are looked through from the end. */

@@ -57,6 +57,7 @@ static int open_files(const struct config *config, const struct manifest *m, str
 
     if (rc != 0)
         return rc;
+    segment_keep_from_children(*segment); /* workers open what they need themselves */
     if (strcmp(segment_sha256(*segment), m->list_sha256) != 0 || segment_count(*segment) != m->recipients ||
         segment_span_count(*segment) != m->spans)
         return why_set(why, HK_ECHANGED, "%s/campaigns/%s: not the list that the campaign was begun with",

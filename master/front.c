@@ -100,13 +100,14 @@ int fronts_open(struct node *node, struct hk_why *why)
 
 /* ---- the process ---- */
 
-static void run_front(const struct front *front, int fd, int parent)
+static void run_front(struct front *front, int fd, int parent)
 {
     struct front_args args = {
         .config = front->node->config, .master_fd = fd, .listen_count = front->listen_count};
     int keep[FRONT_LISTEN_MAX + 1];
     char title[48];
 
+    region_close(&front->node->region); /* this process's copy of the mapping: nothing for it */
     for (size_t i = 0; i < front->listen_count; i++)
         keep[i] = args.listen_fd[i] = front->listen_fd[i];
     keep[front->listen_count] = fd;

@@ -29,6 +29,7 @@ static const struct verb_row {
     {"RSET", VERB_RSET, ARGUMENT_NONE},    {"NOOP", VERB_NOOP, ARGUMENT_ANY},
     {"AUTH", VERB_AUTH, ARGUMENT_NEEDED},  {"STARTTLS", VERB_STARTTLS, ARGUMENT_NONE},
     {"VRFY", VERB_VRFY, ARGUMENT_NEEDED},  {"HELP", VERB_HELP, ARGUMENT_ANY},
+    {"LHLO", VERB_LHLO, ARGUMENT_HOST},
 };
 
 static bool is_blank(char c)

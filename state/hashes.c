@@ -208,6 +208,7 @@ static int file_map(int fd, const char *path, struct hash_file *out, struct hk_w
         out->map = NULL;
         return why_set(why, HK_ENOMEM, "%s: cannot be mapped: %s", path, strerror(errno));
     }
+    (void)madvise(out->map, out->map_bytes, MADV_DONTFORK); /* no child of the node asks it */
     header = out->map;
     out->hash = (const uint64_t *)(header + 1);
     if (header_check(header, out->map_bytes) != 0)

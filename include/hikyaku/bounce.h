@@ -51,6 +51,9 @@ typedef void bounce_found(void *context, const struct bounce *bounce);
 int bounce_read(struct bounce_reader *reader, const char *mail, size_t length, bounce_found *found,
                 void *context) HK_MUST_USE;
 
+/* Load the converters of the charsets that mails come in, for a process that is to open no file any more. */
+void charsets_load(void);
+
 /* Cut what stands in a file into mails: one mail, or an mbox (it begins with a "From " line). Memory is bounded: of a
  * run of more than INTAKE_RUN_MAX bytes in which no line begins with "--", and of a mail of more than
  * INTAKE_MAIL_MAX, the rest is left out. */

@@ -111,6 +111,8 @@ struct cfg_soft {
     uint32_t apart_s; /* closer together they count once */
 };
 
+#define INBOUND_LISTEN_MAX 8u
+
 enum redis_mode { REDIS_EMBEDDED, REDIS_EXTERNAL };
 
 struct config {
@@ -134,6 +136,15 @@ struct config {
     struct {
         char *from_domain, *return_path, *secret_file, *unsubscribe_url, *list_id; /* NULL where not given */
     } sender;
+
+    struct { /* the bounce receiver; no address: it does not run */
+        struct cfg_address *listen, *lmtp;
+        size_t listen_count, lmtp_count;
+        struct cfg_client tls; /* what it shows who asks for TLS; certificate NULL: STARTTLS is not offered */
+        uint64_t message_bytes, memory_bytes;
+        uint32_t connections, connections_each, timeout_ms;
+        struct cfg_rate rate, rate_each;
+    } inbound;
 
     struct cfg_dkim *dkim;
     size_t dkim_count;

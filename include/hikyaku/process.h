@@ -18,6 +18,7 @@ struct worker_args {
 /* A front is a process of `serve` that faces the network: strangers' bytes are read there and nowhere else. The master binds its
  * sockets and keeps them, so a front needs no privilege, and what connects while it is started again waits. What it
  * wants done it asks for over `master_fd`, as a command does over the control socket: one JSON object a line each way. */
+#define NODE_REQUEST_MAX 32768u /* bytes of a request line to a running node (node.h) */
 #define FRONT_LISTEN_MAX 8u
 struct front_args {
     const struct config *config;

@@ -68,6 +68,7 @@ enum smtp_verb {
     VERB_QUIT,
     VERB_VRFY,
     VERB_HELP,
+    VERB_LHLO, /* RFC 2033 */
 };
 struct smtp_command {
     enum smtp_verb verb;

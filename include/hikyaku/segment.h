@@ -121,6 +121,8 @@ int segment_open_all(const char *const *path, uint32_t count, bool verify, struc
 int segment_open_campaign(const struct config *config, const char *campaign, uint32_t segments, bool verify,
                           struct segment **out, struct hk_why *why) HK_MUST_USE;
 void segment_close(struct segment *segment);
+/* Processes forked from now on do not have it: a list is nothing for those that face the network. */
+void segment_keep_from_children(const struct segment *segment);
 
 uint32_t segment_count(const struct segment *segment);
 uint32_t segment_domain_count(const struct segment *segment);

@@ -23,6 +23,7 @@ CONTRACTS = {
     "dane": {"base", "address"},
     "region": {"base", "address", "config", "dane", "ring"},
     "reply": {"base"},
+    "body": {"base"},
     "segment": {"base", "address", "config"},
     "message": {"base", "config", "segment", "address"},
     "classify": {"base", "region"},
@@ -38,19 +39,20 @@ CONTRACTS = {
     "resolve": {"base", "address", "config", "dane"},
     "process": {"base", "config", "region"},
     "web": {"process"},
+    "inbound": {"process"},
     "node": {"base", "config", "process", "state"},
 }
 
 LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
-PROCESSES = ["master", "worker", "resolve", "web"]
-SHARED = {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
+PROCESSES = ["master", "worker", "resolve", "inbound", "web"]
+SHARED = {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "body", "segment", "message",
           "classify", "bounce", "whose", "rules", "state", "suppress", "limits", "feedback"}
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
     "base": {"base", "fault", "address", "config", "client_cert", "dane", "process"},
     "shm": {"base", "fault", "address", "config", "ring", "region"},
-    "smtp": {"base", "address", "reply"},
+    "smtp": {"base", "address", "reply", "body"},
     "list": {"base", "address", "config", "segment"},
     "message": {"base", "address", "config", "segment", "message"},
     "bounce": {"base", "address", "region", "classify", "bounce", "message", "whose", "rules", "sns", "ses"},
@@ -60,8 +62,10 @@ FOLDERS = {
     "worker": {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
                "classify", "process"},
     "web": {"base", "address", "config", "message", "bounce", "classify", "sns", "ses", "process", "web"},
+    "inbound": {"base", "address", "config", "client_cert", "reply", "body", "segment", "message", "classify", "bounce", "whose",
+                "process", "inbound"},
     "master": SHARED | {"resolve", "process", "node"},
-    "cli": SHARED | {"resolve", "process", "web", "node"},
+    "cli": SHARED | {"resolve", "process", "node", "inbound", "web"},
     "bench": SHARED,
 }
 
@@ -77,6 +81,7 @@ LINKS = {
     "resolve": {"base"},
     "worker": {"base", *LIBRARIES} - {"state"},
     "web": {"base", "message", "bounce"},
+    "inbound": {"base", "smtp", "message", "bounce"},
     "master": {"base", *LIBRARIES},
     "cli": {"base", *LIBRARIES, *PROCESSES},
     "bench": {"base", *LIBRARIES},
@@ -92,8 +97,8 @@ THIRD_PARTY = {
     "seccomp.h": {"base"},
     "idn2.h": {"base"},
     "pcre2.h": {"bounce"},
-    "openssl/": {"base", "message", "worker", "bench", "list", "cli", "bounce", "web"},
-    "ev.h": {"state", "resolve", "worker", "web", "master", "bench"},
+    "openssl/": {"base", "message", "worker", "inbound", "bench", "list", "cli", "bounce", "web"},
+    "ev.h": {"state", "resolve", "worker", "inbound", "web", "master", "bench"},
 }
 
 BANNED = re.compile(r"\b(strcpy|strcat|stpcpy|sprintf|vsprintf|gets|strtok|atoi|atol|atof|alloca)\s*\(")

@@ -419,6 +419,38 @@ static void a_client_certificate_is_of_its_route_or_provider(void **state)
     assert_prints_the_same_when_read_again(text);
 }
 
+static void what_inbound_needs_is_said_and_what_it_has_is_kept(void **state)
+{
+    static const char text[] = SENDER
+        "inbound { listen = { \"0.0.0.0:25\", \"[::]:25\" } lmtp = { \"127.0.0.1:2424\" } certificate = "
+        "\"i.pem\" rate_per_address = \"5/s\" }\n";
+    static const char *const wrong[][2] = {
+        {"inbound { certificate = \"i.pem\" }\n", "listens nowhere"},
+        {"inbound { listen = { \"a:1\" } key = \"i.key\" }\n", "no certificate"},
+        {"inbound { listen = { \"a:1\" } message_size = 40mb }\n", "inbound.memory"},
+        {"inbound { listen = { \"a:1\",\"a:2\",\"a:3\",\"a:4\",\"a:5\",\"a:6\",\"a:7\",\"a:8\",\"a:9\" } }\n",
+         "more than 8"}};
+    struct config *c = load(text);
+    char whole[1024];
+    (void)state;
+
+    assert_int_equal(c->inbound.listen_count, 2);
+    assert_int_equal(c->inbound.listen[1].port, 25);
+    assert_int_equal(c->inbound.lmtp_count, 1);
+    assert_below(c->inbound.tls.key, "i.pem");
+    assert_int_equal(c->inbound.rate_each.count, 5);
+    assert_int_equal(c->inbound.message_bytes, 10u << 20);
+    config_free(c);
+    assert_prints_the_same_when_read_again(text);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        unsigned line = 1;
+        snprintf(whole, sizeof whole, "%s%s", SENDER, wrong[i][0]);
+        for (const char *at = SENDER; *at != '\0'; at++)
+            line += *at == '\n';
+        assert_refused(whole, strlen(whole), line, "inbound", wrong[i][1]);
+    }
+}
+
 static void printing_tells_defaults_from_what_is_written(void **state)
 {
     struct config *c = load(SENDER "smtp { port = 2525 }\n");
@@ -804,6 +836,7 @@ int main(void)
         cmocka_unit_test(own_provider_sections_override_key_by_key),
         cmocka_unit_test(the_tls_policy_reaches_the_provider_rows),
         cmocka_unit_test(a_client_certificate_is_of_its_route_or_provider),
+        cmocka_unit_test(what_inbound_needs_is_said_and_what_it_has_is_kept),
         cmocka_unit_test(what_is_printed_is_read_to_the_same),
         cmocka_unit_test(printing_tells_defaults_from_what_is_written),
         cmocka_unit_test(faults_of_structure_name_their_line),

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "sink_body.h"
+#include "hikyaku/body.h"
 
 struct found {
     bool ended;

@@ -1,7 +1,7 @@
-/* sink_body.c - find the final dot with memchr, line by line; any cut of the input gives the same end. */
+/* body.c - find the final dot with memchr, line by line; any cut of the input gives the same end. */
 #include <string.h>
 
-#include "sink_body.h"
+#include "hikyaku/body.h"
 
 enum { LINE_START, DOT, DOT_CR, TEXT, TEXT_CR };
 

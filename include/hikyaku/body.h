@@ -1,10 +1,10 @@
-/* sink_body.h - find the end of a message in the bytes of a connection (RFC 5321 4.1.1.4, 4.5.2).
+/* body.h - find the end of a message in the bytes of a connection (RFC 5321 4.1.1.4, 4.5.2).
  *
  * Takes pieces of any size and copies nothing. Only CRLF "." CRLF ends a message: a receiver that takes a bare
  * LF for a line end opens the door to smuggled mail. Also counts what a sender should not send.
  */
-#ifndef BENCH_SINK_BODY_H
-#define BENCH_SINK_BODY_H
+#ifndef HIKYAKU_BODY_H
+#define HIKYAKU_BODY_H
 
 #include "hikyaku/base.h"
 

@@ -1,0 +1,573 @@
+"""The bounce receiver of `serve`: what comes back by SMTP and LMTP counts, what strangers try does not.
+
+Judged by what `suppress check`, the report, the event log and the next campaign's receiver say, and by the replies on the wire.
+"""
+import contextlib
+import os
+import pwd
+import resource
+import select
+import shutil
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import time
+
+import bounce_ingest
+import harness
+from certificates import Authority
+from harness import wait_for
+from mtas import Exim, OpenSmtpd
+from nsd import die_with_parent
+from postfix import Postfix
+
+HUGE = 1 << 30        # bytes of a message that nobody needs
+MANY = 2000           # connections at once
+BENCH = 4000          # bounces whose cost is printed
+
+
+class Wire:
+    """A bare client: what it says is what it is told to, octet by octet."""
+
+    def __init__(self, at, banner=True, timeout=30):
+        self.socket = socket.create_connection(at, timeout=timeout)
+        self.file = self.socket.makefile("rb")
+        if banner:
+            self.banner = self.reply()
+
+    def send(self, data):
+        self.socket.sendall(data.encode() if isinstance(data, str) else data)
+
+    def reply(self):
+        """One reply, its lines in one text; "" at the end of the connection."""
+        text = b""
+        while True:
+            try:
+                line = self.file.readline()
+            except ConnectionResetError:
+                line = b""
+            text += line
+            if len(line) < 4 or line[3:4] != b"-":
+                return text.decode()
+
+    def ask(self, data):
+        self.send(data if isinstance(data, bytes) else data + "\r\n")
+        return self.reply()
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Case(bounce_ingest.Case):
+    more = ""
+
+    def choose_addresses(self):
+        self.at = (f"127.{self.net}.201.1", self._free_port())
+        self.lmtp = (self.at[0], self._free_port())
+
+    def listen(self, inbound="", more="", start=True):
+        if not hasattr(self, "at"):
+            self.choose_addresses()
+        ca = Authority(self.dir)
+        self.ca, leaf = ca.file, ca.leaf("inbound", ["bounce.news.test"])
+        self.dns(mx={"a.test": self.sink, "b.test": self.sink})
+        self.configure(more=f"""inbound {{ listen = {{ "{self.at[0]}:{self.at[1]}" }} lmtp = {{ "{self.lmtp[0]}:{self.lmtp[1]}" }}
+  certificate = "{leaf.certificate}" key = "{leaf.key}" {inbound} }}
+{more}""")
+        if start:
+            self.serve()
+
+    def serve(self):
+        self.node = self.start("serve", "--config", self.path("hikyaku.conf"))
+        self.wait_until_it_listens()
+
+    def wait_until_it_listens(self):
+        def answers():
+            self.assertIsNone(self.node.poll(), self.finish_words())
+            with contextlib.suppress(OSError):
+                client = self.wire(timeout=5)
+                with contextlib.closing(client):
+                    return client.banner.startswith("220 ")
+        wait_for(answers, 30, "the greeting")
+
+    def wire(self, banner=True, timeout=30, at=None):
+        return Wire(at or self.at, banner, timeout)
+
+    def client(self, tls=False):
+        client = smtplib.SMTP(*self.at, timeout=60)
+        self.addCleanup(client.close)
+        if tls:
+            context = ssl.create_default_context(cafile=self.ca)
+            client._host = "bounce.news.test"
+            client.starttls(context=context)
+        return client
+
+    def world(self, people, more="", inbound=""):
+        self.sink = self.receiver("a", "--store", "{store}")
+        self.listen(inbound=inbound, more=more)
+        self.list(people)
+        self.send("one")
+        self.people = people
+        self.path_of = self.paths()
+
+    def stop(self):
+        self.interrupt(self.node)
+        self.finish(self.node, expect=0)
+
+
+class Receiver(Case):
+    """What it takes, and what becomes of it."""
+
+    def setUp(self):
+        super().setUp()
+        self.world([f"u{n}@a.test" for n in range(12)])
+
+    def send_bounce(self, who, client=None, to=None, **kind):
+        client = client or self.client()
+        path = to or self.path_of[who]
+        client.sendmail("", [path], self.bounce(path, who, **kind).encode())
+
+    def test_a_bounce_suppresses_and_its_250_is_durable(self):
+        self.send_bounce("u0@a.test", self.client(tls=True))
+        # No pause: what was answered is there, whatever becomes of the node.
+        os.kill(self.node.pid, signal.SIGKILL)
+        self.node.wait()
+        self.assertIn("User unknown", self.check("u0@a.test", 1))
+        self.check("u1@a.test", 0)
+        self.assertEqual(self.report("one")["later"], {"bounced": 1, "complained": 0, "unsubscribed": 0})
+        self.assertEqual([(e["recipient"], e["kind"], e["class"]) for e in self.lines("bounce")],
+                         [("u0@a.test", "bounce", "mailbox-unknown")])
+
+    def test_the_process_holds_no_list_and_can_do_little(self):
+        pid = self.status()["pids"]["inbound"]
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            self.assertEqual(f.read().rstrip(b"\0"), b"hikyaku: inbound")
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            status = dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+        self.assertEqual((status["NoNewPrivs"], status["Seccomp"], int(status["CapEff"], 16), int(status["CapPrm"], 16)),
+                         ("1", "2", 0, 0))
+        with open(f"/proc/{pid}/maps", encoding="utf-8") as f:
+            maps = f.read()
+        for secret in ("segment-", "region", "suppress.hashes"):
+            self.assertNotIn(secret, maps)
+        open_files = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        self.assertEqual([name for name in open_files if self.dir in name and not name.endswith("/stderr")], [])
+
+    def test_killed_it_runs_again_and_who_comes_meanwhile_waits(self):
+        pid = self.status()["pids"]["inbound"]
+        os.kill(pid, signal.SIGKILL)
+        self.send_bounce("u0@a.test")
+        self.check("u0@a.test", 1)
+        self.assertNotEqual(self.status()["pids"]["inbound"], pid)
+        self.stop()
+
+    def test_without_redis_the_mail_stays_where_it_is(self):
+        redis = self.status()["pids"]["redis"]
+        os.kill(redis, signal.SIGSTOP)
+        try:
+            os.kill(redis, signal.SIGKILL)
+            client = self.client()
+            client.ehlo("mx.a.test")
+            path = self.path_of["u0@a.test"]
+            answers = set()
+
+            def taken():
+                client.mail("")
+                client.rcpt(path)
+                answers.add(client.data(self.bounce(path, "u0@a.test").encode())[0])
+                return 250 in answers
+            wait_for(taken, 60, "the bounce to be taken")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(redis, signal.SIGCONT)
+        self.assertLessEqual(answers, {250, 451})
+        self.check("u0@a.test", 1)
+        self.assertEqual(self.report("one")["later"]["bounced"], 1)
+
+    def test_only_what_can_be_ours_is_taken_and_nothing_is_relayed(self):
+        path = self.path_of["u0@a.test"]
+        local, domain = path.split("@")
+        forged = local[:-3] + ("aaa" if local[-3:] != "aaa" else "bbb")
+        client = self.client()
+        client.ehlo("mx.a.test")
+        client.mail("someone@else.test")
+        for address, code in ((path, 250), (path.upper(), 250), (f"{forged}@{domain}", 550), (f"{local}@news.test", 550),
+                              ("u1@a.test", 550), ("postmaster@news.test", 550), ("x%a.test@bounce.news.test", 550),
+                              ("victim@gmail.example", 550), (f"nobody@{domain}", 550), (f"b-@{domain}", 550),
+                              ("u-aaaa@bounce.news.test", 550), ('"a b"@' + domain, 550), ("@a.test:" + path, 250),
+                              (f"postmaster@{domain}", 250), ("Postmaster", 250)):
+            self.assertEqual(client.rcpt(address)[0], code, address)
+        for words in (f"u1%a.test@{domain}", f"a.test!u1@{domain}", f"<{path}>"):
+            self.assertIn(client.docmd("RCPT", f"TO:<{words}>")[0], (501, 550), words)
+        self.sink.stop()
+        self.assertEqual(sorted(self.sink.taken()), sorted(self.people))  # the campaign's, and nothing else ever
+
+    def test_a_forged_bounce_harms_nobody_but_whom_its_token_names(self):
+        path = self.path_of["u3@a.test"]
+        self.client().sendmail("", [path], self.bounce(path, "u4@a.test").encode())
+        self.check("u4@a.test", 0)
+        self.check("u3@a.test", 1)
+
+    def test_a_complaint_at_abuse_counts_and_a_letter_there_is_refused(self):
+        client = self.client()
+        complaint = bounce_ingest.COMPLAINT.format(path=self.path_of["u5@a.test"])
+        client.sendmail("fbl@isp.test", ["abuse@bounce.news.test"], complaint.encode())
+        self.assertIn("complaint", self.check("u5@a.test", 1))
+        with self.assertRaises(smtplib.SMTPDataError) as refused:
+            client.sendmail("me@a.test", ["postmaster@bounce.news.test"], b"Subject: hello\r\n\r\nare you there?\r\n")
+        self.assertEqual(refused.exception.smtp_code, 550)
+        self.assertIn(b"nobody reads", refused.exception.smtp_error)
+
+    def test_what_is_no_bounce_is_taken_and_answered_by_nobody(self):
+        path = self.path_of["u6@a.test"]
+        self.client().sendmail("me@a.test", [path], b"Subject: Re: hello\r\n\r\nThank you for your letter.\r\n")
+        self.check("u6@a.test", 0)
+        self.sink.stop()
+        self.assertEqual(len(self.sink.taken()), len(self.people))
+
+    def test_lmtp_has_a_reply_for_each_recipient(self):
+        wire = self.wire(at=self.lmtp)
+        path = [self.path_of[f"u{n}@a.test"] for n in (7, 8)]
+        self.assertTrue(wire.ask("EHLO mx").startswith("500"))
+        self.assertIn("PIPELINING", wire.ask("LHLO mx"))
+        wire.ask("MAIL FROM:<>")
+        for p in (path[0], "postmaster@bounce.news.test", path[1]):
+            self.assertTrue(wire.ask(f"RCPT TO:<{p}>").startswith("250"))
+        wire.ask("DATA")
+        body = self.bounce(path[0], "u7@a.test").replace(f"To: {path[0]}", "To: x@y.test").replace("\n", "\r\n")
+        wire.send(body + "\r\n.\r\n")
+        self.assertEqual([wire.reply()[:3] for _ in range(3)], ["250", "550", "250"])
+        self.check("u7@a.test", 1)
+        self.check("u8@a.test", 1)
+
+    def test_config_check_names_what_is_wrong(self):
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            text = f.read()
+        for old, new, words in ((f'certificate = "{self.dir}/inbound.pem"', 'certificate = "nowhere.pem"', "inbound.certificate"),
+                                ("listen = {", "memory = 1mb listen = {", "inbound.memory"),
+                                (f'listen = {{ "{self.at[0]}:{self.at[1]}" }} lmtp = {{ "{self.lmtp[0]}:{self.lmtp[1]}" }}', "",
+                                 "listens nowhere")):
+            self.assertIn(old, text)
+            self.write("wrong.conf", text.replace(old, new))
+            self.assertIn(words, self.hikyaku("config", "check", "--config", self.path("wrong.conf"), expect=2).err)
+        self.write("other.conf", text.replace(f"{self.dir}/state", f"{self.dir}/other"))
+        self.assertIn("cannot listen", self.hikyaku("serve", "--config", self.path("other.conf"), expect=3).err)
+
+
+class Hostile(Case):
+    """What a stranger may try. One node for all of it: it serves the next one as it did the first."""
+
+    def setUp(self):
+        super().setUp()
+        self.world([f"u{n}@a.test" for n in range(12)],
+                   inbound="timeout = 1s message_size = 100kb memory = 1mb connections = 1900 connections_per_address = 1000 rate_per_address = none")
+        self.path0 = self.path_of["u0@a.test"]
+
+    def tearDown(self):
+        """It still takes bounces, and is the process it was."""
+        self.client(tls=True).sendmail("", [self.path_of["u11@a.test"]],
+                                       self.bounce(self.path_of["u11@a.test"], "u11@a.test").encode())
+        self.check("u11@a.test", 1)
+
+    def rss(self, pid):
+        with open(f"/proc/{pid}/statm", encoding="ascii") as f:
+            return int(f.read().split()[1]) * resource.getpagesize()
+
+    def begin(self, wire):
+        wire.ask("EHLO x")
+        wire.ask("MAIL FROM:<>")
+        wire.ask(f"RCPT TO:<{self.path0}>")
+        return wire.ask("DATA")
+
+    def test_what_hides_behind_a_line_end_is_no_command(self):
+        inner = "\r\nRSET\r\nMAIL FROM:<evil@x.test>\r\nRCPT TO:<u1@a.test>\r\nDATA\r\nSubject: x\r\n\r\nx"
+        for end in ("\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r.\r\n", "\r\n.\0\r\n", "\n\n.\r\n", "\r\r\n.\r\r\n"):
+            wire = self.wire()
+            self.assertTrue(self.begin(wire).startswith("354"))
+            wire.send("Subject: y\r\n\r\ny" + end + inner + "\r\n.\r\nQUIT\r\n")
+            self.assertEqual([wire.reply()[:3] for _ in range(3)], ["250", "221", ""], repr(end))  # one message, one reply
+            wire.close()
+
+    def test_a_bare_line_feed_ends_the_session(self):
+        wire = self.wire()
+        self.assertTrue(wire.ask(b"EHLO x\nMAIL FROM:<>\r\n").startswith("500 5.5.2"))
+        self.assertEqual(wire.reply(), "")
+
+    def test_dots_are_unstuffed_and_pieces_of_any_size_are_one_message(self):
+        wire = self.wire()
+        text = self.bounce(self.path0, "u0@a.test", said="550 5.1.1 <x>\n ..User unknown").replace("\n", "\r\n")
+        script = f"EHLO x\r\nMAIL FROM:<> SIZE={len(text)} BODY=8BITMIME SMTPUTF8\r\nRCPT TO:<{self.path0}>\r\nDATA\r\n" \
+                 f"..\r\n{text}\r\n.\r\nQUIT\r\n"
+        for byte in script.encode():
+            wire.send(bytes([byte]))
+        self.assertEqual([wire.reply()[:3] for _ in range(6)], ["250", "250", "250", "354", "250", "221"])
+        self.check("u0@a.test", 1)
+
+    def test_commands_out_of_order_unknown_and_wrong(self):
+        wire = self.wire()
+        for line, code in (("MAIL FROM:<>", "503"), ("RCPT TO:<x@y.test>", "503"), ("DATA", "503"), ("BDAT 10 LAST", "500"),
+                           ("AUTH PLAIN AAAA", "502"), ("VRFY root", "252"), ("EXPN list", "500"), ("EHLO", "501"),
+                           ("ETRN x", "500"), ("EHLO x", "250"), ("DATA", "503"), ("MAIL FROM:<>\0", "501"),
+                           ("MAIL FROM:<> SIZE=100000000000000000000000", "552"), ("MAIL FROM:<> SIZE=x", "501"),
+                           ("MAIL FROM:<> BODY=BINARYMIME", "555"), ("MAIL FROM:<>", "250"), ("MAIL FROM:<>", "503"),
+                           ("DATA", "554"), (f"RCPT TO:<{self.path0}> NOTIFY=NEVER", "555"), ("RSET", "250")):
+            self.assertEqual(wire.ask(line)[:3], code, line)
+        self.assertNotIn("CHUNKING", wire.ask("EHLO x"))
+        wire = self.wire()
+        self.assertIn("500 5.5.2 line too long", wire.ask("EHLO " + "x" * 100000))
+        replies = [wire.ask("NOOP")[:3] for _ in range(30)]
+        self.assertEqual(set(replies[20:]), {""})
+        self.assertIn("421", replies)
+
+    def test_what_comes_before_tls_is_not_believed_behind_it(self):
+        wire = self.wire()
+        wire.ask("EHLO x")
+        self.assertTrue(wire.ask(f"STARTTLS\r\nMAIL FROM:<>\r\nRCPT TO:<{self.path0}>").startswith("220"))
+        context = ssl.create_default_context(cafile=self.ca)
+        inner = context.wrap_socket(wire.socket, server_hostname="bounce.news.test", suppress_ragged_eofs=True)
+        inner.settimeout(10)
+        inner.sendall(b"NOOP\r\n")
+        self.assertTrue(inner.recv(1000).startswith(b"250 2.0.0"))  # and not the answer to MAIL
+        inner.sendall(b"MAIL FROM:<>\r\n")
+        self.assertTrue(inner.recv(1000).startswith(b"503"))        # EHLO has to come again
+        inner.sendall(b"EHLO x\r\n")
+        self.assertNotIn(b"STARTTLS", inner.recv(1000))
+        inner.sendall(b"STARTTLS\r\n")
+        self.assertTrue(inner.recv(1000).startswith(b"503"))
+        inner.close()
+        wire = self.wire()
+        wire.ask("EHLO x")
+        wire.ask("STARTTLS")
+        wire.send(b"this is no handshake\r\n" * 100)
+        self.assertNotIn("250", wire.reply())
+
+    def test_a_message_of_a_gigabyte_costs_no_memory_and_is_refused(self):
+        pid = self.status()["pids"]["inbound"]
+        before, most = self.rss(pid), 0
+        wire = self.wire(timeout=120)
+        self.begin(wire)
+        block = (b"x" * 998 + b"\r\n") * 1000
+        for _ in range(HUGE // len(block)):
+            wire.send(block)
+            most = max(most, self.rss(pid))
+        self.assertTrue(wire.ask(b"\r\n.\r\n").startswith("552 5.3.4"))
+        self.assertLess(most - before, 4 << 20)
+        self.assertTrue(wire.ask("RSET").startswith("250"))
+        wire.close()
+        endless = self.wire()  # and a command line without an end
+        endless.send(b"x" * (4 << 20))
+        self.assertLess(self.rss(pid) - before, 4 << 20)
+        endless.close()
+
+    def test_memory_for_messages_has_an_end(self):
+        wires = []
+        for _ in range(30):
+            wire = self.wire()
+            self.begin(wire)
+            wire.send(b"x" * 60000)
+            wires.append(wire)
+        for wire in wires:
+            with contextlib.suppress(OSError):
+                wire.send(b"\r\n.\r\n")
+        codes = {wire.reply()[:3] for wire in wires}
+        self.assertIn("452", codes)
+        self.assertIn("250", codes)
+        self.assertLessEqual(codes, {"250", "452"})
+
+    def test_who_sends_drop_by_drop_is_cut_off_and_keeps_nobody_waiting(self):
+        slow = [self.wire() for _ in range(200)]
+        in_body = [self.wire() for _ in range(50)]
+        for wire in in_body:
+            self.begin(wire)
+        until = time.monotonic() + 4
+        alive = set(slow + in_body)
+        longest = 0
+        while time.monotonic() < until:
+            for wire in list(alive):
+                try:
+                    wire.send(b"x")
+                except OSError:
+                    alive.discard(wire)
+            began = time.monotonic()
+            self.client().ehlo("x")
+            longest = max(longest, time.monotonic() - began)
+            time.sleep(0.2)
+        for wire in slow + in_body:
+            self.assertEqual(wire.reply()[:3], "421")
+            self.assertEqual(wire.reply(), "")
+        self.assertLess(longest, 3)
+        for wire in slow + in_body:
+            wire.close()
+
+    def test_thousands_of_connections_are_bounded_by_address_and_in_all(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < MANY + 200:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MANY + 200), hard))
+            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        open_sockets, banners = [], []
+        self.addCleanup(lambda: [s.close() for s in open_sockets])
+        for n in range(MANY):
+            s = socket.socket()
+            s.settimeout(20)
+            s.bind((f"127.{self.net}.202.{1 + n % 3 // 2}", 0))  # two addresses, one with twice as many
+            s.connect(self.at)
+            open_sockets.append(s)
+            if n % 100 == 99:
+                time.sleep(0.01)
+        for s in open_sockets:
+            with contextlib.suppress(ConnectionResetError):
+                banners.append(s.recv(1000)[:9])
+        served = banners.count(b"220 " + banners[0][4:9])
+        self.assertGreater(served, 1500)
+        self.assertLessEqual(served, 1667)
+        self.assertTrue(any(b.startswith(b"421 4.7.0") for b in banners))
+        for s in open_sockets:
+            s.close()
+
+        def free():
+            wire = self.wire()
+            with contextlib.closing(wire):
+                return wire.banner.startswith("220")
+        wait_for(free, 20, "room again")
+
+    def test_garbage_is_answered_and_harms_nothing(self):
+        for data in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, b"\0" * 100000,
+                     b"\xff\xfe" * 5000 + b"\r\n", b"EHLO " + b"\xe3\x81\x82" * 100 + b"\r\n", b"\r\n" * 5000,
+                     b"MAIL FROM:<" + b"a" * 1000 + b"@x>\r\n", b"RCPT TO:" * 500 + b"\r\n"):
+            wire = self.wire()
+            with contextlib.suppress(OSError):
+                wire.send(data)
+                wire.socket.shutdown(socket.SHUT_WR)
+                while wire.socket.recv(65536):
+                    pass
+            wire.close()
+
+
+class Mtas(Case):
+    """Other people's servers bounce real messages of ours to us, over STARTTLS."""
+
+    def bounced_by(self, mta, gone, fine):
+        """Two campaigns: the second one skips exactly those whom the MTA bounced in the first one."""
+        mta.start()
+        self.addCleanup(mta.stop)
+        mta.name = "a"
+        self.list([*gone, *fine])
+        self.send("one")
+        self.assertEqual(self.report("one")["counts"]["sent"], len(gone) + len(fine))
+        try:
+            wait_for(lambda: self.report("one")["later"]["bounced"] == len(gone), 60, f"{len(gone)} bounces")
+        except AssertionError as e:
+            raise AssertionError(f"{e}: {self.report('one')}\n{mta.log()[-10000:]}\n{self.finish_words()}") from e
+        self.send("two")
+        self.assertEqual({r["recipient"] for r in self.recipients("two") if r["state"] == "suppressed"}, set(gone))
+        self.stop()
+
+    def test_postfix_bounces_for_real(self):
+        """As in bounce_ingest.py, by SMTP under TLS that it verifies: unknown, over quota, too large, refused by its content."""
+        kinds = 4
+        address = f"127.{self.net}.200.1"
+        second, third = self._free_port(), self._free_port()
+        services = bounce_ingest.SERVICES.format(address=address, second=second, third=third, dir=self.dir).replace("\ningest unix", "\nunused unix")
+        transports = [f"full{n}@a.test full:" for n in range(kinds)]
+        transports += [f"large{n}@a.test smtp:[{address}]:{second}" for n in range(kinds)]
+        transports += [f"refused{n}@a.test smtp:[{address}]:{third}" for n in range(kinds)]
+        self.write("header_checks", "/^Subject: To /  REJECT 5.7.1 content refused by header_checks\n")
+        self.write("people", "".join(f"fine{n}@a.test mail/all/\n" for n in range(kinds)))
+        self.write("full", "#!/bin/sh\ncat >/dev/null\necho 5.2.2 mailbox is full\nexit 73\n")
+        os.chmod(self.path("full"), 0o755)
+        os.chmod(self.dir, 0o755)
+        self.choose_addresses()
+        self.write("tls", f"[{self.at[0]}]:{self.at[1]} secure match=bounce.news.test\n")
+        settings = {"transport_maps": f"texthash:{self.path('transport')}", "virtual_mailbox_maps": f"texthash:{self.path('people')}",
+                    "smtpd_reject_unlisted_recipient": "no", "virtual_mailbox_domains": "a.test", "relay_domains": "bounce.news.test",
+                    "full_destination_recipient_limit": "1", "notify_classes": "", "minimal_backoff_time": "2s",
+                    "queue_run_delay": "2s", "smtp_host_lookup": "native", "default_transport": "error:nobody is here",
+                    "smtp_tls_policy_maps": f"texthash:{self.path('tls')}", "smtp_tls_loglevel": "1", "smtp_connection_cache_on_demand": "no"}
+        mta = Postfix(address, self.port, ["a.test"], settings=settings, services=services, tls=False)
+        self.sink = mta
+        mta.name = "a"
+        self.listen(more='soft "mailbox-full" { count = 1 apart = 0s }')
+        mta.settings["smtp_tls_CAfile"] = self.ca
+        self.write("transport", "\n".join([*transports, f"bounce.news.test smtp:[{self.at[0]}]:{self.at[1]}", ""]))
+        mta.start()
+        self.addCleanup(mta.stop)
+        people = [f"{kind}{n}@a.test" for kind in ("fine", "gone", "full", "large", "refused") for n in range(kinds)]
+        self.list(people)
+        self.send("one", message=harness.MESSAGE + "x" * 70 + "\n" + ("y" * 70 + "\n") * 30)
+        self.assertEqual(self.report("one")["counts"]["sent"], len(people))
+        try:
+            wait_for(lambda: self.report("one")["later"]["bounced"] == 4 * kinds, 60, "all bounces")
+        except AssertionError as e:
+            raise AssertionError(f"{e}: {self.report('one')}\n{mta.log()[-20000:]}\n{self.finish_words()}") from e
+        self.assertIn("Verified TLS connection established", mta.log())
+        self.send("two")
+        self.assertEqual({r["recipient"] for r in self.recipients("two") if r["state"] == "suppressed"},
+                         {f"{kind}{n}@a.test" for kind in ("gone", "full") for n in range(kinds)})
+        classes = {line["recipient"].rstrip("0123@a.test"): line["class"] for line in self.lines("bounce")}
+        self.assertEqual((classes["larg"] if "larg" in classes else classes["large"], classes["refused"]), ("too-large", "content-policy"))
+        self.stop()
+
+
+class Cost(Case):
+    """What a bounce costs: figures for people, nothing is asserted about time."""
+
+    def test_bounces_a_second(self):
+        people = [f"u{n}@a.test" for n in range(BENCH)]
+        self.sink = self.receiver("a", "--store", "{store}")
+        self.listen(inbound="rate_per_address = none", more="bounce { breaker_count = 0 }")
+        self.list(people)
+        self.send("one", timeout=240)
+        path_of = self.paths()
+        mails = [(path_of[who], self.bounce(path_of[who], who).replace("\n", "\r\n")) for who in people]
+        pids = self.status()["pids"]
+        before = {name: self.cpu(pids[name]) for name in ("inbound", "master", "redis")}
+        began = time.monotonic()
+        self.pour(mails, connections=48)
+        wall = time.monotonic() - began
+        used = {name: self.cpu(pids[name]) - before[name] for name in before}
+        self.assertEqual(self.report("one")["later"]["bounced"], BENCH)
+        print(f"\n{BENCH} bounces in {wall:.2f} s; CPU seconds {used}: {BENCH / sum(used.values()):.0f} a CPU-second of all three, "
+              f"{BENCH / used['inbound']:.0f} of inbound, {BENCH / used['master']:.0f} of the master", flush=True)
+
+    @staticmethod
+    def cpu(pid):
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def pour(self, mails, connections):
+        """All of them, each connection one message after the other, as MTAs do."""
+        lanes = {}
+        for n in range(connections):
+            s = socket.create_connection(self.at)
+            queue = mails[n::connections]
+            lanes[s] = [iter(queue), len(queue), b""]
+            s.recv(1000)
+            s.sendall(b"EHLO x\r\n")
+            s.recv(1000)
+            self.next_mail(s, lanes[s][0])
+        while lanes:
+            for s in select.select(list(lanes), [], [], 30)[0]:
+                lane = lanes[s]
+                lane[2] += s.recv(65536)
+                while b"250 2.0.0 taken\r\n" in lane[2]:
+                    lane[2] = lane[2].split(b"250 2.0.0 taken\r\n", 1)[1]
+                    lane[1] -= 1
+                    if lane[1] == 0:
+                        lanes.pop(s).clear()
+                        s.close()
+                        break
+                    self.next_mail(s, lane[0])
+                self.assertFalse(lane and lane[2] and b"\r\n4" in lane[2], lane)
+
+    @staticmethod
+    def next_mail(s, queue):
+        path, text = next(queue)
+        s.sendall(f"MAIL FROM:<>\r\nRCPT TO:<{path}>\r\nDATA\r\n{text}\r\n.\r\n".encode())
+
+
+if __name__ == "__main__":
+    harness.main()
