@@ -647,6 +647,8 @@ static int check_inbound(const struct load *load)
             load, mark_of_key(load, "inbound", 0, "memory"),
             "inbound.memory is less than two messages of inbound.message_size; write more, or a smaller "
             "message_size");
+    if (c->sender.unsubscribe_mail == UNSUBSCRIBE_MAIL_AUTO)
+        c->sender.unsubscribe_mail = listens ? UNSUBSCRIBE_MAIL_YES : UNSUBSCRIBE_MAIL_NO;
     return 0;
 }
 

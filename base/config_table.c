@@ -44,6 +44,7 @@ const struct config_row config_rows[] = {
 { "sender.return_path",            CONF_NAME,      AT(sender.return_path),                NULL,     NULL,                   0, 0,             AT_START, "domain that bounces come back to" },
 { "sender.secret_file",            CONF_FILE,      AT(sender.secret_file),                NULL,     NULL,                   0, 0,             AT_START, "key of the return path's tokens (hikyaku keygen verp)" },
 { "sender.unsubscribe_url",        CONF_URL,       AT(sender.unsubscribe_url),            NULL,     NULL,                   0, 0,             AT_START, "where List-Unsubscribe points" },
+{ "sender.unsubscribe_mail",       CONF_CHOICE,    AT(sender.unsubscribe_mail),      "auto|no|yes",   "auto",                 0, 0,             AT_START, "a mailto: address in List-Unsubscribe, at return_path; auto: where inbound takes what is written to it" },
 { "sender.list_id",                CONF_NAME,      AT(sender.list_id),                    NULL,     NULL,                   0, 0,             AT_START, "the List-ID header, and a scope of unsubscribe" },
 
 { "dkim.domain",                   CONF_NAME,      IN(dkim, domain),                      NULL,     NULL,                   0, 0,             AT_START, "the d= of the signature" },

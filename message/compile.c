@@ -142,6 +142,7 @@ int message_compile(const char *path, const char *bytes, size_t length, const st
     m->config = config;
     m->signer = signer;
     m->wants_unsubscribe_url = config->sender.unsubscribe_url != NULL;
+    m->wants_unsubscribe_mail = config->sender.unsubscribe_mail == UNSUBSCRIBE_MAIL_YES;
     m->is_signed = signer_key_count(signer) > 0;
     (void)snprintf(m->campaign, sizeof m->campaign, "%s", campaign);
     c.names = (struct tag_names){column, column_count, m->wants_unsubscribe_url};

@@ -144,6 +144,25 @@ static void recipient_render(const struct render *render, struct buf *out)
     buf_text(out, ">\r\n");
 }
 
+/* RFC 2369 3.2: what is preferred stands first. Two lines: each is short of 998 octets by itself. */
+static void unsubscribe_render(const struct render *render, struct buf *out)
+{
+    bool has_url = render->unsubscribe_url[0] != '\0', has_mail = render->unsubscribe_mail[0] != '\0';
+
+    buf_text(out, "List-Unsubscribe: ");
+    if (has_url) {
+        buf_text(out, "<");
+        buf_text(out, render->unsubscribe_url);
+        buf_text(out, has_mail ? ">,\r\n " : ">");
+    }
+    if (has_mail) {
+        buf_text(out, "<mailto:");
+        buf_text(out, render->unsubscribe_mail);
+        buf_text(out, "?subject=unsubscribe>");
+    }
+    buf_text(out, "\r\n");
+}
+
 void field_render(const struct field *field, const struct render *render, struct buf *text, struct buf *out)
 {
     size_t start = out->length;
@@ -173,9 +192,7 @@ void field_render(const struct field *field, const struct render *render, struct
         buf_text(out, ">\r\n");
         break;
     case FIELD_UNSUBSCRIBE:
-        buf_text(out, "List-Unsubscribe: <");
-        buf_text(out, render->unsubscribe_url);
-        buf_text(out, ">\r\n");
+        unsubscribe_render(render, out);
         break;
     case FIELD_TO:
         recipient_render(render, out);

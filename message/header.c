@@ -330,12 +330,17 @@ static int note_dropped(const struct compile *c, const struct entity_field *fiel
                     field->line, (int)field->name.length, field->name.at, instead);
 }
 
+static bool makes_unsubscribe(const struct compile *c)
+{
+    return c->names.has_unsubscribe_url || c->message->wants_unsubscribe_mail;
+}
+
 /* Does the template's own List-Unsubscribe stay? With a tag always; without one only where we have none. */
 static bool unsubscribe_is_own(const struct compile *c, const struct entity *entity)
 {
     const struct entity_field *field = entity_field(entity, "List-Unsubscribe");
 
-    return value_has_tag(field) || (field != NULL && !c->names.has_unsubscribe_url);
+    return value_has_tag(field) || (field != NULL && !makes_unsubscribe(c));
 }
 
 /* Why a field is replaced by one of ours; NULL: it is not. */
@@ -351,7 +356,8 @@ static const char *field_instead(const struct compile *c, const struct entity *e
     else if (slice_is(field->name, "List-ID") && c->message->config->sender.list_id != NULL)
         instead = "sender.list_id stands in its place";
     else if (slice_is(field->name, "List-Unsubscribe") && !unsubscribe_is_own(c, entity))
-        instead = "sender.unsubscribe_url stands in its place";
+        instead = c->names.has_unsubscribe_url ? "sender.unsubscribe_url stands in its place"
+                                               : "sender.unsubscribe_mail stands in its place";
     else if (slice_is(field->name, "List-Unsubscribe-Post") && !unsubscribe_is_own(c, entity))
         instead = "it belongs to a List-Unsubscribe that is not the message's own";
     return instead;
@@ -388,7 +394,7 @@ static int generated_dynamic(struct compile *c, const struct entity *entity)
         field_add(m, FIELD_MESSAGE_ID, "Message-ID", 10, true) == NULL ||
         (entity_field(entity, "To") == NULL && field_add(m, FIELD_TO, "To", 2, true) == NULL))
         return HK_ENOMEM;
-    if (c->names.has_unsubscribe_url && !unsubscribe_is_own(c, entity) &&
+    if (makes_unsubscribe(c) && !unsubscribe_is_own(c, entity) &&
         field_add(m, FIELD_UNSUBSCRIBE, "List-Unsubscribe", 16, true) == NULL)
         return HK_ENOMEM;
     return 0;

@@ -31,8 +31,9 @@ struct render {
     const struct segment_record *record; /* NULL while static fields are rendered at compile */
     struct copy *copy;
     uint64_t wall_us;
-    char message_id[MESSAGE_ID_MAX]; /* without angle brackets */
-    char unsubscribe_url[MESSAGE_URL_MAX + 1];
+    char message_id[MESSAGE_ID_MAX];           /* without angle brackets */
+    char unsubscribe_url[MESSAGE_URL_MAX + 1]; /* "" where there is none */
+    char unsubscribe_mail[ADDRESS_MAX + 1];    /* the address of List-Unsubscribe's mailto:; "" none */
 };
 
 struct slice_value {
@@ -126,7 +127,7 @@ struct message {
     const struct config *config;
     const struct signer *signer;
     char campaign[CAMPAIGN_ID_MAX + 1];
-    bool wants_unsubscribe_url, is_signed;
+    bool wants_unsubscribe_url, wants_unsubscribe_mail, is_signed;
     struct buf wire, canon;
 
     struct field *field;

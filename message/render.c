@@ -268,17 +268,23 @@ static void render_header(const struct render *render)
     }
 }
 
-/* sender.unsubscribe_url with its token behind it: as a path, or as a query where it has one. */
-static int unsubscribe_url_make(struct render *render, const struct token_subject *subject)
+/* The token behind sender.unsubscribe_url, as a path, or as a query where it has one; and the same one as an address. */
+static int unsubscribe_make(struct render *render, const struct token_subject *subject)
 {
     const struct message *m = render->message;
-    const char *url = m->config->sender.unsubscribe_url;
-    char last = url[strlen(url) - 1], token[TOKEN_TEXT_MAX];
-    const char *joint = strchr("/=?&", last) != NULL ? "" : strchr(url, '?') != NULL ? "&" : "?";
+    const char *url = m->wants_unsubscribe_url ? m->config->sender.unsubscribe_url : NULL;
+    char token[TOKEN_TEXT_MAX];
 
     if (token_make(m->signer, TOKEN_UNSUBSCRIBE, subject, token) != 0)
         return HK_ENOMEM;
-    (void)snprintf(render->unsubscribe_url, sizeof render->unsubscribe_url, "%s%s%s", url, joint, token);
+    if (url != NULL) {
+        char last = url[strlen(url) - 1];
+        const char *joint = strchr("/=?&", last) != NULL ? "" : strchr(url, '?') != NULL ? "&" : "?";
+        (void)snprintf(render->unsubscribe_url, sizeof render->unsubscribe_url, "%s%s%s", url, joint, token);
+    }
+    if (m->wants_unsubscribe_mail)
+        (void)snprintf(render->unsubscribe_mail, sizeof render->unsubscribe_mail, "u-%s@%s", token,
+                       signer_return_path(m->signer));
     return 0;
 }
 
@@ -355,7 +361,7 @@ int message_render(const struct message *m, const struct segment_record *record,
     render.record = record;
     render.copy = copy;
     render.wall_us = wall_us;
-    render.unsubscribe_url[0] = 0;
+    render.unsubscribe_url[0] = render.unsubscribe_mail[0] = 0;
     error = copy_begin_for(&render);
     if (error != 0)
         return error;
@@ -363,8 +369,8 @@ int message_render(const struct message *m, const struct segment_record *record,
     if (error == 0)
         error = message_id_make(m->signer, m->campaign, segment, index, render.message_id,
                                 sizeof render.message_id);
-    if (error == 0 && m->wants_unsubscribe_url)
-        error = unsubscribe_url_make(&render, &subject);
+    if (error == 0 && (m->wants_unsubscribe_url || m->wants_unsubscribe_mail))
+        error = unsubscribe_make(&render, &subject);
     if (error != 0)
         return error;
     render_header(&render);

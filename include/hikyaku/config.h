@@ -135,6 +135,11 @@ struct config {
 
     struct {
         char *from_domain, *return_path, *secret_file, *unsubscribe_url, *list_id; /* NULL where not given */
+        enum unsubscribe_mail {
+            UNSUBSCRIBE_MAIL_AUTO,
+            UNSUBSCRIBE_MAIL_NO,
+            UNSUBSCRIBE_MAIL_YES
+        } unsubscribe_mail;
     } sender;
 
     struct { /* the bounce receiver; no address: it does not run */

@@ -446,6 +446,30 @@ class Hostile(Case):
             wire.close()
 
 
+class Unsubscribe(Case):
+    """List-Unsubscribe has an address, and who writes to it is written to no more."""
+
+    def test_the_header_has_an_address_and_it_is_taken(self):
+        self.sink = self.receiver("a", "--store", "{store}")
+        self.listen()
+        self.list(["u0@a.test", "u1@a.test"])
+        self.send("one")
+        header = {}
+        for name in os.listdir(self.sink.store):
+            if name.endswith(".eml"):
+                with open(os.path.join(self.sink.store, name), encoding="utf-8") as f:
+                    lines = f.read().split("\n\n")[0]
+                to = [line for line in lines.splitlines() if line.startswith("To:")][0].split()[-1].strip("<>\r")
+                header[to] = "".join(line for line in lines.replace("\r", "").replace("\n ", " ").splitlines(True)
+                                     if line.startswith("List-Unsubscribe:"))
+        self.assertRegex(header["u0@a.test"], r"<mailto:u-[a-z0-9]+@bounce\.news\.test\?subject=unsubscribe>")
+        address = header["u0@a.test"].split("<mailto:")[1].split("?")[0]
+        self.client().sendmail("u0@a.test", [address], b"Subject: unsubscribe\r\n\r\n")
+        self.check("u0@a.test", 1)
+        self.check("u1@a.test", 0)
+        self.assertEqual(self.report("one")["later"]["unsubscribed"], 1)
+
+
 class Mtas(Case):
     """Other people's servers bounce real messages of ours to us, over STARTTLS."""
 
