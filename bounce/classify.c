@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "ruleset.h"
+#include "saying.h"
 
 const char *reply_class_name(enum reply_class c)
 {
@@ -31,7 +32,7 @@ const char *disposition_name(enum disposition d)
 }
 
 /* What is said of a class where no rule has a finer word. */
-static const char *reason_of_class(enum reply_class c)
+const char *reply_class_reason(enum reply_class c)
 {
     static const char *const reasons[CLASSES] = {
         [CLASS_MAILBOX_UNKNOWN] = "userunknown",
@@ -53,7 +54,7 @@ static const char *reason_of_class(enum reply_class c)
         [CLASS_PROVIDER_SUPPRESSED] = "suppressed",
     };
 
-    return reasons[c] == NULL ? "" : reasons[c];
+    return (unsigned)c >= CLASSES || reasons[c] == NULL ? "" : reasons[c];
 }
 
 /* --- what a text says of itself --- */
@@ -88,49 +89,6 @@ static size_t find_reply(const char *text, size_t length, unsigned class)
             reply_is_at(text, length, at))
             return at;
     return length;
-}
-
-static enum log_phase find_phase(const char *text, size_t length)
-{
-    static const struct {
-        const char *words;
-        enum log_phase phase;
-    } signs[] = {
-        {"end of data", LOG_PHASE_DOT},
-        {"after i sent the message", LOG_PHASE_DOT},
-        {"final data", LOG_PHASE_DOT},
-        {"text command", LOG_PHASE_DOT},
-        {"in reply to data", LOG_PHASE_DATA},
-        {"in reply to rcpt", LOG_PHASE_RCPT},
-        {"in reply to mail", LOG_PHASE_MAIL},
-        {"in reply to ehlo", LOG_PHASE_EHLO},
-        {"in reply to helo", LOG_PHASE_EHLO},
-        {"refused to talk to me", LOG_PHASE_BANNER},
-        {"after rcpt to", LOG_PHASE_RCPT},
-        {"after mail from", LOG_PHASE_MAIL},
-        {"after ehlo", LOG_PHASE_EHLO},
-        {"after helo", LOG_PHASE_EHLO},
-        {"initial connection", LOG_PHASE_BANNER},
-        {"our rcpt to", LOG_PHASE_RCPT},
-        {"our mail from", LOG_PHASE_MAIL},
-        {"[rcpt_to]", LOG_PHASE_RCPT},
-        {"[mail_from]", LOG_PHASE_MAIL},
-        {"does not like recipient", LOG_PHASE_RCPT},
-        {"but sender was rejected", LOG_PHASE_MAIL},
-        {"rcpt to response", LOG_PHASE_RCPT},
-        {"but greeting failed", LOG_PHASE_BANNER},
-        {"my name was rejected", LOG_PHASE_EHLO},
-    };
-    char lower[NORMAL_MAX + 1];
-    size_t size = length < NORMAL_MAX ? length : NORMAL_MAX;
-
-    for (size_t i = 0; i < size; i++)
-        lower[i] = text[i] == '\0' ? ' ' : (char)tolower((unsigned char)text[i]);
-    lower[size] = '\0';
-    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
-        if (strstr(lower, signs[i].words) != NULL)
-            return signs[i].phase;
-    return LOG_PHASES;
 }
 
 /* The first enhanced code in the text of `class` (0: any): some write it behind the words, "(#5.1.1)". */
@@ -177,7 +135,7 @@ void diagnosis_read(struct diagnosis *d)
     if (d->status[0] == 0 || (d->status[1] == 0 && d->status[2] == 0))
         (void)find_status_behind(d->text, length, at, d->code / 100u, d->status);
     if (d->phase == LOG_PHASES)
-        d->phase = find_phase(d->text, length);
+        d->phase = saying_phase((struct slice){d->text, length});
 }
 
 /* --- the rules --- */
@@ -431,7 +389,7 @@ struct verdict classify_with(struct rules *rules, const struct diagnosis *d, boo
     if (d->code >= 200 && d->code < 400)
         return (struct verdict){.reply_class = CLASS_DELIVERED,
                                 .disposition = DISPOSITION_NONE,
-                                .reason = reason_of_class(CLASS_DELIVERED)};
+                                .reason = reply_class_reason(CLASS_DELIVERED)};
     rule = decide_by_text(rules, d, &e, buffer, &pattern);
     by_text = rule != NULL;
     if (rule == NULL)
@@ -442,7 +400,7 @@ struct verdict classify_with(struct rules *rules, const struct diagnosis *d, boo
     v.rule = rule == NULL ? NULL : rule->name;
     v.reason = rule != NULL && v.reply_class == said && rule->reason[0] != '\0'
                    ? rule->reason
-                   : reason_of_class(v.reply_class);
+                   : reply_class_reason(v.reply_class);
     v.disposition = rule != NULL && rule->has_disposition && v.reply_class == said
                         ? rule->disposition
                         : disposition_of(&e, v.reply_class);

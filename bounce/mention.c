@@ -32,8 +32,7 @@ static size_t local_start(struct slice text, size_t at, bool *tight)
     *tight = false;
     if (at > 1 && text.at[at - 1] == '"') { /* a quoted local part */
         from = at - 1;
-        while (from > floor && text.at[from - 1] != '"' && text.at[from - 1] != '\n' &&
-               text.at[from - 1] != '\r')
+        while (from > floor && text.at[from - 1] != '"' && (unsigned char)text.at[from - 1] >= ' ')
             from--;
         *tight = from > 1 && text.at[from - 2] == '<';
         return from > floor && text.at[from - 1] == '"' ? from - 1 : at;

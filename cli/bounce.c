@@ -56,9 +56,11 @@ static void add_bounce(void *context, const struct bounce *b)
     put_member(c->line, c->bounces++ > 0 ? ",{\"recipient\":" : "{\"recipient\":", b->recipient);
     put_member(c->line, ",\"class\":", reply_class_name(b->verdict.reply_class));
     put_member(c->line, ",\"disposition\":", disposition_name(b->verdict.disposition));
-    put_member(c->line, ",\"reason\":", b->reason);
+    put_member(c->line, ",\"reason\":",
+               b->verdict.reason != NULL ? b->verdict.reason : reply_class_reason(b->verdict.reply_class));
     put_member(c->line, ",\"status\":", b->status);
     put_member(c->line, ",\"kind\":", bounce_kind_name(b->kind));
+    put_member(c->line, ",\"text\":", b->reason);
     (void)putc_unlocked('}', c->line);
 }
 

@@ -41,6 +41,9 @@ struct verdict {
     const char *reason; /* its word for what is wrong, finer than the class: "userunknown" */
 };
 
+/* The word for a class where no rule has a finer one; "" for none. */
+const char *reply_class_reason(enum reply_class c);
+
 /* Classify a 4xx or 5xx reply (or code 0: no reply, our words) given in `phase`. The enhanced code is a hint,
  * the text is the evidence, the phase decides what a text can mean: "Unknown user" after the final dot is no
  * unknown user. */

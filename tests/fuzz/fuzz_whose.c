@@ -1,5 +1,5 @@
-/* fuzz_whose.c - any bytes as a mail that came back: a token counts only where one of ours was put into it (a byte 0x01 stands for
- * it, 0x02 for one of another recipient, 0x03 for a forged one), and then it is the one that was put there. */
+/* fuzz_whose.c - any bytes as a mail that came back: whatever stands around a token of ours (a byte 0x01 stands for one, 0x02 for one
+ * of another recipient, 0x03 for a forged one), no other one is ever found. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,12 +54,11 @@ static void set_up(void)
     HK_BUG_ON(reader == NULL || mail == NULL);
 }
 
-/* With the paths in their places; which of the two that hold were put in: bits. */
-static size_t write_mail(const uint8_t *data, size_t size, unsigned *planted)
+/* With the paths in their places. */
+static size_t write_mail(const uint8_t *data, size_t size)
 {
     size_t length = 0;
 
-    *planted = 0;
     for (size_t i = 0; i < size && length + ADDRESS_MAX + 1 < MAIL_MAX; i++) {
         if (data[i] < 1 || data[i] > 3) {
             mail[length++] = (char)data[i];
@@ -68,25 +67,27 @@ static size_t write_mail(const uint8_t *data, size_t size, unsigned *planted)
         size_t bytes = strlen(path[data[i] - 1]);
         memcpy(mail + length, path[data[i] - 1], bytes);
         length += bytes;
-        *planted |= data[i] < 3 ? 1u << data[i] : 0;
     }
     return length;
+}
+
+/* The two that hold are all that there are: no other can be made without the secret. */
+static bool is_one_of_ours(const struct whose_path *found)
+{
+    return (found->token.index == 1 || found->token.index == 2) &&
+           strcasecmp(found->address, path[found->token.index - 1]) == 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct whose_said said;
-    unsigned planted;
     json_t *entry;
 
     if (reader == NULL)
         set_up();
-    size_t length = write_mail(data, size, &planted);
+    size_t length = write_mail(data, size);
     HK_BUG_ON(whose_read(&whose, reader, NULL, mail, length, &said) < 0);
-    if (said.found == WHOSE_TOKEN)
-        HK_BUG_ON((planted & 1u << said.path.token.index) == 0 ||
-                  strcasecmp(said.path.address, path[said.path.token.index - 1]) != 0);
-    HK_BUG_ON(said.found == WHOSE_SEVERAL && planted != (1u << 1 | 1u << 2));
+    HK_BUG_ON(said.found == WHOSE_TOKEN && !is_one_of_ours(&said.path));
     entry = whose_entry(&said);
     HK_BUG_ON(entry == NULL);
     json_decref(entry);

@@ -67,7 +67,7 @@ class Command(harness.Case):
             with self.subTest(name):
                 self.assertEqual({b["recipient"] for b in lines[path]}, recipients)
                 for row in lines[path]:
-                    self.assertEqual(set(row), {"recipient", "class", "disposition", "reason", "status", "kind"})
+                    self.assertEqual(set(row), {"recipient", "class", "disposition", "reason", "status", "kind", "text"})
         self.assertEqual(verdict(lines[mbox]), sorted(v for path in paths for v in verdict(lines[path])))
 
     def test_standard_input_is_a_file_too(self):

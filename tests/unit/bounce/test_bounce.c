@@ -331,6 +331,21 @@ static void status_code_and_reason_are_told(void **state)
     assert_non_null(strstr(r.row[0].reason, "Too large?"));
 }
 
+/* "ta" is nobody: an address is told whole or not at all. */
+static void an_address_in_quotes_is_not_cut_at_a_nul(void **state)
+{
+    static const char mail[] = "Return-Path: <>\nFrom: MAILER-DAEMON@mx.test\nTo: b@bounce.test\n"
+                               "Subject: Undelivered Mail Returned to Sender\n\n"
+                               "<\"ta\0 ro\"@rcpt.test>: 550 5.1.1 User unknown\n\n"
+                               "<\"ha na\"@rcpt.test>: 550 5.1.1 User unknown\n";
+    struct results r = read_mail(mail, sizeof mail - 1);
+
+    (void)state;
+    assert_true(r.rows >= 1);
+    for (size_t i = 0; i < r.rows; i++)
+        assert_string_equal(r.row[i].recipient, "\"ha na\"@rcpt.test");
+}
+
 static void a_reader_forgets_the_mail_before(void **state)
 {
     for (size_t round = 0; round < 3; round++)
@@ -348,6 +363,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_recipients_are_told_once_each),
         cmocka_unit_test(depth_is_bounded_and_what_lies_deeper_is_left_alone),
         cmocka_unit_test(status_code_and_reason_are_told),
+        cmocka_unit_test(an_address_in_quotes_is_not_cut_at_a_nul),
         cmocka_unit_test(a_reader_forgets_the_mail_before),
     };
 
