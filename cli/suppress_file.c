@@ -1,6 +1,6 @@
 /* suppress_file.c - hikyaku suppress import | export: suppression lists as CSV files.
  *
- * Import reads what export writes, and any CSV file with a column `email`. It keeps a bounded number of rows in memory; a
+ * Import reads what export writes, the exports of SendGrid, Amazon SES and Mailgun, and any CSV file with a column `email`. It keeps a bounded number of rows in memory; a
  * bad row is told and passed over, and what was there already keeps its first reason.
  */
 #include <errno.h>
@@ -34,23 +34,81 @@ static const char *const column_name[] = {
 #undef COLUMN_NAME
 };
 
+/* What other senders' exports call them: SendGrid (email, reason, status, created), Amazon SES (EmailAddress, Reason,
+ * LastUpdateTime), Mailgun (address, code, error, created_at). Ours come first where a file has both. */
+static const struct {
+    const char *name;
+    enum column column;
+} other_names[] = {
+    {"address", COLUMN_EMAIL},       {"emailaddress", COLUMN_EMAIL}, {"email address", COLUMN_EMAIL},
+    {"error", COLUMN_EVIDENCE},      {"created", COLUMN_TIME},       {"created_at", COLUMN_TIME},
+    {"lastupdatetime", COLUMN_TIME},
+};
+static const char *const code_names[] = {"status", "code"}; /* of the reply; stand before the evidence */
+
 /* ---- times ---- */
 
-/* "2026-11-24T09:00:00.123456Z", with or without a fraction: what export writes. */
+/* "Z", "+00:00", "UTC": the zone behind a time, in seconds. */
+static bool zone_parse(const char *text, long *out)
+{
+    static const char *const utc[] = {"", "Z", "UTC", "GMT", "+0000", "+00:00"};
+    unsigned hours, minutes;
+    int end = 0;
+
+    *out = 0;
+    text += strspn(text, " ");
+    for (size_t i = 0; i < sizeof utc / sizeof utc[0]; i++)
+        if (strcmp(text, utc[i]) == 0)
+            return true;
+    if ((*text != '+' && *text != '-') ||
+        (sscanf(text + 1, "%2u:%2u%n", &hours, &minutes, &end) != 2 &&
+         sscanf(text + 1, "%2u%2u%n", &hours, &minutes, &end) != 2) ||
+        text[1 + end] != '\0' || hours > 14 || minutes > 59)
+        return false;
+    *out = (long)(hours * 3600u + minutes * 60u) * (*text == '-' ? -1 : 1);
+    return true;
+}
+
+/* Seconds since 1970, as SendGrid has it. */
+static bool seconds_parse(const char *text, uint64_t *out)
+{
+    unsigned long long seconds;
+    int end = 0;
+
+    if (strspn(text, "0123456789") != strlen(text) || strlen(text) > 11 ||
+        sscanf(text, "%llu%n", &seconds, &end) != 1)
+        return false;
+    *out = seconds * 1000000u;
+    return true;
+}
+
+/* "2026-11-24T09:00:00.123456Z", with or without a fraction: what export writes. Others' exports: a blank for the 'T', another
+ * zone or none, "Fri, 21 Oct 2011 11:02:55 UTC", and seconds. */
 static bool time_parse(const char *text, uint64_t *out)
 {
-    struct tm tm = {0};
-    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    static const char *const shapes[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%a, %d %b %Y %H:%M:%S",
+                                         "%d %b %Y %H:%M:%S"};
     uint64_t us = 0, unit = 100000;
+    const char *rest = NULL;
+    struct tm tm;
     time_t seconds;
+    long zone;
 
+    if (seconds_parse(text, out))
+        return true;
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0] && rest == NULL; i++) {
+        memset(&tm, 0, sizeof tm);
+        rest = strptime(text, shapes[i], &tm);
+    }
     if (rest == NULL)
         return false;
     if (*rest == '.')
         for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
             us += (uint64_t)(*rest - '0') * unit;
-    seconds = timegm(&tm);
-    if (strcmp(rest, "Z") != 0 || seconds < 0)
+    if (!zone_parse(rest, &zone))
+        return false;
+    seconds = timegm(&tm) - zone;
+    if (seconds < 0)
         return false;
     *out = (uint64_t)seconds * 1000000u + us;
     return true;
@@ -66,7 +124,8 @@ struct import {
     char scope[SUPPRESS_SCOPE_MAX];
     struct reach reach;
     struct records records;
-    uint32_t column[COLUMNS_COUNT], columns;
+    uint32_t column[COLUMNS_COUNT], code_column, columns;
+    bool first_is_row; /* of a file without a header, as Amazon SES takes and gives them */
     struct suppress_entry *entry;
     size_t entries;
     uint64_t rows, added, rejected, untold;
@@ -94,6 +153,61 @@ static int file_error(const struct import *import, int error, struct hk_why *why
     return why_set(why, error, "%s: %s", import->name, strerror(import->records.error));
 }
 
+static bool is_named(const struct record *record, uint32_t i, const char *name)
+{
+    const char *text = record_field(record, i);
+    size_t length = trimmed(&text);
+
+    return strlen(name) == length && strncasecmp(text, name, length) == 0;
+}
+
+/* Our own names; one may be there once. */
+static int find_columns(struct import *import, struct hk_why *why)
+{
+    const struct record *record = &import->records.record;
+
+    for (uint32_t i = 0; i < record->fields && i < RECORD_FIELDS_MAX; i++) {
+        for (size_t c = 0; c < COLUMNS_COUNT; c++) {
+            if (!is_named(record, i, column_name[c]))
+                continue;
+            if (import->column[c] != COLUMN_NONE)
+                return why_set(why, HK_EINVAL, "%s:%llu: the column %s is there twice", import->name,
+                               (unsigned long long)record->line, column_name[c]);
+            import->column[c] = i;
+        }
+    }
+    return 0;
+}
+
+static void find_other_columns(struct import *import)
+{
+    const struct record *record = &import->records.record;
+
+    for (size_t n = 0; n < sizeof other_names / sizeof other_names[0]; n++)
+        for (uint32_t i = 0; i < record->fields && i < RECORD_FIELDS_MAX; i++)
+            if (import->column[other_names[n].column] == COLUMN_NONE &&
+                is_named(record, i, other_names[n].name))
+                import->column[other_names[n].column] = i;
+    for (size_t n = 0; n < sizeof code_names / sizeof code_names[0]; n++)
+        for (uint32_t i = 0; i < record->fields && i < RECORD_FIELDS_MAX; i++)
+            if (import->code_column == COLUMN_NONE && is_named(record, i, code_names[n]))
+                import->code_column = i;
+}
+
+/* "gone@example.com,BOUNCE" instead of a header. */
+static bool is_ses_row(const struct record *record)
+{
+    struct address address;
+    const char *text;
+
+    if (record->fault != NULL || record->fields != 2 ||
+        (!is_named(record, 1, "BOUNCE") && !is_named(record, 1, "COMPLAINT")))
+        return false;
+    text = record_field(record, 0);
+    size_t length = trimmed(&text);
+    return address_parse(text, length, &address, NULL) == 0;
+}
+
 static int read_header(struct import *import, struct hk_why *why)
 {
     struct record *record = &import->records.record;
@@ -106,19 +220,18 @@ static int read_header(struct import *import, struct hk_why *why)
                        import->name);
     for (size_t c = 0; c < COLUMNS_COUNT; c++)
         import->column[c] = COLUMN_NONE;
+    import->code_column = COLUMN_NONE;
     import->columns = record->fields;
-    for (uint32_t i = 0; i < record->fields && i < RECORD_FIELDS_MAX; i++) {
-        const char *text = record_field(record, i);
-        size_t length = trimmed(&text);
-        for (size_t c = 0; c < COLUMNS_COUNT; c++) {
-            if (strlen(column_name[c]) != length || strncasecmp(text, column_name[c], length) != 0)
-                continue;
-            if (import->column[c] != COLUMN_NONE)
-                return why_set(why, HK_EINVAL, "%s:%llu: the column %s is there twice", import->name,
-                               (unsigned long long)record->line, column_name[c]);
-            import->column[c] = i;
-        }
+    import->first_is_row = is_ses_row(record);
+    if (import->first_is_row) {
+        import->column[COLUMN_EMAIL] = 0;
+        import->column[COLUMN_REASON] = 1;
+        return 0;
     }
+    rc = find_columns(import, why);
+    if (rc < 0)
+        return rc;
+    find_other_columns(import);
     if (import->column[COLUMN_EMAIL] == COLUMN_NONE)
         return why_set(why, HK_EINVAL, "%s:%llu: the header row has no column email", import->name,
                        (unsigned long long)record->line);
@@ -162,6 +275,38 @@ static int row_scope(const struct import *import, struct suppress_entry *entry, 
     return 0;
 }
 
+static const char *code_of(const struct import *import)
+{
+    return import->code_column == COLUMN_NONE ? ""
+                                              : record_field(&import->records.record, import->code_column);
+}
+
+/* A reason of ours is one word. Where somebody has the words of a reply there they are the evidence. */
+static int row_reason(const struct import *import, struct suppress_entry *entry, const char *instead,
+                      struct hk_why *why)
+{
+    const char *text = field(import, COLUMN_REASON), *evidence = field(import, COLUMN_EVIDENCE);
+    const char *code = code_of(import);
+    char joined[sizeof entry->evidence];
+    size_t length = trimmed(&text);
+    bool has_evidence = import->column[COLUMN_EVIDENCE] != COLUMN_NONE;
+
+    if (!has_evidence && (import->code_column != COLUMN_NONE || memchr(text, ' ', length) != NULL)) {
+        evidence = text;
+        text = "";
+        length = 0;
+    }
+    if (length == 0 && import->code_column != COLUMN_NONE && import->options->reason == NULL)
+        instead = "bounce";
+    (void)snprintf(joined, sizeof joined, "%s%s%s", code, code[0] != '\0' ? " " : "", evidence);
+    hk_clean_text(entry->evidence, sizeof entry->evidence, joined, strlen(joined));
+    if (!copy(entry->reason, sizeof entry->reason, text, instead))
+        return why_set(why, HK_EINVAL, "the reason is longer than %zu bytes", sizeof entry->reason - 1);
+    for (char *c = entry->reason; *c != '\0'; c++)
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c | 0x20 : *c);
+    return 0;
+}
+
 /* The entry that a row means; HK_EINVAL says what is wrong with it. */
 static int row_entry(const struct import *import, struct suppress_entry *entry, struct hk_why *why)
 {
@@ -174,10 +319,8 @@ static int row_entry(const struct import *import, struct suppress_entry *entry, 
         return why_set(why, HK_EINVAL, "%u fields where the header has %u", record->fields, import->columns);
     if (!copy(entry->address, sizeof entry->address, field(import, COLUMN_EMAIL), ""))
         return why_set(why, HK_EINVAL, "the address is longer than %d bytes", ADDRESS_MAX);
-    if (!copy(entry->reason, sizeof entry->reason, field(import, COLUMN_REASON), reason))
-        return why_set(why, HK_EINVAL, "the reason is longer than %zu bytes", sizeof entry->reason - 1);
-    hk_clean_text(entry->evidence, sizeof entry->evidence, field(import, COLUMN_EVIDENCE),
-                  strlen(field(import, COLUMN_EVIDENCE)));
+    if (row_reason(import, entry, reason, why) != 0)
+        return HK_EINVAL;
     if (!copy(entry->source, sizeof entry->source, field(import, COLUMN_SOURCE), import->source))
         return why_set(why, HK_EINVAL, "the source is longer than %zu bytes", sizeof entry->source - 1);
     entry->time_us = clock_wall_us();
@@ -209,12 +352,20 @@ static int hand_over(struct import *import, struct hk_why *why)
     return error;
 }
 
+static int next_row(struct import *import)
+{
+    bool is_there = import->first_is_row;
+
+    import->first_is_row = false;
+    return is_there ? 1 : records_next(&import->records);
+}
+
 static int read_rows(struct import *import, struct hk_why *why)
 {
     struct record *record = &import->records.record;
     int rc, error = 0;
 
-    while (error >= 0 && (rc = records_next(&import->records)) == 1) {
+    while (error >= 0 && (rc = next_row(import)) == 1) {
         struct hk_why reason;
         if (record->blank)
             continue;

@@ -74,6 +74,36 @@ class Suppression(harness.Case):
             self.assertTrue(said.endswith(path + words + "\n"), said)
         self.assertEqual([row["email"] for row in self.export()], ["a@a.test"])
 
+    def test_lists_of_other_senders_are_understood(self):
+        self.world(people=[])
+        sendgrid = self.write("sendgrid.csv", "status,reason,email,created\n"
+                              '5.1.1,"550 5.1.1 The email account, that you tried to reach",Gone@a.test,1443651125\n'
+                              "4.2.2,mailbox full,full@a.test,2026-11-24 09:00:00\n")
+        spam = self.write("spam.csv", "ip,email,created\n192.0.2.1,spam@a.test,1443651141\n")
+        ses = self.write("ses.csv", "one@a.test,BOUNCE\ntwo@a.test,COMPLAINT\n")
+        ses_head = self.write("ses-head.csv", "EmailAddress,Reason,LastUpdateTime\n"
+                              "three@a.test,COMPLAINT,2020-04-10T21:03:05.123000+09:00\n")
+        mailgun = self.write("mailgun.csv", "address,code,error,created_at\n"
+                             'm1@a.test,550,"5.1.1 No such user, sorry","Fri, 21 Oct 2011 11:02:55 UTC"\n')
+        left = self.write("left.csv", 'address,tags,created_at\nm2@a.test,*,"Fri, 21 Oct 2011 11:02:55 GMT"\n')
+        for path, words in ((sendgrid, ()), (spam, ("--reason", "complaint")), (ses, ()), (ses_head, ()), (mailgun, ()),
+                            (left, ("--reason", "unsubscribe"))):
+            self.suppress("import", *words, path)
+        found = {row["email"]: (row["reason"], row["evidence"], row["time"][:19], row["source"]) for row in self.export()}
+        now = {email for email in ("one@a.test", "two@a.test")}
+        self.assertEqual({email: found[email][:2] for email in now}, {"one@a.test": ("bounce", ""), "two@a.test": ("complaint", "")})
+        self.assertEqual({email: row for email, row in found.items() if email not in now}, {
+            "gone@a.test": ("bounce", "5.1.1 550 5.1.1 The email account, that you tried to reach", "2015-09-30T22:12:05", "sendgrid.csv"),
+            "full@a.test": ("bounce", "4.2.2 mailbox full", "2026-11-24T09:00:00", "sendgrid.csv"),
+            "spam@a.test": ("complaint", "", "2015-09-30T22:12:21", "spam.csv"),
+            "three@a.test": ("complaint", "", "2020-04-10T12:03:05", "ses-head.csv"),
+            "m1@a.test": ("bounce", "550 5.1.1 No such user, sorry", "2011-10-21T11:02:55", "mailgun.csv"),
+            "m2@a.test": ("unsubscribe", "", "2011-10-21T11:02:55", "left.csv")})
+        for text in ("address,created_at\nx@a.test,yesterday\n", "email,created\nx@a.test,2026-11-24T09:00:00+99:00\n"):
+            said = self.suppress("import", self.write("bad.csv", text), expect=1).err
+            self.assertIn("bad.csv:2: the time is not written as 2026-11-24T09:00:00Z", said)
+        self.suppress("import", self.write("none.csv", "x@a.test,y\n"), expect=2)
+
     def test_a_second_campaign_skips_exactly_the_bounced(self):
         receiver = self.world()
         self.send("one")
