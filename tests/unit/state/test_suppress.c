@@ -1,5 +1,7 @@
 /* test_suppress.c - who must not be written to: kept in Redis, asked from memory (state/suppress*.c, state/hashes.c). */
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "hashes.h"
@@ -719,6 +721,114 @@ static void sorting_puts_in_order_and_drops_what_is_there_twice(void **state)
     assert_int_equal(count, 0);
 }
 
+/* The rules: the local part's ASCII letters in any case are one address, and so are a domain in Unicode and its A-labels; what
+ * stands behind a '+' is an address of its own, for it may reach another person, and so is a letter beyond ASCII in another
+ * case or form. What a carrier of old allows in a local part is an address too. */
+static void one_address_is_one_and_two_are_two(void **state)
+{
+    struct suppress *view = view_open();
+
+    (void)state;
+    assert_int_equal(add("all", "Taro.Yamada@B\xc3\xbc"
+                                "cher.test"),
+                     1);
+    assert_int_equal(add("all", "taro.yamada@xn--bcher-kva.test"), 0);
+    assert_int_equal(add("all", "a..b.@docomo.ne.jp"), 1);
+    assert_int_equal(add("all", ".x@ezweb.ne.jp"), 1);
+    assert_int_equal(add("all", "\xe5\xa4\xaa\xe9\x83\x8e@x.test"), 1);
+    assert_int_equal(add("all", "jos\xc3\xa9@x.test"), 1);
+    view_follow(view);
+    assert_true(has(view, "TARO.yamada@xn--bcher-kva.test"));
+    assert_true(has(view, "A..b.@docomo.ne.jp"));
+    assert_true(has(view, ".x@ezweb.ne.jp"));
+    assert_true(has(view, "\xe5\xa4\xaa\xe9\x83\x8e@x.test"));
+    assert_false(has(view, "taro.yamada+news@xn--bcher-kva.test"));
+    assert_false(has(view, "taroyamada@xn--bcher-kva.test"));
+    assert_false(has(view, "JOS\xc3\x89@x.test"));
+    assert_false(has(view, "jose\xcc\x81@x.test"));
+    assert_false(has(view, "a.b.@docomo.ne.jp"));
+    assert_int_equal(take_off("all", "A..B.@docomo.ne.jp"), 1);
+    suppress_close(view);
+}
+
+static double cpu_seconds(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static size_t address_of(size_t n, char out[32])
+{
+    return (size_t)snprintf(out, 32, "user%zu@x%zu.test", n, n % 9973);
+}
+
+static void write_hashes(const char *path, const uint8_t id[HASH_ID_BYTES], size_t entries)
+{
+    uint64_t *hash = malloc((entries + 1) * sizeof *hash);
+    struct hash_writer *writer = malloc(sizeof *writer);
+    struct hk_why why;
+    char text[40] = "all";
+    size_t count = entries;
+
+    assert_true(hash != NULL && writer != NULL);
+    for (size_t n = 0; n < entries; n++)
+        hash[n] = hash_of(id, text, 4 + address_of(n, text + 4));
+    assert_int_equal(hashes_sort(hash, &count), 0);
+    assert_int_equal(hash_writer_open(writer, path, &why), 0);
+    for (size_t i = 0; i < count; i++)
+        hash_writer_put(writer, hash[i]);
+    assert_int_equal(hash_writer_commit(writer, id, 1, 2, &why), 0);
+    free(writer);
+    free(hash);
+}
+
+/* CPU seconds of `questions` questions at places all over the file; every second address is in the list. */
+static double ask_all(const struct suppress *view, size_t entries, size_t questions)
+{
+    uint64_t seed = 1;
+    size_t found = 0, wanted = 0;
+    double begun = cpu_seconds();
+
+    for (size_t i = 0; i < questions; i++) {
+        char address[32];
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        size_t n = (size_t)(seed >> 20) % (2 * entries);
+        size_t length = address_of(n, address);
+        found += suppress_has(view, address, length);
+        wanted += n < entries;
+    }
+    assert_int_equal(found, wanted);
+    return cpu_seconds() - begun;
+}
+
+/* HK_SUPPRESSIONS says how many entries: 50000000 is what a node has to bear, in less than 500 MB. */
+static void a_question_takes_at_most_two_microseconds(void **state)
+{
+    const char *wanted = getenv("HK_SUPPRESSIONS");
+    size_t entries = wanted != NULL ? strtoul(wanted, NULL, 10) : 1000000, questions = 1000000;
+    struct suppress view = {.scopes = 3, .scope = {"all", "sender:news.test", "list:news.news.test"}};
+    struct hk_why why;
+    char path[4096];
+    double seconds;
+
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/speed.hashes", f.config.state_dir);
+    write_hashes(path, view.id, entries);
+    assert_int_equal(hash_file_open(path, &view.file, &why), 0);
+    view.count = view.file.count;
+    seconds = ask_all(&view, entries, questions);
+    print_message("    %zu entries, %zu MB: %.0f ns for a question of %zu scopes\n", entries,
+                  view.file.map_bytes / 1000000, seconds / (double)questions * 1e9, view.scopes);
+    assert_true(view.file.map_bytes <= entries * 8 + 4096);
+#ifndef HK_POOL_MALLOC /* sanitizers have their own pace */
+    assert_true(seconds / (double)questions < 2e-6);
+#endif
+    hash_file_close(&view.file);
+    (void)unlink(path);
+}
+
 /* Also where hashes are not spread evenly, and at both ends. */
 static void a_search_finds_what_is_there_and_nothing_else(void **state)
 {
@@ -771,6 +881,8 @@ int main(void)
         cmocka_unit_test_setup(suppressions_outlive_a_redis_that_is_killed_under_way, anew),
         cmocka_unit_test(a_hash_is_siphash_2_4),
         cmocka_unit_test(sorting_puts_in_order_and_drops_what_is_there_twice),
+        cmocka_unit_test_setup(one_address_is_one_and_two_are_two, anew),
+        cmocka_unit_test(a_question_takes_at_most_two_microseconds),
         cmocka_unit_test(a_search_finds_what_is_there_and_nothing_else),
     };
 
