@@ -11,6 +11,9 @@
 #include "hikyaku/state.h"
 
 #define EVENT_ID_SIZE 48 /* "epoch-number" and a NUL */
+/* What an old region left is numbered by its slot, beyond all that its own node can have written: whoever settles it again,
+ * because the one before died in that, says the same ids. */
+#define EVENT_SETTLED ((uint64_t)1 << 40)
 
 struct eventlog {
     const struct config *config;

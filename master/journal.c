@@ -261,24 +261,52 @@ int journal_begun(struct campaign *campaign, char place[LEASE_TOLD_SIZE], struct
     return rc;
 }
 
-static int stop_reading(void *context, const char *line, size_t length)
+struct follow {
+    uint64_t epoch, number; /* of the last line of its own that the latest node wrote */
+    bool hole;
+};
+
+/* A part that a running node began goes on where the one before it ended. Lines that are told again have the ids of a dead
+ * one, so only the newest epoch counts. */
+static int follow_line(void *context, const char *line, size_t length)
 {
-    (void)context;
-    (void)line;
-    (void)length;
-    return 1;
+    static const char begins[] = "\"state\":\"the log begins\"";
+    struct follow *f = context;
+    char id[EVENT_ID_SIZE];
+    uint64_t epoch, number;
+
+    if (!event_id(line, length, id) || sscanf(id, "%" SCNu64 "-%" SCNu64, &epoch, &number) != 2)
+        return 0;
+    if (epoch < f->epoch || number >= EVENT_SETTLED)
+        return 0;
+    if (memmem(line, length, begins, sizeof begins - 1) != NULL && f->epoch != 0 && number > 1 &&
+        (epoch > f->epoch || number > f->number + 1)) {
+        f->hole = true;
+        return 1;
+    }
+    f->number = epoch > f->epoch || number > f->number ? number : f->number;
+    f->epoch = epoch;
+    return 0;
 }
 
 int node_journal_reaches(const struct config *config, const char *campaign, struct hk_why *why)
 {
+    struct follow follow = {0};
     struct begun begun;
     bool found = true;
     int rc = read_begun(config, campaign, &begun, why);
 
     if (rc == 0 && begun.epoch != 0)
-        rc = journal_read(config->events.file, begun.place, &found, stop_reading, NULL, why);
-    if (rc < 0 || found)
-        return rc < 0 ? rc : 0;
+        rc = journal_read(config->events.file, begun.place, &found, follow_line, &follow, why);
+    if (rc < 0)
+        return rc;
+    if (found && follow.hole)
+        return why_set(why, HK_ENOENT,
+                       "%s: a part of the event log is gone, the one behind line %" PRIu64 "-%" PRIu64
+                       ", so nobody knows who was sent to then; put that part back beside it",
+                       config->events.file, follow.epoch, follow.number);
+    if (found)
+        return 0;
     return why_set(
         why, HK_ENOENT,
         "%s: the part of the event log in which campaign %s was begun is gone, so nobody knows who was sent "

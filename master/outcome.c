@@ -108,10 +108,6 @@ static const char *outcome_name(uint8_t state)
     return state == LEDGER_EXPIRED ? "deferred" : ledger_state_name((enum ledger_state)state);
 }
 
-/* What an old region left is numbered by its slot, beyond all that its own node can have written: whoever settles it again,
- * because the one before died in that, says the same ids. */
-#define SETTLED_NUMBERS ((uint64_t)1 << 40)
-
 static void event_attempt_begin(struct node *node, const struct region *region, uint32_t worker,
                                 struct flight *flight)
 {
@@ -122,8 +118,8 @@ static void event_attempt_begin(struct node *node, const struct region *region, 
         return;
     }
     if (flight->event == 0)
-        flight->event = SETTLED_NUMBERS + (uint64_t)worker * slots +
-                        (uint64_t)(flight - region_flight(region, worker, 0));
+        flight->event =
+            EVENT_SETTLED + (uint64_t)worker * slots + (uint64_t)(flight - region_flight(region, worker, 0));
     event_begin_again(&node->log, "attempt", region->header->epoch, flight->event);
 }
 

@@ -144,6 +144,22 @@ class Forgotten(harness.Case):
         os.replace(self.path("elsewhere"), self.path("state", "events.jsonl"))
         self.campaigns("restore", expect=0)
 
+    def test_a_restore_without_a_part_in_the_middle_is_refused(self):
+        self.configure(connections=10, more="events { rotate = 64kb }")
+        process = self.start_send(rows=PEOPLE)
+        rotated = lambda: sorted(glob.glob(self.path("state", "events.jsonl.*.zst")))
+        wait_for(lambda: len(rotated()) > 4, 30, "parts of the event log")
+        self.redis("FLUSHALL")
+        self.finish(process)
+        part = rotated()[2]
+        os.rename(part, self.path("elsewhere"))
+        self.assertIn("a part of the event log is gone", self.campaigns("restore", expect=2).err)
+        os.replace(self.path("elsewhere"), part)
+        self.campaigns("restore", expect=0)
+        self.resume()
+        self.send(expect=0)
+        self.judge(unknown_most=20)
+
     def test_a_key_that_went_while_no_node_ran_is_said_and_restored(self):
         self.configure(connections=10)
         process = self.start_send(rows=PEOPLE)
