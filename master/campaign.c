@@ -581,11 +581,47 @@ void campaign_go_on(struct campaign *campaign)
             campaign->span[i].beyond = false;
             span_read_again(campaign, i);
         }
-    campaign->halted = false;
+    campaign->halted = campaign->overruled = false;
     campaign->thaw_ms = 0;
     campaign->thaws = 0;
     campaign->frozen = false; /* somebody has looked at it; what is still wrong stops it again */
     log_info("campaign %s goes on", campaign->manifest.campaign);
+}
+
+/* With a beat, for Redis has just answered. What another node changed, or what a Redis that lost its last writes knows, counts. */
+static void ask_state(struct campaign *campaign)
+{
+    struct manifest now;
+    struct hk_why why;
+
+    if (store_campaign_get(campaign->node->store, campaign->manifest.campaign, &now, &why) != 0)
+        return;
+    campaign->overruled = strcmp(now.state, "running") != 0;
+    if (strcmp(now.state, campaign->manifest.state) == 0)
+        return;
+    if (strcmp(now.state, "cancelled") == 0) {
+        node_start_over(campaign->node, "a campaign was cancelled by another node");
+        return;
+    }
+    memcpy(campaign->manifest.state, now.state, sizeof now.state);
+    campaign->manifest.first_rows = now.first_rows;
+    if (!campaign->overruled) {
+        campaign_go_on(campaign);
+        return;
+    }
+    campaign->halted = true;
+    log_warning(
+        "campaign %s: Redis says that it is paused, so another node did that, or Redis has lost that it "
+        "goes on; 'hikyaku resume' makes it go on",
+        campaign->manifest.campaign);
+    campaign_stop(campaign);
+}
+
+void campaigns_ask_state(struct node *node)
+{
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        if (node->campaign[i] != NULL && node->campaign[i]->overruled)
+            ask_state(node->campaign[i]);
 }
 
 void span_called_off(struct campaign *campaign, uint32_t number)

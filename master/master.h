@@ -212,7 +212,9 @@ struct campaign {
     uint32_t thaws;      /* in a row, without a message sent between */
     bool settled;
     bool parked; /* in memory for a command alone: nothing of it is sent */
-    bool halted; /* paused because first_rows were reached */
+    bool halted; /* paused because first_rows were reached, or Redis said so */
+    bool
+        overruled; /* Redis has or had another state than we were told: asked with each beat until both are the same */
     uint64_t begun_epoch,
         begun_number;    /* the first line of the event log that can be about it; 0: none yet */
     uint32_t called_off; /* spans that are */
@@ -380,6 +382,8 @@ bool campaign_runs(const struct campaign *campaign);
 /* Take over a new state: what waits leaves the queues, or is read again. */
 void campaign_stop(struct campaign *campaign);
 void campaign_go_on(struct campaign *campaign);
+/* Campaigns whose commits Redis refused although they run: what does Redis say? Only where it has just answered. */
+void campaigns_ask_state(struct node *node);
 void span_read_again(struct campaign *campaign, uint32_t number);
 /* The ledger has settled all who waited in it. */
 void span_called_off(struct campaign *campaign, uint32_t number);

@@ -40,8 +40,10 @@ static void on_beat(void *context, long long left_ms)
     struct node *node = context;
 
     node->beating = false;
-    if (left_ms == -1)
+    if (left_ms == -1) {
+        campaigns_ask_state(node);
         return;
+    }
     if (left_ms >= 0) {
         log_error("another node has the name \"%s\" now: this one was silent for too long, and ends",
                   node->config->node.name);

@@ -532,8 +532,11 @@ void flight_orphan(struct worker *worker, uint32_t slot)
 static void verdict_commit(struct worker *worker, uint32_t slot, enum ledger_verdict verdict)
 {
     struct hold *hold = &worker->hold[slot];
+    struct campaign *campaign = worker->node->campaign[hold->run.campaign];
     struct desc answer = {.kind = verdict == VERDICT_DONE ? DESC_GRANT : DESC_DENY, .slot = slot};
 
+    if ((verdict == VERDICT_PAUSED || verdict == VERDICT_CANCELLED) && campaign_runs(campaign))
+        campaign->overruled = true;
     if (hold->done)
         return; /* the worker gave it back meanwhile: a release is on its way */
     hold->commit = verdict == VERDICT_DONE ? COMMIT_GRANTED : COMMIT_REFUSED;

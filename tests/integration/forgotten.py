@@ -54,6 +54,9 @@ class Forgotten(harness.Case):
             self.assertIn("campaigns restore", self.send(expect=3).err)
         self.assertIn("campaigns restore", self.hikyaku("status", "--config", self.path("hikyaku.conf"),
                                                         "--campaign", "c", expect=3).err)
+        conf = ("--config", self.path("hikyaku.conf"))
+        for command in (("status", *conf), ("campaigns", "list", *conf), ("why", *conf, PEOPLE[0])):
+            self.assertIn("campaigns restore", self.hikyaku(*command, expect=3).err)
         out = self.campaigns("restore", expect=0).out
         self.assertIn("lines of the event log again; it is paused", out)
         restored = {r["recipient"]: r["state"] for r in self.recipients()}
@@ -174,6 +177,37 @@ class Forgotten(harness.Case):
         self.campaigns("restore", expect=0)
         self.send(expect=0)
         self.judge(unknown_most=20)
+
+    # ---- the campaign's state ----
+
+    def test_a_redis_that_has_forgotten_that_the_campaign_goes_on_is_believed(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(800, process)
+        self.redis("HSET", "{c}:m", "state", "paused")
+        done = self.finish(process, expect=1, timeout=20)
+        self.assertIn("Redis says that it is paused", done.err)
+        self.assertIn("goes on", self.send(expect=0).err)
+        self.judge()
+
+    def test_a_node_follows_what_another_one_did_to_the_campaign(self):
+        self.configure(connections=10)
+        process = self.start("serve", "--config", self.path("hikyaku.conf"))
+        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the control socket")
+        sending = self.start_send(rows=PEOPLE)
+        self.wait_for_events(800, process)
+        self.redis("HSET", "{c}:m", "state", "paused")
+        wait_for(lambda: self.status()["campaigns"][0]["paused"], 10, "the node to follow")
+        sending.terminate()
+        self.finish(sending, expect=1, timeout=20)
+        events = self.events()
+        time.sleep(1.5)
+        self.assertEqual(self.events(), events)
+        self.redis("HSET", "{c}:m", "state", "running")
+        wait_for(lambda: self.report()["settled"] is not None, 60, "the campaign")
+        process.terminate()
+        self.finish(process, expect=0, timeout=20)
+        self.judge()
 
     # ---- two nodes ----
 
