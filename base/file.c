@@ -63,6 +63,16 @@ static int sync_directory_of(const char *path)
     return rc;
 }
 
+int hk_may_replace(const char *path, struct hk_why *why)
+{
+    struct stat st;
+
+    if (lstat(path, &st) != 0 || S_ISREG(st.st_mode))
+        return 0; /* what is not there can be made; else whoever opens it says why not */
+    return why_set(why, HK_EINVAL,
+                   "%s is no ordinary file, and a new one would take its place: write another name", path);
+}
+
 int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t length, struct hk_why *why)
 {
     char *temporary = hk_xasprintf("%s.%d.tmp", path, (int)getpid());

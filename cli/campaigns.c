@@ -55,7 +55,8 @@ static int add_campaign(const struct reach *reach, const char *name, json_t *arr
     return error;
 }
 
-static int read_all(const struct config *config, json_t *array, struct hk_why *why)
+/* *lost: of reach_lost(), with its words. */
+static int read_all(const struct config *config, json_t *array, int *lost, struct hk_why *why)
 {
     struct reach reach;
     size_t count = 0;
@@ -71,8 +72,18 @@ static int read_all(const struct config *config, json_t *array, struct hk_why *w
         free(name[i]);
     }
     free((void *)name);
+    *lost = error == 0 ? reach_lost(&reach, why) : 0;
     reach_close(&reach);
     return error;
+}
+
+/* Running is what it may do; once everyone is settled there is nothing left of that. */
+static const char *state_of(const json_t *campaign)
+{
+    const char *state = json_string_value(json_object_get(campaign, "state"));
+    bool over = json_is_string(json_object_get(campaign, "settled"));
+
+    return over && strcmp(state, "running") == 0 ? "settled" : state;
 }
 
 static void print_text(const json_t *array)
@@ -97,8 +108,7 @@ static void print_text(const json_t *array)
             count[state] = (uint64_t)json_integer_value(
                 json_object_get(counts, ledger_state_name((enum ledger_state)state)));
         printf("%-28s %-10s %13s %13s %13s  %-20s  %s\n",
-               json_string_value(json_object_get(campaign, "campaign")),
-               json_string_value(json_object_get(campaign, "state")),
+               json_string_value(json_object_get(campaign, "campaign")), state_of(campaign),
                format_count((uint64_t)json_integer_value(json_object_get(campaign, "recipients")), whole),
                format_count(count[LEDGER_SENT], sent), format_count(report_open_count(count), left),
                created ? created : "", settled ? settled : "-");
@@ -110,12 +120,12 @@ int cmd_campaigns_list(const struct cli_options *options)
     struct config *config = cli_config_load(options->config);
     json_t *array, *document;
     struct hk_why why;
-    int error;
+    int error, lost = 0;
 
     if (config == NULL)
         return EXIT_USAGE;
     array = json_array();
-    error = read_all(config, array, &why);
+    error = read_all(config, array, &lost, &why);
     if (error == 0 && options->json) {
         document = json_pack("{s:i,s:O}", "schema", CAMPAIGNS_SCHEMA, "campaigns", array);
         if (document == NULL)
@@ -128,6 +138,8 @@ int cmd_campaigns_list(const struct cli_options *options)
     }
     json_decref(array);
     config_free(config);
+    if (error == 0)
+        error = lost;
     return error < 0 ? cli_fail(error, &why) : EXIT_SETTLED;
 }
 

@@ -1,6 +1,7 @@
 /* cli.c - what the commands share: configuration, failures, signals, the way to the state. */
 #include "cli.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -149,5 +150,27 @@ int reach_campaign(const struct reach *reach, const char *campaign, struct manif
         return why_set(why, HK_ENOENT,
                        "hikyaku: there is no campaign '%s'; 'hikyaku status --config %s' lists what there is",
                        campaign, reach->config->file);
+    return error;
+}
+
+int reach_lost(const struct reach *reach, struct hk_why *why)
+{
+    char *path = hk_xasprintf("%s/campaigns", reach->config->state_dir);
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+    struct manifest manifest;
+    int error = 0;
+
+    free(path);
+    while (error == 0 && folder != NULL && (entry = readdir(folder)) != NULL) {
+        if (!campaign_id_is_valid(entry->d_name))
+            continue;
+        error = store_campaign_get(reach->store, entry->d_name, &manifest, why);
+        error = node_campaign_is_missing(reach->config, entry->d_name, error, why);
+        if (error != HK_EDOWN)
+            error = 0; /* what else is wrong with it, whoever asks for it is told */
+    }
+    if (folder != NULL)
+        closedir(folder);
     return error;
 }

@@ -45,5 +45,7 @@ void reach_close(struct reach *reach);
 /* The manifest of a campaign; HK_ENOENT with words for the user when there is none. */
 int reach_campaign(const struct reach *reach, const char *campaign, struct manifest *out,
                    struct hk_why *why) HK_MUST_USE;
+/* Is there a campaign that was begun here and of which Redis knows nothing any more? HK_EDOWN, and why says what to do; else 0. */
+int reach_lost(const struct reach *reach, struct hk_why *why) HK_MUST_USE;
 
 #endif

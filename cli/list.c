@@ -5,6 +5,7 @@
  */
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -73,6 +74,14 @@ static int import(const struct cli_options *options, struct config *config)
     return EXIT_SETTLED;
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat first, second;
+
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
 int cmd_list_import(const struct cli_options *options)
 {
     struct config *config = NULL;
@@ -81,6 +90,10 @@ int cmd_list_import(const struct cli_options *options)
     if (access(options->out, F_OK) == 0) {
         fprintf(stderr, "%s: is there already; write another name behind --out, or remove it\n",
                 options->out);
+        return EXIT_USAGE;
+    }
+    if (options->rejected != NULL && is_same_file(options->rejected, options->list)) {
+        fprintf(stderr, "%s: is the list itself; write another name behind --rejected\n", options->rejected);
         return EXIT_USAGE;
     }
     if (!cli_standard_input_check(options->list))

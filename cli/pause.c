@@ -14,9 +14,12 @@ static void say_state(const struct reach *reach, const struct manifest *manifest
     uint64_t counts[LEDGER_STATES_COUNT], attempts;
     char sent[FORMAT_SIZE], whole[FORMAT_SIZE], left[FORMAT_SIZE], off[FORMAT_SIZE];
     struct hk_why why;
+    bool counted = store_counts(reach->store, manifest, counts, &attempts, &why) == 0;
 
+    if (counted && report_open_count(counts) == 0 && state != NULL && strcmp(state, "running") == 0)
+        state = "settled";
     printf("campaign %s is %s", manifest->campaign, state != NULL ? state : "?");
-    if (store_counts(reach->store, manifest, counts, &attempts, &why) == 0)
+    if (counted)
         printf(": %s of %s sent, %s left, %s cancelled", format_count(counts[LEDGER_SENT], sent),
                format_count(manifest->recipients, whole), format_count(report_open_count(counts), left),
                format_count(counts[LEDGER_CANCELLED], off));

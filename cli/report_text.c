@@ -21,9 +21,10 @@ static void print_head(const struct report *report, FILE *out)
     char count[FORMAT_SIZE], more[FORMAT_SIZE], rate[FORMAT_SIZE], time[CLOCK_RFC3339_SIZE], behind[80] = "";
 
     fprintf(out, "\nCampaign %s: %s\n\n", m->campaign,
-            report_open_count(report->counts) == 0 ? "everyone is settled"
-            : strcmp(m->state, "running") == 0     ? "not finished"
-                                                   : m->state);
+            report_open_count(report->counts) == 0
+                ? strcmp(m->state, "cancelled") == 0 ? "cancelled" : "everyone is settled"
+            : strcmp(m->state, "running") == 0 ? "not finished"
+                                               : m->state);
     fprintf(out, "  %-14s %s", "recipients", format_count(m->recipients, count));
     if (m->rejected > 0 || m->duplicates > 0)
         fprintf(out, "   (%s rows rejected, %s duplicates left out)", format_count(m->rejected, count),
@@ -174,8 +175,9 @@ static void print_next(const struct report *report, const char *config_file, con
         fprintf(
             out,
             "  - unknown: %s. The connection was lost after the message was handed over; not sent again,\n"
-            "    as it may have arrived.\n",
-            format_count(report->counts[LEDGER_UNKNOWN], count));
+            "    as it may have arrived. Who they are: hikyaku unknown list --config %s --campaign %s\n"
+            "    To decide about them: hikyaku unknown settle --help\n",
+            format_count(report->counts[LEDGER_UNKNOWN], count), config_file, id);
     if (report->by_class[CLASS_MAILBOX_UNKNOWN] + report->by_class[CLASS_DOMAIN_INVALID] > 0)
         fprintf(out,
                 "  - addresses that do not exist: %s. Take them off the list before the next campaign.\n",

@@ -176,7 +176,7 @@ int cmd_status(const struct cli_options *options)
     struct config *config;
     struct reach reach;
     struct hk_why why;
-    int error;
+    int error, lost = 0;
 
     if (options->campaign != NULL && !cli_campaign_id_check(options->campaign))
         return EXIT_USAGE;
@@ -186,6 +186,8 @@ int cmd_status(const struct cli_options *options)
     error = reach_open(config, &reach, &why);
     if (error == 0) {
         error = make_document(&reach, options->campaign, &document, &why);
+        if (error == 0 && options->campaign == NULL)
+            lost = reach_lost(&reach, &why);
         reach_close(&reach);
     }
     if (error == 0 && options->json) {
@@ -196,5 +198,7 @@ int cmd_status(const struct cli_options *options)
     }
     json_decref(document);
     config_free(config);
+    if (error == 0)
+        error = lost;
     return error < 0 ? cli_fail(error, &why) : EXIT_SETTLED;
 }

@@ -536,11 +536,16 @@ static int write_all(const struct config *config, const char *name, FILE *out, c
 static int write_to_file(const struct config *config, const char *path, const struct scopes *scopes,
                          struct hk_why *why)
 {
-    char *temporary = hk_xasprintf("%s.new", path);
-    mode_t mask = umask(0077);
-    FILE *out = fopen(temporary, "we");
-    int error;
+    char *temporary;
+    mode_t mask;
+    FILE *out;
+    int error = hk_may_replace(path, why);
 
+    if (error != 0)
+        return error;
+    temporary = hk_xasprintf("%s.new", path);
+    mask = umask(0077);
+    out = fopen(temporary, "we");
     umask(mask);
     if (out == NULL) {
         error = why_set(why, HK_EIO, "%s: %s", temporary, strerror(errno));

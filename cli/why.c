@@ -223,7 +223,8 @@ static int show(struct asked *asked, bool as_json)
 static int why_address(struct asked *asked, const struct cli_options *options)
 {
     struct manifest manifest;
-    int error = reach_open(asked->config, &asked->reach, &asked->why);
+    struct hk_why lost_why;
+    int lost = 0, error = reach_open(asked->config, &asked->reach, &asked->why);
 
     if (error < 0)
         return error;
@@ -234,8 +235,14 @@ static int why_address(struct asked *asked, const struct cli_options *options)
         if (error == 0)
             error = look(asked, &manifest, true);
     }
+    if (error == 0)
+        lost = reach_lost(&asked->reach, &lost_why);
     reach_close(&asked->reach);
-    return error == 0 ? show(asked, options->json != NULL) : error;
+    if (error == 0)
+        error = show(asked, options->json != NULL);
+    if (error == 0 && lost != 0)
+        asked->why = lost_why;
+    return error == 0 ? lost : error;
 }
 
 int cmd_why(const struct cli_options *options)

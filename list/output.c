@@ -63,10 +63,12 @@ static int open_directory(const char *path, struct hk_why *why)
 
 int output_open(struct output *out, const char *path, bool digest, struct hk_why *why)
 {
-    int fd;
+    int fd = hk_may_replace(path, why);
 
     memset(out, 0, sizeof *out);
     out->fd = out->directory = -1;
+    if (fd < 0)
+        return fd;
     out->path = strdup(path);
     out->buffer = malloc(OUTPUT_BUFFER_SIZE);
     if (asprintf(&out->temporary, "%s.tmp", path) < 0)

@@ -80,6 +80,8 @@ int hk_write_all(int fd, const void *bytes, size_t length) HK_MUST_USE;
 /* Read `length` bytes that stand at `at`, through short reads and EINTR: how many there are (fewer: the file ends), or -1
  * (errno says why). */
 ssize_t hk_pread_all(int fd, void *bytes, size_t length, off_t at) HK_MUST_USE;
+/* May a file that was written beside it be renamed to this name? HK_EINVAL: a device, a pipe, a link stands there. */
+int hk_may_replace(const char *path, struct hk_why *why) HK_MUST_USE;
 /* Write `length` bytes to `path` through a temporary file beside it and rename, with mode and fsync. 0 or
  * HK_EIO. */
 int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t length,

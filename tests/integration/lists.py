@@ -112,6 +112,20 @@ class Lists(harness.Case):
         with open(self.path("there.seg"), encoding="utf-8") as f:
             self.assertEqual(f.read(), "mine")
 
+    def test_rejected_rows_never_take_the_place_of_the_list_or_of_a_device(self):
+        rows = "email\nnonsense\na@x.test\n"
+        self.write("list.csv", rows)
+        os.mkfifo(self.path("pipe"))
+        os.symlink("list.csv", self.path("link"))
+        for name, words in (("list.csv", "is the list itself"), ("link", "is the list itself"), ("pipe", "no ordinary file")):
+            done = self.run_words("list", "import", "--list", self.path("list.csv"), "--out", self.path("out.seg"),
+                                  "--rejected", self.path(name))
+            self.assertEqual(done.status, 2)
+            self.assertIn(words, done.err)
+        with open(self.path("list.csv"), encoding="utf-8") as f:
+            self.assertEqual(f.read(), rows)
+        self.assertFalse(os.path.exists(self.path("out.seg")))
+
     def test_a_list_that_grows_while_it_is_read_is_refused(self):
         with open(self.path("list.csv"), "wb") as f:
             f.write(b"email\n" + b"".join(b"u%d@x.test\n" % n for n in range(400000)))

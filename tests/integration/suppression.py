@@ -263,6 +263,8 @@ class Suppression(harness.Case):
         self.assertEqual(self.suppress("import", self.path("out.csv")).out,
                          "3 rows: 3 added, 0 were there already, 0 rejected\n")
         self.assertEqual(sorted(self.export(), key=lambda e: e["email"]), before)
+        os.mkfifo(self.path("pipe"))
+        self.assertIn("no ordinary file", self.suppress("export", self.path("pipe"), expect=2).err)
         for text, words in (("", "is empty"), ("name\nx\n", "no column email"), ("email,Email\n", "there twice"),
                             ('email\na@y.test\n"never\n', ":3: a quote that opens in this row never closes")):
             self.assertIn(words, self.suppress("import", self.write("bad.csv", text), expect=2).err)
