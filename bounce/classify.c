@@ -67,7 +67,7 @@ static bool reply_is_at(const char *text, size_t length, size_t at)
     uint16_t number[3];
 
     if (at > 0 && (text[at - 1] == '\'' || text[at - 1] == '"') &&
-        normal_status(text + at, length - at, number) > 0)
+        normal_status(text + at, length - at, number) > 0 && text[at + 1] == '.')
         return true;
     if (length - at < 3 || (text[at] != '4' && text[at] != '5') || text[at + 1] < '0' || text[at + 1] > '5' ||
         !isdigit((unsigned char)text[at + 2]))

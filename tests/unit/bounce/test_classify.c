@@ -264,6 +264,16 @@ static void numbers_and_names_inside_a_text_are_no_codes(void **state)
     ASSERT_EXAMPLES(examples);
 }
 
+static void a_quoted_number_of_two_digits_is_no_enhanced_code(void **state)
+{
+    static const char text[] = "'59.8.1 ";
+    struct diagnosis d = {.phase = LOG_PHASES, .text = text, .length = sizeof text - 1};
+
+    (void)state;
+    diagnosis_read(&d);
+    assert_int_equal(d.code, 0);
+}
+
 static void names_of_hosts_in_our_own_words_mean_nothing(void **state)
 {
     static const struct example examples[] = {
@@ -432,6 +442,7 @@ int main(void)
         cmocka_unit_test(full_boxes_count_and_dead_ones_are_suppressed),
         cmocka_unit_test(their_trouble_and_the_network_count_mildly),
         cmocka_unit_test(numbers_and_names_inside_a_text_are_no_codes),
+        cmocka_unit_test(a_quoted_number_of_two_digits_is_no_enhanced_code),
         cmocka_unit_test(names_of_hosts_in_our_own_words_mean_nothing),
         cmocka_unit_test(words_far_apart_do_not_belong_together),
         cmocka_unit_test(success_is_delivered),
