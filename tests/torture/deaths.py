@@ -113,8 +113,10 @@ def _term(world, _):
     begun = time.monotonic()
     world.process.terminate()
     _wait_for_end(world, 30, "SIGTERM")
-    gave_up = world.process.returncode == 3 and " error hikyaku: " in world.words()[world.words_before:]
-    if world.process.returncode not in (0, 1, -signal.SIGTERM) and not gave_up:
+    words = world.words()[world.words_before:]
+    gave_up = world.process.returncode == 3 and " error hikyaku: " in words
+    struck = world.process.returncode == -signal.SIGKILL and "hikyaku: fault: kill" in words  # by the fault before
+    if world.process.returncode not in (0, 1, -signal.SIGTERM) and not gave_up and not struck:
         world.crashes.append(f"SIGTERM ended the node with {world.process.returncode}")
     return f"SIGTERM, drained in {time.monotonic() - begun:.1f} s"
 
