@@ -11,6 +11,7 @@ void records_begin(struct records *records, FILE *in)
     records->in = in;
     records->error = 0;
     records->line = 1;
+    records->separator = '\0';
 }
 
 const char *record_field(const struct record *record, uint32_t i)
@@ -44,9 +45,19 @@ static void end_field(struct record *record, uint32_t *used)
     begin_field(record, *used);
 }
 
-/* One byte in the state it is met in; true where it ends the row. */
-static bool take(struct record *record, enum state *state, uint32_t *used, int c)
+/* The first row says what stands between fields: the first of these that it has. */
+static bool is_separator(struct records *records, int c)
 {
+    if (records->separator == '\0' && (c == ',' || c == ';' || c == '\t'))
+        records->separator = (char)c;
+    return records->separator != '\0' && c == records->separator;
+}
+
+/* One byte in the state it is met in; true where it ends the row. */
+static bool take(struct records *records, enum state *state, uint32_t *used, int c)
+{
+    struct record *record = &records->record;
+
     if (*state == QUOTED) {
         if (c == '"')
             *state = QUOTE_SEEN;
@@ -56,7 +67,7 @@ static bool take(struct record *record, enum state *state, uint32_t *used, int c
     }
     if (c == '\n' || c == '\r')
         return true;
-    if (c == ',') {
+    if (is_separator(records, c)) {
         end_field(record, used);
         *state = FIELD_START;
         return false;
@@ -94,7 +105,7 @@ int records_next(struct records *records)
                 (void)ungetc(behind, records->in);
         }
         records->line += c == '\n' || (c == '\r' && state != QUOTED);
-        ended = take(record, &state, &used, c);
+        ended = take(records, &state, &used, c);
     }
     if (ferror(records->in)) {
         records->error = errno;
@@ -103,6 +114,8 @@ int records_next(struct records *records)
     if (state == QUOTED)
         return HK_EINVAL;
     record->blank = used == 0 && record->fields == 0;
+    if (!record->blank && records->separator == '\0')
+        records->separator = ','; /* a row of one field */
     end_field(record, &used);
     return any ? 1 : 0;
 }

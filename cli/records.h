@@ -1,4 +1,4 @@
-/* records.h - rows of a CSV file (RFC 4180) as strings, for commands that read small tables; and fields on their way out.
+/* records.h - rows of a CSV file (RFC 4180; semicolons or tabs where the first row has them) as strings, for commands that read small tables; and fields on their way out.
  *
  * Rows end in LF, CRLF or CR; a field in quotes may hold commas, line ends and doubled quotes. Memory is bounded: of a row
  * of more than RECORD_BYTES_MAX the rest is dropped, and the row has a fault. What is wrong with one row is a fault of that
@@ -24,7 +24,8 @@ struct record {
 
 struct records {
     FILE *in;
-    int error; /* errno, where records_next gave HK_EIO */
+    int error;      /* errno, where records_next gave HK_EIO */
+    char separator; /* , ; or TAB, as the first row has it */
     uint64_t line;
     struct record record;
 };

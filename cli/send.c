@@ -243,11 +243,10 @@ static int send_campaign(struct sending *s)
         if (cli_interrupted())
             status = EXIT_STOPPED;
     } else if (s->manifest.settled_us != 0) {
-        fprintf(
-            s->options->json ? stderr : stdout,
-            "campaign %s: everyone is settled, there is nothing to do; 'hikyaku report' tells what became of "
-            "it\n",
-            s->options->campaign);
+        fprintf(s->options->json ? stderr : stdout,
+                "campaign %s: %s, there is nothing to do; 'hikyaku report' tells what became of it\n",
+                s->options->campaign,
+                strcmp(s->manifest.state, "cancelled") == 0 ? "it was cancelled" : "everyone is settled");
         status = s->options->json ? print_report(s, EXIT_SETTLED) : EXIT_SETTLED;
     } else if (cli_interrupted()) {
         status = say_stopped(s, "run the same command again to go on");

@@ -44,13 +44,22 @@ static bool ask_legacy(void *context, const char *domain)
     return child->options->legacy_allowed(child->options->context, domain);
 }
 
+/* What a shell hands over for <(...), by the name that it has there. -1: the list is something else. */
+static int handed_over(const char *path)
+{
+    int fd, end = 0;
+
+    return sscanf(path, "/dev/fd/%d%n", &fd, &end) == 1 && path[end] == '\0' && fd > STDERR_FILENO ? fd : -1;
+}
+
 static _Noreturn void run_child(const struct import_options *options, int pipe, int parent)
 {
     struct child_context context = {options, pipe};
     struct import_options own = *options;
     struct import_news news = {.last = true};
+    int keep[] = {pipe, handed_over(options->list_path)};
 
-    process_child_setup("hikyaku: import", parent, SIGKILL, &pipe, 1);
+    process_child_setup("hikyaku: import", parent, SIGKILL, keep, keep[1] >= 0 ? 2 : 1);
     own.context = &context;
     own.progress = tell_progress;
     own.legacy_allowed = options->legacy_allowed != NULL ? ask_legacy : NULL;

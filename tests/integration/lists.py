@@ -249,6 +249,12 @@ class Lists(harness.Case):
                        words="standard input:2: a quote opens here and never closes; close it, or double a quote that "
                              "belongs to the text (or what fed the list ended before its end)")
 
+    def test_what_the_shell_hands_over_is_a_list(self):
+        done = subprocess.run(["bash", "-c", 'exec "$0" list import --list <(printf "email\na@x.test\n") --out "$1"', HIKYAKU,
+                               self.path("out.seg")], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("1 recipients", done.stdout)
+
     def test_a_terminal_is_no_list(self):
         ours, theirs = os.openpty()
         try:

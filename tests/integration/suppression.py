@@ -263,6 +263,9 @@ class Suppression(harness.Case):
         self.assertEqual(self.suppress("import", self.path("out.csv")).out,
                          "3 rows: 3 added, 0 were there already, 0 rejected\n")
         self.assertEqual(sorted(self.export(), key=lambda e: e["email"]), before)
+        excel = self.write("excel.csv", 'email;reason;evidence\nz@x.test;complaint;"a; b, c"\n')
+        self.assertEqual(self.suppress("import", excel).out, "1 rows: 1 added, 0 were there already, 0 rejected\n")
+        self.assertIn("a; b, c", self.suppress("check", "z@x.test", expect=1).out)
         os.mkfifo(self.path("pipe"))
         self.assertIn("no ordinary file", self.suppress("export", self.path("pipe"), expect=2).err)
         for text, words in (("", "is empty"), ("name\nx\n", "no column email"), ("email,Email\n", "there twice"),
