@@ -23,7 +23,7 @@ size_t rules_check(struct rules *rules, void (*fault)(void *context, const char 
         const struct rule *winner;
         HK_BUG_ON(rules->rule == NULL); /* the built-in ones are always there */
         read_example(example, &d);
-        (void)classify_with(rules, &d, false, &finding);
+        rules_explain(rules, &d, &finding);
         if ((finding.rule == example->rule) == example->is_own)
             continue;
         faults++;

@@ -189,6 +189,12 @@ static void an_example_that_another_rule_decides_is_a_fault(void **state)
     assert_non_null(strstr(
         last_fault, "own.rules:5: first (own.rules:1, match alpha) decides what is named as not of first"));
     rules_free(rules);
+    rules = read_own("rule first\nclass system\nmatch alpha\nexample 250 alpha\n",
+                     &why); /* a success, which no rule decides */
+    assert_non_null(rules);
+    assert_int_equal(rules_check(rules, keep_fault, NULL), 1);
+    assert_non_null(strstr(last_fault, "own.rules:4: no rule decides this example of first"));
+    rules_free(rules);
 }
 
 /* --- the text --- */
