@@ -8,6 +8,9 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include "load.h"
 
@@ -143,6 +146,23 @@ static int sources_find(struct load *load, struct hk_why *why)
     return HK_OK;
 }
 
+/* Of several addresses the first that takes a connection, as localhost may be ::1 and 127.0.0.1; where none does, the first. */
+static const struct addrinfo *answering(const struct addrinfo *info, uint32_t timeout_ms)
+{
+    const struct timeval wait = {.tv_sec = timeout_ms / 1000, .tv_usec = (long)(timeout_ms % 1000) * 1000};
+
+    for (const struct addrinfo *at = info; info->ai_next != NULL && at != NULL; at = at->ai_next) {
+        int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = -1;
+        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) == 0)
+            rc = connect(fd, at->ai_addr, at->ai_addrlen);
+        if (fd >= 0)
+            close(fd);
+        if (rc == 0)
+            return at;
+    }
+    return info;
+}
+
 int load_target_find(struct load *load, struct hk_why *why)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
@@ -153,10 +173,15 @@ int load_target_find(struct load *load, struct hk_why *why)
     if (rc != 0)
         return why_set(why, HK_EDOWN, "%s: %s", o->host,
                        rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
-    rc = owner_check(o, info, why);
-    memcpy(&load->to, info->ai_addr, info->ai_addrlen);
-    load->to_length = info->ai_addrlen;
+    rc = owner_check(o, info, why); /* before anything is connected to */
+    if (rc == 0) {
+        const struct addrinfo *chosen = answering(info, o->timeout_ms);
+        memcpy(&load->to, chosen->ai_addr, chosen->ai_addrlen);
+        load->to_length = chosen->ai_addrlen;
+    }
     freeaddrinfo(info);
+    if (rc < 0)
+        return rc;
     target_name(load);
-    return rc < 0 ? rc : sources_find(load, why);
+    return sources_find(load, why);
 }
