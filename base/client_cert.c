@@ -11,29 +11,6 @@
 #define SECURITY_BITS_MIN \
     112 /* what OpenSSL asks of a TLS peer's key in Debian's configuration: RSA of 2048 bits */
 
-static int no_pass_phrase(char *buf, int size, int rwflag, void *context)
-{
-    (void)buf;
-    (void)size;
-    (void)rwflag;
-    (void)context;
-    return -1;
-}
-
-/* The file as a BIO over `*bytes`, which the caller frees behind it. */
-static int pem_open(const char *path, BIO **bio, char **bytes, size_t *length, struct hk_why *why)
-{
-    int error = hk_read_file(path, PEM_FILE_MAX, bytes, length, why);
-
-    if (error != 0)
-        return error;
-    *bio = BIO_new_mem_buf(*bytes, (int)*length);
-    if (*bio != NULL)
-        return 0;
-    free(*bytes);
-    return HK_ENOMEM;
-}
-
 /* True: the file has no more certificates. False: what stands there is broken. */
 static bool pem_is_at_end(void)
 {
@@ -47,7 +24,7 @@ static int chain_read(const char *path, BIO *bio, struct client_cert *out, struc
 {
     X509 *next;
 
-    out->leaf = PEM_read_bio_X509(bio, NULL, no_pass_phrase, NULL);
+    out->leaf = PEM_read_bio_X509(bio, NULL, hk_no_pass_phrase, NULL);
     if (out->leaf == NULL) {
         ERR_clear_error();
         return why_set(why, HK_EINVAL, "%s: no certificate that can be read; name a file in PEM form", path);
@@ -55,7 +32,7 @@ static int chain_read(const char *path, BIO *bio, struct client_cert *out, struc
     out->chain = sk_X509_new_null();
     if (out->chain == NULL)
         return HK_ENOMEM;
-    while ((next = PEM_read_bio_X509(bio, NULL, no_pass_phrase, NULL)) != NULL)
+    while ((next = PEM_read_bio_X509(bio, NULL, hk_no_pass_phrase, NULL)) != NULL)
         if (sk_X509_push(out->chain, next) == 0) {
             X509_free(next);
             return HK_ENOMEM;
@@ -71,38 +48,16 @@ static int certificate_read(const char *path, struct client_cert *out, struct hk
     char *bytes;
     size_t length;
     BIO *bio;
-    int error = pem_open(path, &bio, &bytes, &length, why);
+    int error = hk_read_file(path, PEM_FILE_MAX, &bytes, &length, why);
 
     if (error != 0)
         return error;
-    error = chain_read(path, bio, out, why);
+    bio = BIO_new_mem_buf(bytes, (int)length);
+    error = bio != NULL ? chain_read(path, bio, out, why) : HK_ENOMEM;
     BIO_free(bio);
     OPENSSL_cleanse(bytes, length); /* the key may stand in the same file */
     free(bytes);
     return error;
-}
-
-static int key_read(const char *path, struct client_cert *out, struct hk_why *why)
-{
-    char *bytes;
-    size_t length;
-    BIO *bio;
-    int error = pem_open(path, &bio, &bytes, &length, why);
-
-    if (error != 0)
-        return error;
-    out->key = PEM_read_bio_PrivateKey(bio, NULL, no_pass_phrase, NULL);
-    ERR_clear_error();
-    BIO_free(bio);
-    OPENSSL_cleanse(bytes, length);
-    free(bytes);
-    if (out->key == NULL)
-        return why_set(
-            why, HK_EINVAL,
-            "%s: no private key in PEM form without a pass phrase; take the pass phrase off (openssl "
-            "pkey), or name the file that has the key as client_key",
-            path);
-    return 0;
 }
 
 static int pair_check(const struct cfg_client *files, const struct client_cert *cert, struct hk_why *why)
@@ -130,7 +85,10 @@ int client_cert_load(const struct cfg_client *files, struct client_cert *out, st
     *out = (struct client_cert){0};
     error = certificate_read(files->certificate, out, why);
     if (error == 0)
-        error = key_read(files->key, out, why);
+        error = hk_read_private_key(files->key,
+                                    "take the pass phrase off (openssl pkey), or name the file that has the "
+                                    "key as client_key",
+                                    &out->key, why);
     if (error == 0)
         error = pair_check(files, out, why);
     if (error != 0)

@@ -1,12 +1,17 @@
 /* file.c - whole files in, whole files out: nothing half-written is ever seen under its name. */
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "hikyaku/base.h"
+
+#define PEM_FILE_MAX ((size_t)1024 * 1024)
 
 int hk_write_all(int fd, const void *bytes, size_t length)
 {
@@ -149,6 +154,35 @@ static void hex(const unsigned char *digest, char out[HK_SHA256_HEX])
 {
     for (int i = 0; i < 32; i++)
         snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
+int hk_no_pass_phrase(char *buf, int size, int rwflag, void *context)
+{
+    (void)buf;
+    (void)size;
+    (void)rwflag;
+    (void)context;
+    return -1;
+}
+
+int hk_read_private_key(const char *path, const char *advice, EVP_PKEY **out, struct hk_why *why)
+{
+    char *pem;
+    size_t length;
+    BIO *bio;
+    int error = hk_read_file(path, PEM_FILE_MAX, &pem, &length, why);
+
+    if (error != 0)
+        return error;
+    bio = BIO_new_mem_buf(pem, (int)length);
+    *out = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, hk_no_pass_phrase, NULL) : NULL;
+    ERR_clear_error();
+    BIO_free(bio);
+    OPENSSL_cleanse(pem, length);
+    free(pem);
+    return *out != NULL ? 0
+                        : why_set(why, HK_EINVAL, "%s: no private key in PEM form without a pass phrase; %s",
+                                  path, advice);
 }
 
 void hk_sha256_hex(const void *bytes, size_t length, char out[HK_SHA256_HEX])

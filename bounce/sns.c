@@ -368,7 +368,7 @@ static void add_certificates(STACK_OF(X509) * stack, BIO *pem)
     X509 *one;
 
     while ((unsigned)sk_X509_num(stack) < 2 * BETWEEN_MAX &&
-           (one = PEM_read_bio_X509(pem, NULL, NULL, NULL)) != NULL)
+           (one = PEM_read_bio_X509(pem, NULL, hk_no_pass_phrase, NULL)) != NULL)
         if (sk_X509_push(stack, one) <= 0)
             X509_free(one);
     ERR_clear_error();
@@ -450,7 +450,7 @@ int sns_certificate_check(const char *pem, size_t length, const char *between, s
 {
     struct sns_certificate *made = calloc(1, sizeof *made);
     BIO *file = made != NULL ? reader_of(pem, length) : NULL, *more = reader_of(between, between_length);
-    X509 *certificate = file != NULL ? PEM_read_bio_X509(file, NULL, NULL, NULL) : NULL;
+    X509 *certificate = file != NULL ? PEM_read_bio_X509(file, NULL, hk_no_pass_phrase, NULL) : NULL;
     int error;
 
     ERR_clear_error();

@@ -36,7 +36,7 @@ static int check_ca(const struct config *config, const char *key, const char *pa
     if (path == NULL)
         return 0;
     file = BIO_new_file(path, "r");
-    certificate = file != NULL ? PEM_read_bio_X509(file, NULL, NULL, NULL) : NULL;
+    certificate = file != NULL ? PEM_read_bio_X509(file, NULL, hk_no_pass_phrase, NULL) : NULL;
     BIO_free(file);
     if (certificate == NULL)
         return why_set(why, HK_EINVAL,

@@ -8,7 +8,6 @@
 #include <ctype.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <string.h>
 #include <strings.h>
@@ -18,7 +17,7 @@
 #include "hikyaku/address.h"
 #include "note.h"
 
-#define KEY_FILE_MAX    65536u
+#define SECRET_FILE_MAX 65536u
 #define RSA_BITS_MIN    1024 /* RFC 8301 3.2 */
 #define RSA_BITS_GOOD   2048
 #define RSA_BITS_MAX    8192
@@ -74,40 +73,6 @@ static int note_mode(struct signer *signer, const char *path)
         return 0;
     return note_add(&signer->notes, true, "%s can be read by others (mode %03o); chmod 600 it", path,
                     (unsigned)(st.st_mode & 0777));
-}
-
-static int refuse_pem(const char *path, struct hk_why *why)
-{
-    ERR_clear_error();
-    return why_set(why, HK_EINVAL,
-                   "%s: not a private key in PEM without a pass phrase; make one with hikyaku keygen dkim",
-                   path);
-}
-
-static int no_pass_phrase(char *buf, int size, int rwflag, void *context)
-{
-    (void)buf;
-    (void)size;
-    (void)rwflag;
-    (void)context;
-    return -1;
-}
-
-static int key_read(const char *path, EVP_PKEY **out, struct hk_why *why)
-{
-    char *pem;
-    size_t length;
-    BIO *bio;
-    int error = hk_read_file(path, KEY_FILE_MAX, &pem, &length, why);
-
-    if (error != 0)
-        return error;
-    bio = BIO_new_mem_buf(pem, (int)length);
-    *out = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_pass_phrase, NULL) : NULL;
-    BIO_free(bio);
-    OPENSSL_cleanse(pem, length);
-    free(pem);
-    return *out != NULL ? 0 : refuse_pem(path, why);
 }
 
 static int key_ready_rsa(struct dkim_key *key, const EVP_MD *sha256)
@@ -174,7 +139,7 @@ static int key_load(const struct config *config, const struct cfg_dkim *from, st
             "domain above it",
             config->file, from->selector, key->domain, signer->from_domain, signer->from_domain);
     (void)snprintf(key->selector, sizeof key->selector, "%s", from->selector);
-    error = key_read(from->key_file, &key->pkey, why);
+    error = hk_read_private_key(from->key_file, "make one with hikyaku keygen dkim", &key->pkey, why);
     if (error == 0)
         error = note_mode(signer, from->key_file);
     return error != 0 ? error : key_check(signer, key, from->key_file, why);
@@ -298,7 +263,7 @@ static int secrets_load(const struct config *config, struct signer *signer, stru
         return why_set(why, HK_EINVAL,
                        "%s: sender.secret_file is missing; make it with hikyaku keygen verp --out verp.key",
                        config->file);
-    error = hk_read_file(path, KEY_FILE_MAX, &text, &length, why);
+    error = hk_read_file(path, SECRET_FILE_MAX, &text, &length, why);
     if (error != 0)
         return error;
     error = note_mode(signer, path);

@@ -91,6 +91,14 @@ int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t len
 int hk_read_file(const char *path, size_t max_bytes, char **out, size_t *length,
                  struct hk_why *why) HK_MUST_USE;
 
+/* OpenSSL's callback for the pass phrase of a PEM text: there is none. Without it OpenSSL asks at the terminal. */
+int hk_no_pass_phrase(char *buf, int size, int rwflag, void *context);
+struct evp_pkey_st; /* OpenSSL's EVP_PKEY */
+/* The private key in a PEM file; the caller frees it. HK_EINVAL: it has none that can be read, and the words
+ * end with `advice`; else as hk_read_file(). */
+int hk_read_private_key(const char *path, const char *advice, struct evp_pkey_st **out,
+                        struct hk_why *why) HK_MUST_USE;
+
 /* SHA-256 as 64 lower-case hex digits and a NUL. OpenSSL takes a little memory for it: without, it aborts like
  * hk_xcalloc(). */
 #define HK_SHA256_HEX 65

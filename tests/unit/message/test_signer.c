@@ -264,7 +264,7 @@ static void a_key_that_cannot_sign_for_us_is_refused(void **state)
     f->dkim[0].key_file = path;
     load_is_refused(f, path);
     file_put(path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
-    load_is_refused(f, "not a private key in PEM");
+    load_is_refused(f, "no private key in PEM form");
     f->dkim[0] = was;
     f->config.dkim_count = 0;
     (void)unlink(path);
