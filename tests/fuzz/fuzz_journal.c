@@ -5,11 +5,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const uint32_t kinds = 1u << OP_OUTCOME | 1u << OP_SETTLE | 1u << OP_RESEND | 1u << OP_MARK;
     struct journal_entry entry;
 
-    if (journal_line((const char *)data, size, &entry))
-        HK_BUG_ON(!campaign_id_is_valid(entry.campaign) || entry.word.code > 999 ||
-                  (entry.word.state != LEDGER_SENT && entry.word.state != LEDGER_BOUNCED) ||
-                  entry.word.reply_class >= CLASSES);
+    if (!journal_line((const char *)data, size, &entry))
+        return 0;
+    HK_BUG_ON(!campaign_id_is_valid(entry.campaign) || (kinds >> entry.kind & 1) == 0);
+    HK_BUG_ON(entry.word.code > 999 || entry.word.reply_class >= CLASSES ||
+              entry.word.state >= LEDGER_STATES_COUNT || entry.word.state == LEDGER_SENDING);
+    HK_BUG_ON(entry.count == 0 || entry.count > SPAN_MAX || entry.text_length >= sizeof entry.text);
+    HK_BUG_ON(entry.disposition > DISPOSITION_SUPPRESS);
     return 0;
 }
