@@ -167,8 +167,8 @@ int hk_no_pass_phrase(char *buf, int size, int rwflag, void *context)
 
 int hk_read_private_key(const char *path, const char *advice, EVP_PKEY **out, struct hk_why *why)
 {
-    char *pem;
-    size_t length;
+    char *pem = NULL;
+    size_t length = 0;
     BIO *bio;
     int error = hk_read_file(path, PEM_FILE_MAX, &pem, &length, why);
 
