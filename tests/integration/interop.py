@@ -12,7 +12,6 @@ import json
 import os
 import pwd
 import re
-import smtplib
 import ssl
 import subprocess
 
@@ -100,17 +99,6 @@ class Library(asyncio.Protocol):
 
     def messages(self):
         return self.kept
-
-
-def handshake_works(receiver):
-    """Can any client shake hands? Debian 12's OpenSMTPD offers STARTTLS and fails it (see there)."""
-    with smtplib.SMTP(receiver.address, receiver.port, timeout=20) as client:
-        try:
-            client.starttls(context=ssl._create_unverified_context())
-            return True
-        except ssl.SSLError:
-            client.close()
-            return False
 
 
 def wire(copy, recipient):
@@ -207,7 +195,7 @@ class Interop(harness.Case):
                               ("opensmtpd", OpenSmtpd(self.address(), self.port, tls=tls)),
                               ("aiosmtpd", Library(self.address(), self.port, folder, tls))):
                 mta.name = name + ("-tls" if tls else "")
-                mta.works = tls
+                mta.offers_tls = tls
                 mta.start()
                 self.addCleanup(mta.stop)
                 made[domains[len(made)]] = mta
@@ -282,13 +270,12 @@ class Interop(harness.Case):
                     self.assertTrue(pair[0] == pair[1], to)
 
     def judge_connections(self, mtas):
-        """TLS where it works, and connections that are used again."""
+        """TLS where it is offered, and connections that are used again."""
         with open(self.path("state", "events.jsonl"), encoding="utf-8") as f:
             attempts = [e for e in map(json.loads, f) if e["type"] == "attempt"]
         for domain, mta in mtas.items():
             mine = [e for e in attempts if e["recipient"].endswith("@" + domain)]
-            works = mta.works and handshake_works(mta)
-            self.assertEqual({"tls" in e for e in mine}, {works}, mta.name)
+            self.assertEqual({"tls" in e for e in mine}, {mta.offers_tls}, mta.name)
             self.assertGreater(max(e["nth"] for e in mine), 1, mta.name)
             self.assertEqual({e["attempt"] for e in mine}, {1}, mta.name)
 

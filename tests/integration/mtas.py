@@ -144,12 +144,6 @@ class Exim(Unpacked):
 class OpenSmtpd(Unpacked):
     """Offers no PIPELINING, and by default ends a session after 100 messages.
 
-    No client gets through its STARTTLS, whatever the set-up: TLS 1.2 and 1.3, RSA and P-256 certificates all end in "internal
-    error" when the server has to sign (in EVP_DigestSign, as gdb shows). Its key lives in another process of it, reached
-    through an RSA_METHOD that it hangs on EVP_PKEY_get1_RSA() of the certificate's key; with OpenSSL 3, which Debian 12 links
-    it with, that is a copy, the handshake signs with the provider's public key, fails, and never asks that process (strace shows
-    nothing sent between ClientHello and alert). Users, chroot and files have no part in it.
-
     lines: of smtpd.conf, instead of those that deliver into the folder."""
     software, users = "opensmtpd", ("opensmtpd", "opensmtpq")
 
