@@ -231,6 +231,12 @@ static int follow(struct sending *s)
     return status;
 }
 
+/* Everyone is settled; but where another node settled them, one that was stopped here may know better of some. */
+static bool is_over(const struct sending *s)
+{
+    return s->manifest.settled_us != 0 && (s->reach.node_runs || !node_left_untold(s->config));
+}
+
 static int send_campaign(struct sending *s)
 {
     int status, error = reach_open(s->config, &s->reach, &s->why);
@@ -242,7 +248,7 @@ static int send_campaign(struct sending *s)
         status = cli_fail(error, &s->why);
         if (cli_interrupted())
             status = EXIT_STOPPED;
-    } else if (s->manifest.settled_us != 0) {
+    } else if (is_over(s)) {
         fprintf(s->options->json ? stderr : stdout,
                 "campaign %s: %s, there is nothing to do; 'hikyaku report' tells what became of it\n",
                 s->options->campaign,

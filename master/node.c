@@ -723,7 +723,7 @@ static void read_last_counts(struct node *node)
             answers = campaign_read_counts(node->campaign[i]);
 }
 
-/* A region with nothing under way has nothing to tell the next node. */
+/* A region with nothing under way has nothing to tell the next node (see node_left_untold). */
 static void remove_region(struct node *node, bool clean)
 {
     char path[4096], *old;
@@ -784,6 +784,13 @@ static void node_stop(struct node *node)
     ev_loop_destroy(node->loop);
     if (node->signal_fd >= 0)
         close(node->signal_fd);
+}
+
+bool node_left_untold(const struct config *config)
+{
+    char path[4096];
+
+    return config_path(config, path, sizeof path, "region") == 0 && access(path, F_OK) == 0;
 }
 
 /* One life. *again: it was no more than the beginning of the next one. */

@@ -70,6 +70,9 @@ void node_leave(const struct config *config, struct node_place *place);
  * or SIGTERM (a second one stops at once). Returns an exit status; errors were said on standard error. */
 int node_run(const struct config *config, struct node_place *place, const struct node_options *options);
 
+/* Did the last run on this state_dir end without having told the ledger all it knows? The next node_run tells it. */
+bool node_left_untold(const struct config *config);
+
 /* Redis knows no campaign of this name: has it forgotten one that was begun here? Then HK_EDOWN, and why says what to do;
  * else `error` as it is. */
 int node_campaign_is_missing(const struct config *config, const char *campaign, int error,

@@ -2,6 +2,7 @@
 nobody has the message twice, nobody is left out.
 """
 import glob
+import json
 import os
 import signal
 import subprocess
@@ -256,6 +257,35 @@ class Forgotten(harness.Case):
         done = self.finish(process, timeout=60)
         self.assertEqual(done.status, 0, done.err[-3000:])
         self.judge(unknown_most=20)
+
+    def logged_as_sent(self):
+        with open(self.path("state", "events.jsonl"), encoding="utf-8") as f:
+            attempts = [e for e in map(json.loads, f) if e["type"] == "attempt"]
+        return {e["recipient"] for e in attempts if e["outcome"] == "sent"}
+
+    def called(self, state):
+        return {row["recipient"] for row in self.recipients() if row["state"] == state}
+
+    def test_what_a_dead_node_knew_is_told_when_another_one_has_settled_everyone(self):
+        server = Redis(self.path("redis"))
+        self.addCleanup(server.stop)
+        one, two = self.node("mta1", server, "state"), self.node("mta2", server, "state2")
+        process = self.start(*self.by(one))
+        self.wait_for_events(600, process)
+        pids = self.status()["pids"]
+        os.kill(server.process.pid, signal.SIGSTOP)
+        time.sleep(0.5)  # bodies that were granted end, and their outcomes reach the log alone
+        for pid in (pids["master"], pids["resolver"], *pids["workers"]):
+            os.kill(pid, signal.SIGKILL)
+        self.finish(process)
+        os.kill(server.process.pid, signal.SIGCONT)
+        self.assertEqual(self.hikyaku(*self.by(two), expect=0, timeout=60).status, 0)
+        better_known = self.called("unknown") & self.logged_as_sent()
+        self.assertGreater(len(better_known), 0)
+        self.hikyaku(*self.by(one), expect=0)
+        self.assertEqual(self.called("unknown") & self.logged_as_sent(), set())
+        self.assertLessEqual(better_known, self.called("sent"))
+        self.assertIn("nothing to do", self.hikyaku(*self.by(one), expect=0).out)
 
     @staticmethod
     def lines(path):
