@@ -48,6 +48,12 @@ class Whole(unittest.TestCase):
         with open(cls.files[0], encoding="utf-8") as f:
             cls.doc = json.load(f)
 
+    def with_a_figure(self):
+        """All rows but one: so small an import may be over before anybody looks at its memory."""
+        rows = [row for row in self.doc["rows"] if row["value"] is not None]
+        self.assertLessEqual({row["key"] for row in self.doc["rows"]} - {row["key"] for row in rows}, {"import.memory"})
+        return rows
+
     def test_what_is_kept_has_the_shape_that_docs_promise(self):
         with open(os.path.join(ROOT, "docs", "bench.schema.json"), encoding="utf-8") as f:
             jsonschema.validate(self.doc, json.load(f))
@@ -75,11 +81,13 @@ class Whole(unittest.TestCase):
     def test_a_result_beside_itself_has_not_changed(self):
         done = bench("compare", self.files[0], os.path.basename(self.files[0])[:10], "--results", self.folder.name)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(done.stdout.count("(+0.0 %)"), len(self.doc["rows"]))
+        self.assertEqual(done.stdout.count("(+0.0 %)"), len(self.with_a_figure()))
 
     def test_a_fall_beyond_the_rounds_spread_is_told(self):
         worse = json.loads(json.dumps(self.doc))
         for row in worse["rows"]:
+            if row["value"] is None:
+                continue
             by = 2 if row["less"] else 0.5
             row.update({name: row[name] * by for name in ("value", "lowest", "highest")})
         path = os.path.join(self.folder.name, "worse")
@@ -87,8 +95,8 @@ class Whole(unittest.TestCase):
             json.dump(worse, f)
         done = bench("compare", self.files[0], path)
         self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertEqual(done.stdout.count("worse"), len(self.doc["rows"]))
-        self.assertEqual(done.stdout.count("-50.0 %"), sum(not row["less"] for row in worse["rows"]))
+        self.assertEqual(done.stdout.count("worse"), len(self.with_a_figure()))
+        self.assertEqual(done.stdout.count("-50.0 %"), sum(not row["less"] for row in self.with_a_figure()))
 
 
 class Refusal(unittest.TestCase):

@@ -90,14 +90,23 @@ class Sink:
         if self._ledger is not None:
             return self._ledger
         path = self.path("ledger.json")
-        before = os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+        before = self._written(path)
         self.process.send_signal(signal.SIGUSR1)
         deadline = time.monotonic() + 30
-        while not os.path.exists(path) or os.stat(path).st_mtime_ns == before:
+        while self._written(path) in (None, before):
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError("the sink wrote no ledger")
             time.sleep(0.005)
         return self._read_ledger()
+
+    @staticmethod
+    def _written(path):
+        """Which of the files that replace each other there; two of them may be made within one tick of the file system."""
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def log(self):
         """Lines so far; of a running sink up to the moment of the call."""
