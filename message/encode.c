@@ -202,17 +202,45 @@ void qp_decode(const char *text, size_t length, struct buf *out)
     }
 }
 
-void base64_decode(const char *text, size_t length, struct buf *out)
+/* Octet -> its six bits; 0xFF for one that is not of the alphabet. */
+static const uint8_t *base64_values(void)
 {
     static uint8_t value[256];
-    uint32_t bits = 0;
-    unsigned count = 0;
 
     if (value['B'] == 0) {
         memset(value, 0xFF, sizeof value);
         for (unsigned i = 0; i < 64; i++)
             value[(unsigned char)BASE64[i]] = (uint8_t)i;
     }
+    return value;
+}
+
+size_t base64_fault(const char *text, size_t length)
+{
+    const uint8_t *value = base64_values();
+    size_t digits = 0, pads = 0;
+
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == ' ' || text[i] == '\t' || text[i] == '\r' || text[i] == '\n')
+            continue;
+        if (text[i] == '=')
+            pads++;
+        else if (value[(unsigned char)text[i]] == 0xFF || pads > 0)
+            return i + 1;
+        else
+            digits++;
+        if (pads > 2)
+            return i + 1;
+    }
+    return digits % 4 == 1 ? length : 0; /* six bits are no octet: its end is missing */
+}
+
+void base64_decode(const char *text, size_t length, struct buf *out)
+{
+    const uint8_t *value = base64_values();
+    uint32_t bits = 0;
+    unsigned count = 0;
+
     for (size_t i = 0; i < length && text[i] != '='; i++) {
         if (value[(unsigned char)text[i]] == 0xFF)
             continue;

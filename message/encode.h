@@ -32,6 +32,9 @@ void base64_line(const void *bytes, size_t length, struct buf *out);
  * quoted-printable leaves a '=' that begins no escape as it is (RFC 2045 6.7 asks for robustness). */
 void qp_decode(const char *text, size_t length, struct buf *out);
 void base64_decode(const char *text, size_t length, struct buf *out);
+/* Where a text stops being base64 (an octet of no alphabet, something behind the padding, an end that is missing): the octets
+ * up to there, that one included; 0: nowhere. */
+size_t base64_fault(const char *text, size_t length) HK_MUST_USE;
 
 /* Base32, lower case, unpadded: survives receivers that fold case. base32_size() gives the digits. */
 size_t base32_size(size_t bytes);

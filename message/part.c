@@ -138,13 +138,11 @@ static void body_decode(const struct entity *entity, struct buf *out)
         buf_put(out, entity->body.at, entity->body.length);
 }
 
-/* The line of octet `offset` of the decoded text, if the text is as the file has it, else the part's first. */
-static uint32_t decoded_line(const struct entity *entity, size_t offset)
+/* The line of octet `offset` of the body, as the file has it. */
+static uint32_t raw_line(const struct entity *entity, size_t offset)
 {
     uint32_t line = entity->body_line;
 
-    if (entity->encoding == ENCODING_QP || entity->encoding == ENCODING_BASE64)
-        return line;
     for (size_t i = 0; i < offset && i < entity->body.length; i++) {
         bool cr =
             entity->body.at[i] == '\r' && (i + 1 == entity->body.length || entity->body.at[i + 1] != '\n');
@@ -152,6 +150,14 @@ static uint32_t decoded_line(const struct entity *entity, size_t offset)
         line += entity->body.at[i] == '\n' || cr ? 1u : 0u;
     }
     return line;
+}
+
+/* The line of octet `offset` of the decoded text, if the text is as the file has it, else the part's first. */
+static uint32_t decoded_line(const struct entity *entity, size_t offset)
+{
+    if (entity->encoding == ENCODING_QP || entity->encoding == ENCODING_BASE64)
+        return entity->body_line;
+    return raw_line(entity, offset);
 }
 
 static int refuse_not_utf8(const struct compile *c, const struct entity *entity, size_t fault)
@@ -276,6 +282,21 @@ static int refuse_sealed_tags(const struct compile *c, const struct entity *enti
         entity->type);
 }
 
+/* Decoders pass over what is no base64, so whoever gets such a part sees rubbish, or nothing, and nobody else does. */
+static int refuse_not_base64(const struct compile *c, const struct entity *entity)
+{
+    size_t fault = 0;
+
+    if (entity->encoding == ENCODING_BASE64)
+        fault = base64_fault(entity->body.at, entity->body.length);
+    if (fault == 0)
+        return 0;
+    return compile_refuse(
+        c, raw_line(entity, fault - 1),
+        "this part says \"Content-Transfer-Encoding: base64\" and is no base64 from here on; encode "
+        "it, or leave that line out of its header");
+}
+
 int part_read(const struct compile *c, const struct entity *entity, struct part *part)
 {
     struct buf decoded = {0};
@@ -287,6 +308,8 @@ int part_read(const struct compile *c, const struct entity *entity, struct part 
         return compile_refuse(c, entity->line, "a %.60s part may not be %s", entity->type,
                               entity->encoding == ENCODING_QP ? "quoted-printable" : "base64");
     error = refuse_sealed_tags(c, entity);
+    if (error == 0)
+        error = refuse_not_base64(c, entity);
     if (error != 0)
         return error;
     if (is_text(entity)) {

@@ -140,6 +140,12 @@ static int key_load(const struct config *config, const struct cfg_dkim *from, st
             config->file, from->selector, key->domain, signer->from_domain, signer->from_domain);
     (void)snprintf(key->selector, sizeof key->selector, "%s", from->selector);
     error = hk_read_private_key(from->key_file, "make one with hikyaku keygen dkim", &key->pkey, why);
+    if (error == HK_ENOENT)
+        return why_set(
+            why, error,
+            "dkim \"%.60s\": key_file: %.100s is not there; make it with hikyaku keygen dkim --domain %.60s "
+            "--selector %.60s --out %.100s",
+            from->selector, from->key_file, from->domain, from->selector, from->key_file);
     if (error == 0)
         error = note_mode(signer, from->key_file);
     return error != 0 ? error : key_check(signer, key, from->key_file, why);
@@ -264,6 +270,11 @@ static int secrets_load(const struct config *config, struct signer *signer, stru
                        "%s: sender.secret_file is missing; make it with hikyaku keygen verp --out verp.key",
                        config->file);
     error = hk_read_file(path, SECRET_FILE_MAX, &text, &length, why);
+    if (error == HK_ENOENT)
+        return why_set(
+            why, error,
+            "%s: sender.secret_file: %.150s is not there; make it with hikyaku keygen verp --out %.150s",
+            config->file, path, path);
     if (error != 0)
         return error;
     error = note_mode(signer, path);

@@ -103,6 +103,31 @@ static void base64_in_any_pieces_is_the_same_octets(void **state)
     buf_free(&whole);
 }
 
+/* Decoders skip what is no base64, so a fault is told by where it stands. */
+static void what_is_no_base64_is_told_by_its_place(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t fault;
+    } cases[] = {
+        {"", 0},
+        {"aGVsbG8=\r\n", 0},
+        {"aGVs\r\n\tbG8\n", 0}, /* no padding: read all the same */
+        {"aGVsbG8", 0},
+        {"aGV*bG8=", 4},
+        {"Dear {{name}},", 6},
+        {"aGVsbG8=\r\n-- \r\nfooter", 11},
+        {"aGVsbG8=aGVsbG8=", 9},
+        {"aGVsbA===", 9},
+        {"aGVsb", 5}, /* its end is missing */
+        {"aGVs\xE9", 5},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(base64_fault(cases[i].text, strlen(cases[i].text)), cases[i].fault);
+}
+
 static void base32_survives_case_and_refuses_what_it_did_not_make(void **state)
 {
     uint8_t octets[7] = {0xFF, 0, 1, 2, 3, 4, 5}, back[7];
@@ -220,6 +245,7 @@ int main(void)
         cmocka_unit_test(a_quoted_printable_line_has_at_most_76_octets_and_decodes_to_the_same),
         cmocka_unit_test(quoted_printable_of_others_is_read_as_they_meant_it),
         cmocka_unit_test(base64_in_any_pieces_is_the_same_octets),
+        cmocka_unit_test(what_is_no_base64_is_told_by_its_place),
         cmocka_unit_test(base32_survives_case_and_refuses_what_it_did_not_make),
         cmocka_unit_test(text_is_escaped_for_html_and_its_line_ends_are_crlf),
         cmocka_unit_test(utf8_that_is_wrong_is_found),

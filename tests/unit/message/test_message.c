@@ -571,6 +571,16 @@ static void a_file_that_is_no_message_is_refused_with_its_line(void **state)
     refused(f, FROM "Content-Type: multipart/mixed\r\n\r\n", "m.eml:1: a multipart without a boundary");
     refused(f, FROM "Content-Transfer-Encoding: uuencode\r\n\r\n",
             "m.eml:2: Content-Transfer-Encoding is none of 7bit, 8bit, binary, quoted-printable, base64");
+    refused(f, FROM "Content-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\nDear {{name}},\r\n",
+            "m.eml:5: this part says \"Content-Transfer-Encoding: base64\" and is no base64 from here on; "
+            "encode it, or "
+            "leave that line out of its header");
+    refused(f,
+            FROM "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: application/pdf\r\n"
+                 "Content-Transfer-Encoding: base64\r\n\r\nJVBERi0\r\n%%EOF\r\n--b--\r\n",
+            "m.eml:9: this part says \"Content-Transfer-Encoding: base64\" and is no base64 from here on; "
+            "encode it, or "
+            "leave that line out of its header");
     refused(f, FROM "Subject: a\r\nSubject: b\r\n\r\n", "m.eml:3: Subject stands twice; it may stand once");
     refused(f, FROM "Content-Type: text/{{name}}\r\n\r\n", "m.eml:2: Content-Type may not have tags");
     refused(f, FROM "To: {{name}} <\r\n\r\n", "m.eml:2: not a mailbox; write Name <local@domain>");
