@@ -558,6 +558,26 @@ static void print_command_help(const struct command *command)
     printf("\n%s", command->help);
 }
 
+/* "help" alone, or with the words of a command. */
+static int help_main(int argc, char **argv)
+{
+    const struct command *command;
+    struct hk_why why;
+    int words;
+
+    if (argc == 0) {
+        print_help(stdout);
+        return cli_output_end(EXIT_SETTLED);
+    }
+    command = commands_find(argc, argv, &words, &why);
+    if (command == NULL) {
+        fprintf(stderr, "%s\n", why.text);
+        return EXIT_USAGE;
+    }
+    print_command_help(command);
+    return cli_output_end(EXIT_SETTLED);
+}
+
 int commands_main(int argc, char **argv)
 {
     struct cli_options options;
@@ -569,10 +589,8 @@ int commands_main(int argc, char **argv)
         print_help(stderr);
         return EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        print_help(stdout);
-        return cli_output_end(EXIT_SETTLED);
-    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+        return help_main(argc - 2, argv + 2);
     if (strcmp(argv[1], "--version") == 0) {
         printf("hikyaku %s\n", HK_VERSION);
         return cli_output_end(EXIT_SETTLED);

@@ -10,7 +10,7 @@ static void offer(const char *text, size_t length, const char *campaign,
     json_t *line = json_loadb(text, length, 0, NULL);
     const char *of = json_string_value(json_object_get(line, "campaign"));
 
-    if (of != NULL && strcmp(of, campaign) == 0)
+    if (line != NULL && (campaign == NULL || (of != NULL && strcmp(of, campaign) == 0)))
         fn(context, line);
     json_decref(line);
 }

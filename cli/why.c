@@ -50,6 +50,54 @@ static json_t *events_of(const struct config *config, const char *campaign, cons
     return newest.array;
 }
 
+/* A host that cannot be reached is one line for the site, not one for each recipient that it puts back. */
+struct put_back {
+    const char *site;
+    struct ledger_word word;
+    json_t *newest;
+};
+
+static void keep_put_back(void *context, const json_t *line)
+{
+    struct put_back *back = context;
+    const char *site = json_string_value(json_object_get(line, "site"));
+    const char *class_name = json_string_value(json_object_get(line, "class"));
+    const json_t *code = json_object_get(json_object_get(line, "reply"), "code");
+
+    if (json_object_get(line, "recipients") == NULL || json_object_get(line, "recipient") != NULL ||
+        site == NULL || strcmp(site, back->site) != 0 || class_name == NULL ||
+        strcmp(class_name, reply_class_name(back->word.reply_class)) != 0 ||
+        json_integer_value(code) != back->word.code)
+        return;
+    json_decref(back->newest);
+    back->newest = json_incref((json_t *)(uintptr_t)line);
+}
+
+/* The last try of his site, where that is what the ledger says of him, in its place among the lines about himself. */
+static void add_put_back(const struct config *config, const char *site, struct ledger_word word,
+                         json_t *events)
+{
+    struct put_back back = {.site = site, .word = word};
+    const char *when;
+    size_t at;
+
+    if (site == NULL || (word.state != LEDGER_DEFERRED && word.state != LEDGER_EXPIRED) ||
+        word.reply_class <= CLASS_NONE || word.reply_class >= CLASSES)
+        return;
+    events_scan(config, WHY_LOG_BYTES, NULL, site, keep_put_back, &back);
+    when = json_string_value(json_object_get(back.newest, "time"));
+    for (at = json_array_size(events); when != NULL && at > 0; at--) {
+        const char *before = json_string_value(json_object_get(json_array_get(events, at - 1), "time"));
+        if (before != NULL && strcmp(before, when) <= 0)
+            break;
+    }
+    if (when != NULL)
+        json_array_insert(events, at, back.newest);
+    if (json_array_size(events) > WHY_EVENTS)
+        json_array_remove(events, 0);
+    json_decref(back.newest);
+}
+
 struct site_of {
     uint32_t domain;
     json_t *name;
@@ -78,6 +126,12 @@ static json_t *json_of_time(const struct manifest *manifest, uint32_t seconds)
     return json_string(text);
 }
 
+static const char *campaign_state(const struct manifest *manifest)
+{
+    return manifest->settled_us != 0 && strcmp(manifest->state, "cancelled") != 0 ? "settled"
+                                                                                  : manifest->state;
+}
+
 static json_t *describe(struct asked *asked, const struct manifest *manifest,
                         const struct segment_record *record, uint32_t index, uint32_t packed, uint32_t due_s,
                         uint32_t first_s)
@@ -86,21 +140,23 @@ static json_t *describe(struct asked *asked, const struct manifest *manifest,
     bool has_class = word.reply_class > CLASS_NONE && word.reply_class < CLASSES;
     char *recipient = hk_xasprintf("%.*s", (int)record->email_length, record->email);
     struct site_of site = {.domain = record->domain, .name = NULL};
-    json_t *object;
+    json_t *object, *events;
 
     if (word.state != LEDGER_DEFERRED)
         due_s = 0;
     if (store_sites(asked->reach.store, manifest, note_site, &site, &asked->why) != 0)
         site.name = NULL;
+    events = events_of(asked->config, manifest->campaign, recipient);
+    add_put_back(asked->config, json_string_value(site.name), word, events);
     object = json_pack(
         "{s:s,s:s,s:s,s:I,s:I,s:s,s:i,s:s?,s:o,s:o,s:o,s:o,s:o}", "campaign", manifest->campaign,
-        "campaign_state", manifest->state, "recipient", recipient, "index", (json_int_t)index, "row",
+        "campaign_state", campaign_state(manifest), "recipient", recipient, "index", (json_int_t)index, "row",
         (json_int_t)record->row, "state",
         word.state < LEDGER_STATES_COUNT ? ledger_state_name((enum ledger_state)word.state) : "?", "attempts",
         (int)word.attempts, "class", has_class ? reply_class_name(word.reply_class) : NULL, "code",
         word.code ? json_integer(word.code) : json_null(), "first_attempt", json_of_time(manifest, first_s),
         "next_attempt", json_of_time(manifest, due_s), "site", site.name ? site.name : json_null(), "events",
-        events_of(asked->config, manifest->campaign, recipient));
+        events);
     free(recipient);
     return object;
 }
@@ -156,6 +212,8 @@ static void print_event(const json_t *event)
     const char *type = json_string_value(json_object_get(event, "type"));
     const char *phase = json_string_value(json_object_get(event, "phase"));
     const char *mx = json_string_value(json_object_get(event, "mx"));
+    const char *mx_ip = json_string_value(json_object_get(event, "mx_ip"));
+    json_int_t recipients = json_integer_value(json_object_get(event, "recipients"));
     const char *text = json_string_value(json_object_get(reply, "text"));
     json_int_t code = json_integer_value(json_object_get(reply, "code"));
     char clean[512];
@@ -164,8 +222,10 @@ static void print_event(const json_t *event)
     printf("    %s  %s", time_text ? time_text : "", outcome ? outcome : type ? type : "");
     if (phase != NULL)
         printf(" in %s", phase);
-    if (mx != NULL)
-        printf(" at %s", mx);
+    if (mx != NULL || mx_ip != NULL)
+        printf(" at %s", mx != NULL ? mx : mx_ip);
+    if (recipients > 1)
+        printf(", with %lld others", (long long)recipients - 1);
     if (code != 0)
         printf(": %lld %s", (long long)code, clean);
     else if (clean[0] != '\0')

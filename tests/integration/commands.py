@@ -426,11 +426,27 @@ class Commands(harness.Case):
         self.assertEqual(document["campaigns"][0]["site"], "a.mx.test")
         self.assertEqual(document["campaigns"][0]["events"][-1]["reply"]["code"], 550)
         text = self.hikyaku("why", "--config", conf, "--campaign", "two", "u3@a.test", expect=0).out
-        self.assertIn("u3@a.test is sent after 1 attempt,", text)
+        self.assertIn("campaign two (settled): u3@a.test is sent after 1 attempt,", text)
         self.assertIn("in no campaign", self.hikyaku("why", "--config", conf, "nobody@a.test", expect=0).out)
         self.hikyaku("why", "--config", conf, "--campaign", "three", "u3@a.test", expect=2)
         self.assertIn("ADDRESS", self.hikyaku("why", "--config", conf, "a.test", expect=2).err)
         self.assertIn("no address", self.hikyaku("why", "--config", conf, "@a.test", expect=2).err)
+
+    def test_why_tells_of_a_receiver_that_cannot_be_reached(self):
+        """One line of the log stands for all whom it puts back: it is told of each of them."""
+        self.receivers_for("a", schedule="1min", give_up="1h")
+        self.stop_receivers()
+        process = self.start_send(rows=["u1@a.test", "u2@a.test", "u3@none.test"])
+        conf = ("--config", self.path("hikyaku.conf"))
+        tell = lambda who: self.hikyaku("why", *conf, who, expect=0).out
+        text = wait_for(lambda: (t := tell("u2@a.test")) and "refused" in t and t, 20, "the reason")
+        self.assertRegex(text, r"is deferred after 1 attempt \(network\), site a.mx.test, next attempt 20\S+Z\n"
+                               r"    20\S+Z  deferred in connect at 127\.\S+, with 1 others?: connection refused")
+        document = json.loads(self.hikyaku("why", "--json", *conf, "u1@a.test", expect=0).out)
+        validate("why", document)
+        self.assertEqual(document["campaigns"][0]["events"][-1]["recipients"], 2)
+        self.interrupt(process)
+        self.finish(process, expect=1)
 
     def test_unknown_ones_are_listed_and_settled_as_the_user_says(self):
         self.receivers_for("a", options=("--drop-dot", "0.2"), connections=4)

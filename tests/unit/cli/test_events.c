@@ -41,6 +41,7 @@ static void lines_of_one_campaign_that_hold_the_text_come_in_order(void **state)
     assert_string_equal(scan(A B C D A, UINT64_MAX, "c", "x@x.test"), "aba");
     assert_string_equal(scan(A B C D A, UINT64_MAX, "d", "x@x.test"), "c");
     assert_string_equal(scan(A B C D A, UINT64_MAX, "e", "x@x.test"), "");
+    assert_string_equal(scan(A C "no JSON with x@x.test\n" D, UINT64_MAX, NULL, "x@x.test"), "ac");
 }
 
 static void only_whole_lines_of_the_newest_bytes_are_read(void **state)
