@@ -739,13 +739,26 @@ static void remove_region(struct node *node, bool clean)
     free(old);
 }
 
+/* An end with nothing left to tell: then the next start has nothing to tell again. "" where there is something. */
+static void last_place(struct node *node, bool clean, char *told)
+{
+    told[0] = '\0';
+    if (!clean || !node->past_told || node->options->request != NULL || node->log.failing ||
+        node->log.used > 0 || unsubscribes_wait(node))
+        return;
+    eventlog_sync(&node->log);
+    eventlog_place(&node->log, told);
+}
+
 static void node_stop(struct node *node)
 {
     bool clean =
         !node->again && node->holds == 0 && node->ledger != NULL && ledger_pending(node->ledger) == 0;
+    char told[LEASE_TOLD_SIZE];
     struct campaign *closed;
     struct hk_why why;
 
+    last_place(node, clean, told);
     control_close(node);
     errands_close(node);
     if (node->answer != NULL) {
@@ -770,7 +783,8 @@ static void node_stop(struct node *node)
     suspensions_close(node);
     gates_close(node);
     /* Not its own again when it starts over: it has the locks, and its next epoch ends this one. */
-    if (node->ledger_up && node->lease.epoch != 0 && store_lease_end(node->store, &node->lease, &why) != 0)
+    if (node->ledger_up && node->lease.epoch != 0 &&
+        store_lease_end(node->store, &node->lease, told, &why) != 0)
         log_debug("%s", why.text);
     if (node->store != NULL)
         store_close(node->store);

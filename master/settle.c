@@ -222,10 +222,14 @@ static int settle_journal(struct node *node, struct hk_why *why)
         rc = journal_replay(node, place, NULL, &story, why);
     if (rc == 0 && story.lines > 0)
         suppression_follow(node); /* it was opened before what the log tells was suppressed */
+    if (rc == 0 && place[0] != '\0' && !story.whole)
+        log_warning(
+            "the part of the event log up to which Redis was told is gone: where Redis has lost its last "
+            "writes (the machine went down, its file was mended), nobody knows who was sent to then");
     if (rc == 0 && story.lines > 0)
-        log_info("told the ledger %llu lines of the event log again%s, in %.1f s",
-                 (unsigned long long)story.lines, story.whole ? "" : " (from its beginning)",
-                 (double)(clock_now_ms() - began_ms) / 1000.0);
+        log_info("told the ledger %llu line%s of the event log again%s, in %.1f s",
+                 (unsigned long long)story.lines, story.lines == 1 ? "" : "s",
+                 story.whole ? "" : " (from its beginning)", (double)(clock_now_ms() - began_ms) / 1000.0);
     return rc;
 }
 

@@ -215,6 +215,17 @@ const char *redis_hint(const struct redis_target *target, const char *words)
     return "";
 }
 
+const char *redis_words(const char *errstr)
+{
+    static char silence[80];
+
+    if (strcmp(errstr, strerror(EAGAIN)) != 0)
+        return errstr;
+    (void)snprintf(silence, sizeof silence, "nothing for %u s: it hangs, or somebody stopped it",
+                   REDIS_ANSWER_MS / 1000);
+    return silence;
+}
+
 /* Words of a server that may be anything: one line, and fit to be shown. */
 static int why_words(const struct redis_target *target, struct hk_why *why, const char *what,
                      const char *words)
@@ -233,7 +244,7 @@ static int greet(const struct redis_target *target, redisContext *redis, int arg
     int error = 0;
 
     if (!reply)
-        return why_words(target, why, "does not answer", redis->errstr);
+        return why_words(target, why, "does not answer", redis_words(redis->errstr));
     if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LOADING", 7) != 0)
         error = why_words(target, why, refusal, reply->str);
     freeReplyObject(reply);

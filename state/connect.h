@@ -39,6 +39,8 @@ int redis_connect(const struct redis_target *target, redisContext **out, struct 
 /* The AUTH command of a target, as arguments (none: 0). */
 int redis_auth_command(const struct redis_target *target, const char *argv[3]);
 
+/* What hiredis says of a connection, for a person: a time that ran out is "Resource temporarily unavailable" to it. */
+const char *redis_words(const char *errstr);
 /* What to do about words of Redis or of hiredis, "; see ..." or "" where they say it all. */
 const char *redis_hint(const struct redis_target *target, const char *words);
 

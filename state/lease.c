@@ -59,12 +59,20 @@ int store_lease_take(struct store *store, const struct lease *lease, struct hk_w
         lease->name, (left_ms + 999) / 1000);
 }
 
-int store_lease_end(struct store *store, const struct lease *lease, struct hk_why *why)
+int store_lease_end(struct store *store, const struct lease *lease, const char *told, struct hk_why *why)
 {
     redisReply *reply;
-    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why,
-                          "DEL hikyaku:node:%s hikyaku:lease:%" PRIu64, lease->name, lease->epoch);
+    int error = 0;
 
+    if (told[0] != '\0') {
+        error =
+            store_ask(store, REDIS_REPLY_STATUS, &reply, why, "SET hikyaku:journal:%s %s", lease->id, told);
+        if (error)
+            return error;
+        freeReplyObject(reply);
+    }
+    error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "DEL hikyaku:node:%s hikyaku:lease:%" PRIu64,
+                      lease->name, lease->epoch);
     if (!error)
         freeReplyObject(reply);
     return error;

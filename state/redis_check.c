@@ -78,7 +78,7 @@ static int config_get(const struct check *check, const char *key, char out[CHECK
     out[0] = '\0';
     if (!reply)
         return why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(check->target),
-                       check->redis->errstr);
+                       redis_words(check->redis->errstr));
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[1]->str) {
         (void)hk_clean_text(out, CHECK_VALUE_BYTES, reply->element[1]->str, reply->element[1]->len);
         result = 1;
@@ -104,7 +104,7 @@ static int check_default_user(const struct check *check, struct hk_why *why)
 
     if (!reply)
         return why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(check->target),
-                       check->redis->errstr);
+                       redis_words(check->redis->errstr));
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements >= 2)
         for (size_t i = 0; i < reply->element[1]->elements; i++) {
             const redisReply *flag = reply->element[1]->element[i];
@@ -180,7 +180,7 @@ static int check_run(const struct check *check, struct hk_why *why)
 
     if (!info)
         return why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(check->target),
-                       check->redis->errstr);
+                       redis_words(check->redis->errstr));
     if (info->type == REDIS_REPLY_STRING) {
         error = check_info(check, info->str, why);
         if (!error)

@@ -27,6 +27,7 @@
 #define SERVER_STOP_MS   10000u
 #define SERVER_END_MS    1000u /* for one that hung up to end */
 #define SERVER_POLL_MS   20u
+#define SERVER_QUIET_MS  1000u         /* so long it may load its data without a word */
 #define SERVER_LOG_MAX   (1024 * 1024) /* a longer redis.log is put aside at the next start */
 #define SERVER_LOG_TAIL  1500u         /* of what it said, so much is looked at to explain its end */
 #define SERVER_LOG_LINES 3
@@ -217,15 +218,40 @@ static int server_start(struct server *server, struct hk_why *why)
     return error;
 }
 
+/* Did it end because it cannot read its own data? Then what it says of itself is no help to who does not know Redis. */
+static bool server_data_is_damaged(const char *words, const char **said)
+{
+    static const char *const about[] = {"Bad file format", "Unexpected end of file", "Unrecoverable error",
+                                        "AOF manifest",    "Wrong signature",        "CRC error"};
+    const char *mark = strstr(words, " # "), *next;
+
+    while (mark != NULL && (next = strstr(mark + 1, " # ")) != NULL)
+        mark = next;
+    *said = mark != NULL ? mark + strlen(" # ") : words;
+    for (size_t i = 0; mark != NULL && i < sizeof about / sizeof about[0]; i++)
+        if (strstr(mark, about[i]) != NULL)
+            return true;
+    return false;
+}
+
 static int server_child_alive(struct server *server, struct hk_why *why)
 {
     char words[SERVER_LOG_TAIL];
+    const char *said;
     int status;
 
     if (server->child == 0 || waitpid(server->child, &status, WNOHANG) != server->child)
         return 0;
     server->child = 0;
     server_last_words(server, words, sizeof words);
+    if (WIFEXITED(status) && server_data_is_damaged(words, &said))
+        return why_set(
+            why, HK_EDOWN,
+            "%s/appendonlydir is damaged, redis-server ends: \"%.*s\" (redis.log). Copy that folder; then "
+            "'redis-check-aof --fix appendonly.aof.manifest' in it cuts off what follows the damage, and "
+            "the next start tells Redis that from the event log. If it cannot: move %s away, and "
+            "'hikyaku campaigns restore' each campaign",
+            server->dir, (int)strcspn(said, ":"), said, server->dir);
     return why_set(why, HK_EDOWN, "redis-server ended at once (%s %d), see %s: %s",
                    WIFSIGNALED(status) ? "signal" : "status",
                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), server->log, words);
@@ -248,7 +274,7 @@ static int server_ask_pid(const struct server *server, pid_t *pid, struct hk_why
     }
     if (!reply)
         result = why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(&server->target),
-                         redis->errstr);
+                         redis_words(redis->errstr));
     else if (reply->type == REDIS_REPLY_ERROR &&
              (strncmp(reply->str, "LOADING", 7) == 0 || strncmp(reply->str, "BUSY", 4) == 0))
         result = 0;
@@ -289,7 +315,7 @@ static int server_not_wanted(struct server *server, struct hk_why *why)
 
 static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
 {
-    uint64_t give_up_ms = clock_now_ms() + SERVER_START_MS;
+    uint64_t say_ms = clock_now_ms() + SERVER_QUIET_MS, give_up_ms = clock_now_ms() + SERVER_START_MS;
     bool said = false;
 
     for (;;) {
@@ -306,9 +332,10 @@ static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
             if (state < 0)
                 return server_explain(server, state, why);
             /* It loads its data: that takes as long as it takes, and it says so as long as it lives. */
-            if (!said)
+            if (!said && clock_now_ms() >= say_ms) {
                 log_info("redis-server is loading its data, or busy: waiting for it");
-            said = true;
+                said = true;
+            }
             give_up_ms = clock_now_ms() + SERVER_START_MS;
         } else if (state < 0) {
             return state;

@@ -56,7 +56,7 @@ int store_connected(struct store *store, struct hk_why *why)
 int store_redis_error(const struct store *store, struct hk_why *why)
 {
     return why_set(why, HK_EDOWN, "%s does not answer: %s%s", redis_target_name(&store->target),
-                   store->redis->errstr, redis_hint(&store->target, store->redis->errstr));
+                   redis_words(store->redis->errstr), redis_hint(&store->target, store->redis->errstr));
 }
 
 int store_strange(const struct store *store, struct hk_why *why)

@@ -120,8 +120,10 @@ struct lease {
 /* Begin a lease. HK_EEXIST: the epoch is another node's, draw again. HK_EBUSY: the name is held by a node with another state_dir, and how long still. The earlier epoch of the
  * same state_dir loses its lease at once: the caller's locks prove that it is dead. */
 int store_lease_take(struct store *store, const struct lease *lease, struct hk_why *why) HK_MUST_USE;
-/* End it at once, so that others need not wait until it runs out. */
-int store_lease_end(struct store *store, const struct lease *lease, struct hk_why *why) HK_MUST_USE;
+/* End it at once, so that others need not wait until it runs out. `told`: up to where the event log has been told, all of it at
+ * a clean end, so that the next start need not tell anything again; "" leaves what the last beat said. */
+int store_lease_end(struct store *store, const struct lease *lease, const char *told,
+                    struct hk_why *why) HK_MUST_USE;
 /* Up to where the event log of this state_dir was told, as the last beat that Redis still knows said; "" where it knows
  * none. Redis lost nothing that was told before that place. */
 int store_told(struct store *store, const struct lease *lease, char out[LEASE_TOLD_SIZE],

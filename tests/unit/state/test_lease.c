@@ -38,7 +38,7 @@ static void a_name_belongs_to_one_state_dir(void **state)
     assert_non_null(strstr(why.text, "\"mta1\" runs already"));
     assert_non_null(strstr(why.text, "in 30 s"));
     assert_int_equal(store_lease_take(store, &mta2, &why), 0);
-    assert_int_equal(store_lease_end(store, &one, &why), 0);
+    assert_int_equal(store_lease_end(store, &one, "", &why), 0);
     assert_int_equal(store_lease_take(store, &other, &why), 0);
     store_close(store);
 }
@@ -117,6 +117,7 @@ static void a_span_is_its_owners_as_long_as_his_lease_lives(void **state)
     struct lease lease;
     struct store *store = fixture_store(&f);
     struct hk_why why = {""};
+    char told[LEASE_TOLD_SIZE];
 
     (void)state;
     (void)fixture_campaign(&f, "held", spans, 2, 0);
@@ -128,7 +129,12 @@ static void a_span_is_its_owners_as_long_as_his_lease_lives(void **state)
     assert_int_equal(client_take(&b, "held", 0, 100), VERDICT_HELD);
     assert_false(b.take.has_words || b.take.has_due || b.take.has_first);
     assert_int_equal(client_take(&a, "held", 0, 100), VERDICT_DONE);
-    assert_int_equal(store_lease_end(store, &lease, &why), 0);
+    assert_int_equal(store_lease_end(store, &lease, "7-1:99", &why), 0);
+    assert_int_equal(store_told(store, &lease, told, &why), 0);
+    assert_string_equal(told, "7-1:99");
+    assert_int_equal(store_lease_end(store, &lease, "", &why), 0);
+    assert_int_equal(store_told(store, &lease, told, &why), 0);
+    assert_string_equal(told, "7-1:99");
     assert_int_equal(client_take(&b, "held", 0, 100), VERDICT_DONE);
     client_close(&a);
     client_close(&b);
