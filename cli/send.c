@@ -148,6 +148,12 @@ static int run_here(struct sending *s)
     if (status != EXIT_SETTLED && status != EXIT_STOPPED)
         return status;
     error = store_open(s->config, &s->reach.store, &s->why);
+    if (error < 0 && status == EXIT_STOPPED) {
+        fprintf(stderr,
+                "stopped; how many are left cannot be told: %s; run the same command again to go on\n",
+                s->why.text);
+        return EXIT_STOPPED;
+    }
     if (error < 0)
         return cli_fail(error, &s->why);
     if (status == EXIT_STOPPED)

@@ -293,8 +293,12 @@ static void worker_died(struct worker *worker, int status)
         node_give_up(node, EXIT_USAGE);
         return;
     }
-    log_warning("worker %u %s; settled %u messages it had under way", worker->number,
-                child_how_it_ended(status, how, sizeof how), settled);
+    if (worker->ended_by_us)
+        log_info("worker %u was not waited for any longer; settled %u messages it had under way",
+                 worker->number, settled);
+    else
+        log_warning("worker %u %s; settled %u messages it had under way", worker->number,
+                    child_how_it_ended(status, how, sizeof how), settled);
     if (node->draining)
         return;
     ev_timer_set(&worker->respawn, young ? RESPAWN_PAUSE_S : 0.0, 0.0);
@@ -339,8 +343,10 @@ void children_reaped(struct node *node)
 void children_kill_workers(struct node *node)
 {
     for (uint32_t i = 0; i < node->workers; i++)
-        if (node->worker[i].pid != 0)
+        if (node->worker[i].pid != 0) {
+            node->worker[i].ended_by_us = true;
             kill(node->worker[i].pid, SIGKILL);
+        }
 }
 
 static bool children_left(const struct node *node)

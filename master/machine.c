@@ -6,9 +6,11 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
  * Redis for writing its file anew. Below, sending pauses; a little more than that, and it goes on. */
 #define FLOOR_BYTES       (8ull * 1024 * 1024)
 #define FLOOR_SLACK_BYTES (2ull * 1024 * 1024)
+#define MEGABYTE          1048576.0
 
 int machine_connections(const struct config *config, uint32_t *out, struct hk_why *why)
 {
@@ -89,8 +92,29 @@ int machine_sources(const struct config *config, struct hk_why *why)
     return 0;
 }
 
+/* The directory where the file system of this file or directory is mounted: the highest that lies on the same device. */
+static void mount_of(const char *path, char out[PATH_MAX])
+{
+    char at[PATH_MAX];
+    struct stat here, above;
+
+    if (realpath(path, at) == NULL || stat(at, &here) != 0) {
+        snprintf(out, PATH_MAX, "%s", path);
+        return;
+    }
+    snprintf(out, PATH_MAX, "%s", at);
+    while (at[1] != '\0') {
+        char *slash = strrchr(at, '/');
+        slash[slash == at] = '\0';
+        if (stat(at, &above) != 0 || above.st_dev != here.st_dev)
+            return;
+        snprintf(out, PATH_MAX, "%s", at);
+    }
+}
+
 int machine_room(const struct config *config, struct hk_why *why)
 {
+    char mount[PATH_MAX];
     struct statvfs disk;
     unsigned long long room;
 
@@ -107,12 +131,13 @@ int machine_room(const struct config *config, struct hk_why *why)
                        "%s: state_dir lies on a disk that is mounted read-only; write another state_dir",
                        config->state_dir);
     room = (unsigned long long)disk.f_bavail * disk.f_frsize;
+    mount_of(config->state_dir, mount);
     if (room < FREE_BYTES_MIN)
-        return why_set(
-            why, HK_EFULL,
-            "%s: the disk is full (%llu kB free, %llu kB are the least); make room, or write another "
-            "state_dir",
-            config->state_dir, room / 1024, FREE_BYTES_MIN / 1024);
+        return why_set(why, HK_EFULL,
+                       "%s: the disk is full: the file system %.150s has %llu kB free, and %llu kB are the "
+                       "least; make room, or "
+                       "write another state_dir",
+                       config->state_dir, mount, room / 1024, FREE_BYTES_MIN / 1024);
     return 0;
 }
 
@@ -122,6 +147,20 @@ static unsigned long long room_at(const char *path)
     struct statvfs disk;
 
     return statvfs(path, &disk) == 0 ? (unsigned long long)disk.f_bavail * disk.f_frsize : ~0ull;
+}
+
+static void say_starved(const char *place, unsigned long long room, unsigned long long floor)
+{
+    char mount[PATH_MAX], redis[80] = "";
+
+    mount_of(place, mount);
+    if (floor > FLOOR_BYTES + FLOOR_BYTES / 8)
+        snprintf(redis, sizeof redis, ", the rest for Redis to write its file anew");
+    log_warning("%s: the disk is nearly full: the file system %s has %.1f MB free and needs %.1f (%.0f for "
+                "what is under "
+                "way%s): sending pauses until there is room, and goes on by itself",
+                place, mount, (double)room / MEGABYTE, (double)floor / MEGABYTE, FLOOR_BYTES / MEGABYTE,
+                redis);
 }
 
 void machine_watch_room(struct node *node)
@@ -136,9 +175,7 @@ void machine_watch_room(struct node *node)
         if (room >= floor[i] + (node->starved ? FLOOR_SLACK_BYTES : 0))
             continue;
         if (!node->starved && !starved)
-            log_warning("%s: the disk is nearly full (%llu kB free, %llu kB are kept for what is under way): "
-                        "sending pauses until there is room",
-                        place[i], room / 1024, floor[i] / 1024);
+            say_starved(place[i], room, floor[i]);
         starved = true;
     }
     if (node->starved && !starved)

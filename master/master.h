@@ -246,7 +246,8 @@ struct worker {
     ev_io up_io;
     ev_timer respawn;
     uint64_t forked_ms;
-    bool touched; /* something was pushed this turn */
+    bool touched;     /* something was pushed this turn */
+    bool ended_by_us; /* the time to drain is over, or it did not leave */
     struct conn *conn;
     uint32_t *free_conn, free_conns, conns;
     struct hold *hold;
@@ -319,6 +320,7 @@ struct node {
     bool abandoned; /* the ledger, for that */
     bool starved;   /* the disk is nearly full: nothing new is sent (machine.c) */
     uint64_t drain_until_ms, started_ms, ticks;
+    uint64_t stuck_ms;         /* since when a drain waits for room on the disk alone; 0: it does not */
     uint64_t redis_revived_ms; /* 0: never */
     uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */
     int exit_status;

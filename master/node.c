@@ -31,6 +31,7 @@
 #define START_OVER_MS 60000u
 #define THAW_MS       3000u /* a worker's trouble may be over by then */
 #define THAWS_MAX     3u    /* in a row; then it needs a person */
+#define STUCK_MS      1000u /* a disk that is full so long when a node ends is not waited for */
 #define LAST_WORDS_MS 2000u /* for the ledger to take what is left, once the time to drain is over */
 
 /* ---- the lease ---- */
@@ -265,6 +266,37 @@ static bool is_drained(const struct node *node)
     return node->holds == 0 && ledger_pending(node->ledger) == 0 && node->log.used == 0;
 }
 
+/* Whoever may send his last byte has to be seen to his end; nobody else gets there without the ledger. */
+static bool granted_have_landed(const struct node *node)
+{
+    for (uint32_t w = 0; w < node->workers; w++)
+        for (uint32_t slot = 0; slot < node->region.header->sizes.flight_slots; slot++) {
+            const struct hold *hold = &node->worker[w].hold[slot];
+            if (hold->used && !hold->done && hold->commit == COMMIT_GRANTED)
+                return false;
+        }
+    return true;
+}
+
+/* On a full disk nothing more can be written down, however long one waits: the region keeps the outcomes for the next start. */
+static bool drains_in_vain(struct node *node, uint64_t now)
+{
+    bool stuck = !node->again && (node->starved || node->log.failing) && granted_have_landed(node) &&
+                 (node->log.failing || !node->ledger_up);
+
+    if (!stuck)
+        node->stuck_ms = 0;
+    else if (node->stuck_ms == 0)
+        node->stuck_ms = now;
+    if (!stuck || now < node->stuck_ms + STUCK_MS)
+        return false;
+    log_warning(
+        "nothing can be written down: the outcomes of what was under way stay in %s/region, and the next "
+        "start tells them",
+        node->config->state_dir);
+    return true;
+}
+
 static void check_drain(struct node *node)
 {
     uint64_t now = clock_now_ms();
@@ -272,6 +304,11 @@ static void check_drain(struct node *node)
     if (!node->draining)
         return;
     if (is_drained(node)) {
+        ev_break(node->loop, EVBREAK_ALL);
+        return;
+    }
+    if (drains_in_vain(node, now)) {
+        children_kill_workers(node); /* they would wait for leave that nobody gives */
         ev_break(node->loop, EVBREAK_ALL);
         return;
     }

@@ -519,7 +519,8 @@ void flight_orphan(struct worker *worker, uint32_t slot)
     uint32_t phase = atomic_load_explicit(&flight->phase, memory_order_acquire);
 
     if (phase == FLIGHT_DOT) {
-        flight_lost_reply(flight, "our worker died before the reply");
+        flight_lost_reply(flight, worker->ended_by_us ? "our node ended before the reply"
+                                                      : "our worker died before the reply");
     } else if (phase != FLIGHT_DONE) {
         flight->result = RESULT_RETURNED;
         flight->reply.text_length = 0;

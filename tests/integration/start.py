@@ -121,6 +121,8 @@ class Start(harness.Case):
         self.finish(process, expect=1, timeout=20)
         self.assertLess(time.monotonic() - at, 6)
         self.assertIn("stopping at once", self.finish_words())
+        self.assertIn("was not waited for any longer; settled", self.finish_words())
+        self.assertNotIn("killed by signal", self.finish_words())  # by us, and no fault
         for line in self.finish_words().splitlines():
             self.assertNotIn("bug", line)
 

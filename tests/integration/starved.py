@@ -6,6 +6,7 @@ is a tmpfs, which takes root to mount: without it these tests fail, and say so.
 import os
 import resource
 import subprocess
+import threading
 import time
 
 import harness
@@ -18,10 +19,10 @@ QUIET_S = 0.6
 
 
 class Starved(harness.Case):
-    def small_disk(self):
+    def small_disk(self, megabytes=SMALL):
         place = self.path("small")
         os.mkdir(place)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}m", "hikyaku-test", place],
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "hikyaku-test", place],
                               capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, f"a small disk cannot be mounted, are you root? {done.stderr}")
         self.addCleanup(self.give_up_disk, place)
@@ -146,6 +147,39 @@ class Starved(harness.Case):
         place = self.small_disk()
         self.world(place + "/state")
         self.a_disk_that_is_full_at_once(place, "cannot write the event log")
+
+    def test_told_to_stop_on_a_full_disk_it_does_not_wait_for_room(self):
+        """What was under way when the disk was full lies in the region: an end in seconds, with 1, and nothing is lost."""
+        place = self.small_disk(2 * SMALL)  # the region of the first one stays beside that of the second
+        self.world(place + "/state")
+        send = self.begin()
+        filler = self.fill(place, 0)
+        ended = threading.Event()
+        greedy = threading.Thread(target=self.take_what_comes, args=(place, ended))
+        greedy.start()
+        try:
+            wait_for(lambda: self.said("cannot write the event log"), 10, "the full disk")
+            at = time.monotonic()
+            self.interrupt(send)
+            self.finish(send, expect=1, timeout=30)
+            self.assertLess(time.monotonic() - at, 8)
+        finally:
+            ended.set()
+            greedy.join()
+        self.assertTrue(self.said("nothing can be written down"), self.finish_words())
+        for path in (filler, filler + "2"):
+            os.unlink(path)
+        self.ends_exactly(self.start_send())
+
+    def take_what_comes(self, place, ended):
+        """Somebody else writes on: what a line that is taken back gives free is gone at once."""
+        with open(os.path.join(place, "filler2"), "wb", buffering=0) as f:
+            while not ended.wait(0.005):
+                try:
+                    while f.write(b"x" * 4096):
+                        pass
+                except OSError:
+                    pass
 
     # ---- descriptors and memory ----
 

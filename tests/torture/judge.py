@@ -20,7 +20,7 @@ Violation = collections.namedtuple("Violation", "invariant words recipients")
 # What wins where two stories of one recipient meet (design 4).
 RANK = {"pending": 1, "deferred": 2, "sending": 3, "unknown": 4, "expired": 4, "suppressed": 4, "cancelled": 4,
         "bounced": 5, "sent": 6}
-LOST_BY_US = ("our worker died", "our node died")  # how an event line says that a death made it unknown
+LOST_BY_US = ("our worker died", "our node died", "our node ended")  # how an event line says that a death made it unknown
 SHOWN = 10  # recipients that a violation names; the rest are counted
 
 
