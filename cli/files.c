@@ -4,10 +4,12 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hikyaku/client_cert.h"
 #include "hikyaku/message.h"
+#include "hikyaku/node.h"
 #include "hikyaku/rules.h"
 
 #define PASSWORD_MAX 4096u
@@ -139,6 +141,22 @@ static int check_rules(const struct config *config, struct hk_why *why)
     return 0;
 }
 
+/* What is written must not take the place of something else. */
+static int check_written(const struct config *config, struct hk_why *why)
+{
+    struct hk_why reason;
+    struct stat st;
+    int error;
+
+    if (stat(config->state_dir, &st) == 0 && !S_ISDIR(st.st_mode))
+        return why_set(
+            why, HK_EINVAL,
+            "%s: state_dir: %s is no directory, and what stands there is left alone; write another one",
+            config->file, config->state_dir);
+    error = node_event_log_check(config, &reason);
+    return error == 0 ? 0 : why_set(why, error, "%s: %s", config->file, reason.text);
+}
+
 int files_check(const struct config *config, bool tell, struct hk_why *why)
 {
     int error = check_signer(config, tell, why);
@@ -168,5 +186,7 @@ int files_check(const struct config *config, bool tell, struct hk_why *why)
     if (error == 0 && config->resolver.trust_anchor_file != NULL)
         error = check_readable(config, "resolver.trust_anchor_file", config->resolver.trust_anchor_file,
                                TRUST_MAX, false, why);
+    if (error == 0)
+        error = check_written(config, why);
     return error;
 }

@@ -11,6 +11,10 @@
 
 #include "event_parts.h"
 #include "hikyaku/fault.h"
+#include "hikyaku/node.h"
+
+/* A line of ours that begins somewhere in so many bytes makes a file a log. */
+#define FOREIGN_BYTES 65536u
 
 extern char **environ;
 
@@ -74,26 +78,98 @@ static int read_name(int fd, const char *path, char out[EVENT_ID_SIZE], struct h
     return 0;
 }
 
-static void begin_file(struct eventlog *log)
+static char *event_room(struct eventlog *log, size_t bytes)
 {
-    snprintf(log->first_id, sizeof log->first_id, "%llu-%llu", (unsigned long long)log->epoch,
-             (unsigned long long)log->number);
+    if (log->used + bytes > log->room) {
+        log->room = (log->used + bytes) * 2 + 65536;
+        log->buffer = hk_xrealloc(log->buffer, log->room, 1);
+    }
+    return log->buffer + log->used;
+}
+
+static void event_raw(struct eventlog *log, const char *text, size_t length)
+{
+    memcpy(event_room(log, length), text, length);
+    log->used += length;
+}
+
+/* A list or a message that was named by mistake is not written into, and above all not cut. */
+static int check_is_log(int fd, const char *path, struct hk_why *why)
+{
+    static const char begins[] = "{\"v\":1,\"id\":\"";
+    char head[FOREIGN_BYTES];
+    struct stat st;
+    ssize_t n;
+
+    if (fstat(fd, &st) != 0)
+        return why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return why_set(
+            why, HK_EINVAL,
+            "%s: events.file is no ordinary file, and what is written there could not be read again; "
+            "write the name of one",
+            path);
+    n = hk_pread_all(fd, head, sizeof head, 0);
+    if (n < 0)
+        return why_set(why, HK_EIO, "%s: cannot read: %s", path, strerror(errno));
+    /* What a power cut left may begin with NULs, or with less than a line. */
+    if (n == 0 || head[0] == '\0' || memmem(head, (size_t)n, begins, sizeof begins - 1) != NULL ||
+        ((size_t)n < sizeof begins - 1 && memcmp(head, begins, (size_t)n) == 0))
+        return 0;
+    return why_set(
+        why, HK_EINVAL,
+        "%s: events.file is there already and is no event log, so nothing is written into it; write "
+        "another name",
+        path);
+}
+
+int node_event_log_check(const struct config *config, struct hk_why *why)
+{
+    int rc, fd = open(config->events.file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0; /* it is made, or whoever makes it says why not */
+    rc = check_is_log(fd, config->events.file, why);
+    close(fd);
+    return rc;
+}
+
+static void put_begin(struct eventlog *log)
+{
     event_begin(log, "node");
     event_word(log, "node", log->config->node.name);
     event_word(log, "state", "the log begins");
     event_end(log);
 }
 
+/* Its first line, before what waits to be written. */
+static void begin_file(struct eventlog *log)
+{
+    char *waiting = log->buffer;
+    size_t length = log->used;
+
+    log->buffer = NULL;
+    log->used = log->room = 0;
+    snprintf(log->first_id, sizeof log->first_id, "%llu-%llu", (unsigned long long)log->epoch,
+             (unsigned long long)log->number);
+    put_begin(log);
+    if (length > 0)
+        event_raw(log, waiting, length);
+    free(waiting);
+}
+
 /* On an error the log goes on with the file it had. */
 static int open_file(struct eventlog *log, struct hk_why *why)
 {
     const char *path = log->config->events.file;
-    int rc, fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int rc, fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600);
     uint64_t bytes = 0;
 
     if (fd < 0)
         return why_set(why, HK_EIO, "%s: cannot open the event log: %s", path, strerror(errno));
-    rc = cut_torn_line(fd, path, &bytes, why);
+    rc = check_is_log(fd, path, why);
+    if (rc == 0)
+        rc = cut_torn_line(fd, path, &bytes, why);
     if (rc == 0 && bytes > 0)
         rc = read_name(fd, path, log->first_id, why);
     if (rc != 0) {
@@ -103,6 +179,7 @@ static int open_file(struct eventlog *log, struct hk_why *why)
     if (log->fd > 0)
         close(log->fd);
     log->fd = fd;
+    log->astray = false;
     log->file_bytes = bytes;
     log->rotate_at = log->config->events.rotate_bytes;
     if (bytes == 0)
@@ -152,14 +229,34 @@ void eventlog_compress(const char *path)
         log_warning("%s is not compressed: zstd: %s", path, strerror(error));
 }
 
+enum whereabouts { FILE_IN_PLACE, FILE_MOVED, FILE_REMOVED, FILE_CUT };
+
+static enum whereabouts find_file(const struct eventlog *log)
+{
+    struct stat ours, named;
+
+    if (fstat(log->fd, &ours) != 0)
+        return FILE_IN_PLACE; /* nothing that a person did */
+    if (ours.st_nlink == 0)
+        return FILE_REMOVED;
+    if (stat(log->config->events.file, &named) != 0
+            ? errno == ENOENT
+            : named.st_dev != ours.st_dev || named.st_ino != ours.st_ino)
+        return FILE_MOVED;
+    return (uint64_t)ours.st_size < log->file_bytes ? FILE_CUT : FILE_IN_PLACE;
+}
+
 /* Where that fails, lines go on into the file as it is, and it is tried again when that has grown by an eighth more. */
 static void rotate(struct eventlog *log)
 {
     const char *path = log->config->events.file;
     struct hk_why why;
-    char *to = event_parts_next(path, clock_wall_us(), &why);
+    char *to;
 
     log->rotate_at = log->file_bytes + log->config->events.rotate_bytes / 8;
+    if (find_file(log) != FILE_IN_PLACE)
+        return; /* eventlog_watch() says it, and begins a new one */
+    to = event_parts_next(path, clock_wall_us(), &why);
     if (to == NULL) {
         log_warning("%s: cannot rotate: %s", path, why.text);
     } else if (fsync(log->fd) != 0 || rename(path, to) != 0) {
@@ -173,17 +270,34 @@ static void rotate(struct eventlog *log)
     free(to);
 }
 
+/* A line of which only a part could be written goes back whole: what waits may have to go into another file. */
+static size_t whole_lines(struct eventlog *log, size_t written)
+{
+    const char *newline = memrchr(log->buffer, '\n', written);
+    size_t whole = newline != NULL ? (size_t)(newline + 1 - log->buffer) : 0;
+
+    if (whole < written && ftruncate(log->fd, (off_t)(log->file_bytes + whole)) == 0)
+        written = whole;
+    return written;
+}
+
 int eventlog_flush(struct eventlog *log)
 {
     size_t written = 0;
+    int error = 0;
 
+    if (log->astray)
+        return HK_EIO;
     while (written < log->used) {
         size_t length = fault_half(LOG_WRITE_MIDDLE, log->used - written);
         ssize_t n = fault_fails(LOG_WRITE_BEFORE) ? -1 : write(log->fd, log->buffer + written, length);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
+        if (n <= 0) {
+            error = errno;
+            written = whole_lines(log, written);
             break;
+        }
         fault_at(LOG_WRITE_MIDDLE);
         written += (size_t)n;
         fault_at(LOG_WRITE_AFTER);
@@ -193,7 +307,7 @@ int eventlog_flush(struct eventlog *log)
     if (written < log->used) {
         if (!log->failing)
             log_error("%s: cannot write the event log: %s; sending waits until it can",
-                      log->config->events.file, strerror(errno));
+                      log->config->events.file, strerror(error));
         log->failing = true;
         memmove(log->buffer, log->buffer + written, log->used - written);
         log->used -= written;
@@ -215,20 +329,73 @@ void eventlog_sync(struct eventlog *log)
     log->unsynced = false;
 }
 
-static char *event_room(struct eventlog *log, size_t bytes)
+/* ---- what others do to the file ---- */
+
+/* The name that our open file has now; "" where nobody can tell. */
+static void name_now(int fd, char *out, size_t size)
 {
-    if (log->used + bytes > log->room) {
-        log->room = (log->used + bytes) * 2 + 65536;
-        log->buffer = hk_xrealloc(log->buffer, log->room, 1);
-    }
-    return log->buffer + log->used;
+    char link[48];
+    ssize_t n;
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    n = readlink(link, out, size - 1);
+    out[n > 0 ? n : 0] = '\0';
 }
 
-static void event_raw(struct eventlog *log, const char *text, size_t length)
+/* What is gone with the file matters to nobody but `campaigns restore`: that is what has to be said. */
+static void say_astray(const struct eventlog *log, enum whereabouts where)
 {
-    memcpy(event_room(log, length), text, length);
-    log->used += length;
+    static const char restore[] = "should Redis lose its data, 'campaigns restore'";
+    static const char better[] = "hikyaku puts it aside itself: events { rotate = ... }";
+    const char *path = log->config->events.file;
+    char now[4096], *part;
+    struct hk_why why;
+
+    name_now(log->fd, now, sizeof now);
+    part = event_parts_next(path, clock_wall_us(), &why);
+    if (where == FILE_CUT)
+        log_warning(
+            "%s: somebody cut the event log under this node; %s cannot tell what was sent until now; %s",
+            path, restore, better);
+    else if (where == FILE_MOVED && now[0] != '\0' && part != NULL)
+        log_warning(
+            "%s: somebody moved the event log to %s under this node; a new one is begun; %s needs the old "
+            "one, named %s; %s",
+            path, now, restore, part, better);
+    else
+        log_warning(
+            "%s: somebody %s the event log under this node; a new one is begun; %s cannot tell what was "
+            "sent until now; %s",
+            path, where == FILE_MOVED ? "moved" : "removed", restore, better);
+    free(part);
 }
+
+/* What waits belongs into the old file where that is still somewhere. */
+void eventlog_watch(struct eventlog *log)
+{
+    enum whereabouts where = find_file(log);
+    struct hk_why why;
+
+    if (where == FILE_IN_PLACE)
+        return;
+    if (!log->astray && where != FILE_REMOVED && eventlog_flush(log) != 0)
+        return; /* nothing goes on before it can be written */
+    if (!log->astray)
+        say_astray(log, where);
+    if (open_file(log, &why) == 0) {
+        /* Nobody knows which lines whoever cut it has kept: the number that is passed over is that hole. */
+        if (where == FILE_CUT && log->file_bytes > 0) {
+            log->number++;
+            put_begin(log);
+        }
+        return;
+    }
+    if (!log->astray)
+        log_error("%s; sending waits until it can", why.text);
+    log->astray = log->failing = true;
+}
+
+/* ---- lines ---- */
 
 static void event_key(struct eventlog *log, const char *key)
 {

@@ -25,6 +25,7 @@ struct eventlog {
     size_t used, room;
     bool failing;  /* the last flush could not write: said once */
     bool unsynced; /* something was written since the last sync */
+    bool astray;   /* its file is not where it belongs, and no new one can be begun: said once */
 };
 
 int eventlog_open(struct eventlog *log, const struct config *config, uint64_t epoch,
@@ -35,6 +36,10 @@ int eventlog_flush(struct eventlog *log) HK_MUST_USE;
 
 /* Up to where the log is written, as "ID:OFFSET": the id of its file's first line, and bytes. `out` has LEASE_TOLD_SIZE. */
 void eventlog_place(const struct eventlog *log, char *out);
+
+/* About once a second: was the file moved, removed or cut by somebody else? Then a new one is begun, with a warning that says
+ * what `campaigns restore` lacks. */
+void eventlog_watch(struct eventlog *log);
 
 /* Pack a part that was put aside, by a zstd of its own, so that no loop waits; the master reaps it with its other children.
  * What a zstd that was killed left is written over. Without one the part stays as it is. */

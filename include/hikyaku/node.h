@@ -81,6 +81,9 @@ int node_campaign_is_missing(const struct config *config, const char *campaign, 
  * begun here; HK_ENOENT with words: a part of the log is gone. */
 int node_journal_reaches(const struct config *config, const char *campaign, struct hk_why *why) HK_MUST_USE;
 
+/* What stands under the name of the event log already, is that one? HK_EINVAL with words: it is a list, a device, ... */
+int node_event_log_check(const struct config *config, struct hk_why *why) HK_MUST_USE;
+
 /* One request to the running node over state_dir/control.sock: one JSON object a line each way. *reply is
  * malloc'd JSON text: {"ok":true,...} or {"ok":false,"error":"...","exit":2}. Requests: {"command":"status"},
  * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk), {"command":"suppress-poll"} (read

@@ -9,11 +9,13 @@
 #include <jansson.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "event_parts.h"
 #include "eventlog.h"
+#include "hikyaku/node.h"
 
 static char directory[] = "/tmp/hikyaku-eventlog-XXXXXX";
 static char path[64];
@@ -95,6 +97,9 @@ static void any_text_makes_a_line_of_json(void **state)
     free(text);
 }
 
+#define WHOLE "{\"v\":1,\"id\":\"7-1\"}\n{\"v\":1,\"id\":\"7-2\"}\n"
+#define TORN  "{\"v\":1,\""
+
 static void a_torn_last_line_is_cut_off(void **state)
 {
     struct eventlog log;
@@ -102,14 +107,14 @@ static void a_torn_last_line_is_cut_off(void **state)
     char *text;
 
     (void)state;
-    assert_int_equal(hk_write_file(path, 0600, "{\"a\":1}\n{\"b\":2}\n{\"c\":", 21, &why), 0);
+    assert_int_equal(hk_write_file(path, 0600, WHOLE TORN, sizeof WHOLE + sizeof TORN - 2, &why), 0);
     assert_int_equal(eventlog_open(&log, &config, 8, &why), 0);
     eventlog_close(&log);
     text = content();
-    assert_string_equal(text, "{\"a\":1}\n{\"b\":2}\n");
+    assert_string_equal(text, WHOLE);
     free(text);
 
-    assert_int_equal(hk_write_file(path, 0600, "torn", 4, &why), 0);
+    assert_int_equal(hk_write_file(path, 0600, TORN, sizeof TORN - 1, &why), 0);
     assert_int_equal(eventlog_open(&log, &config, 8, &why), 0);
     eventlog_close(&log);
     text = content();
@@ -204,7 +209,12 @@ static void what_comes_short_is_kept_and_written_whole_later(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     assert_int_equal(eventlog_flush(&log), HK_EIO);
     assert_true(log.failing);
-    assert_int_equal(log.file_bytes, 250);
+    assert_true(log.file_bytes > 100 &&
+                log.file_bytes < 250); /* the line that did not fit is not there in part */
+    text = content();
+    assert_int_equal(strlen(text), log.file_bytes);
+    assert_int_equal(text[log.file_bytes - 1], '\n');
+    free(text);
     assert_int_equal(eventlog_flush(&log), HK_EIO); /* nothing more fits: nothing is lost by asking */
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     assert_int_equal(eventlog_flush(&log), 0);
@@ -223,6 +233,165 @@ static void what_comes_short_is_kept_and_written_whole_later(void **state)
     free(text);
 }
 
+/* The list, named by mistake: its last line has no newline, and is still there afterwards. */
+static void what_is_no_event_log_is_left_alone(void **state)
+{
+    static const char list[] = "email\nhanako@example.net\nzoe@example.org";
+    struct config device = config;
+    struct eventlog log;
+    struct hk_why why;
+    char *text;
+
+    (void)state;
+    assert_int_equal(hk_write_file(path, 0600, list, sizeof list - 1, &why), 0);
+    assert_int_equal(node_event_log_check(&config, &why), HK_EINVAL);
+    assert_int_equal(eventlog_open(&log, &config, 8, &why), HK_EINVAL);
+    assert_non_null(strstr(why.text, "is no event log"));
+    eventlog_close(&log);
+    text = content();
+    assert_string_equal(text, list);
+    free(text);
+
+    device.events.file = (char *)(uintptr_t) "/dev/null";
+    assert_int_equal(node_event_log_check(&device, &why), HK_EINVAL);
+    assert_non_null(strstr(why.text, "no ordinary file"));
+    /* What a power cut leaves is a log all the same. */
+    assert_int_equal(hk_write_file(path, 0600, "\0\0\0\0", 4, &why), 0);
+    assert_int_equal(node_event_log_check(&config, &why), 0);
+    unlink(path);
+    assert_int_equal(node_event_log_check(&config, &why), 0);
+}
+
+/* How many lines, each of them whole, and the id of the first. */
+static unsigned lines_of(const char *file, char first[EVENT_ID_SIZE])
+{
+    struct hk_why why;
+    unsigned lines = 0;
+    size_t length;
+    char *text;
+
+    assert_int_equal(hk_read_file(file, 1000000, &text, &length, &why), 0);
+    first[0] = '\0';
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1, lines++) {
+        json_t *json = json_loadb(line, (size_t)(end - line), 0, NULL);
+        assert_non_null(json);
+        json_decref(json);
+        if (lines == 0)
+            assert_true(event_id(line, (size_t)(end - line), first));
+    }
+    free(text);
+    return lines;
+}
+
+static void say(struct eventlog *log)
+{
+    event_begin(log, "node");
+    event_end(log);
+}
+
+/* logrotate without copytruncate: what waits belongs to the old file, and the new one begins with a line of its own. */
+static void a_log_that_is_moved_away_is_begun_anew(void **state)
+{
+    char moved[80], first[EVENT_ID_SIZE], place[LEASE_TOLD_SIZE];
+    struct eventlog log;
+    struct hk_why why;
+
+    (void)state;
+    unlink(path);
+    snprintf(moved, sizeof moved, "%s.old", path);
+    assert_int_equal(eventlog_open(&log, &config, 11, &why), 0);
+    say(&log);
+    assert_int_equal(eventlog_flush(&log), 0);
+    eventlog_watch(&log); /* it is where it was: nothing happens */
+    assert_int_equal(log.number, 3);
+    assert_int_equal(rename(path, moved), 0);
+    say(&log);
+    eventlog_watch(&log);
+    say(&log);
+    assert_int_equal(eventlog_flush(&log), 0);
+    eventlog_place(&log, place);
+    assert_memory_equal(place, "11-4:", 5);
+    eventlog_close(&log);
+    assert_int_equal(lines_of(moved, first), 3);
+    assert_string_equal(first, "11-1");
+    assert_int_equal(lines_of(path, first), 2);
+    assert_string_equal(first, "11-4");
+}
+
+/* What waits is in neither file: it comes behind the line that begins the new one. */
+static void a_log_that_is_removed_is_begun_anew(void **state)
+{
+    char first[EVENT_ID_SIZE];
+    struct eventlog log;
+    struct hk_why why;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(eventlog_open(&log, &config, 12, &why), 0);
+    assert_int_equal(eventlog_flush(&log), 0);
+    say(&log);
+    unlink(path);
+    eventlog_watch(&log);
+    assert_int_equal(eventlog_flush(&log), 0);
+    eventlog_close(&log);
+    assert_int_equal(lines_of(path, first), 2);
+    assert_string_equal(first, "12-3");
+}
+
+/* logrotate with copytruncate. Lines that came before it was seen make no name: the number that is passed over is a hole. */
+static void a_log_that_is_cut_goes_on(void **state)
+{
+    char first[EVENT_ID_SIZE];
+    struct eventlog log;
+    struct hk_why why;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(eventlog_open(&log, &config, 13, &why), 0);
+    for (int i = 0; i < 5; i++)
+        say(&log);
+    assert_int_equal(eventlog_flush(&log), 0);
+    assert_int_equal(truncate(path, 0), 0);
+    eventlog_watch(&log);
+    assert_int_equal(eventlog_flush(&log), 0);
+    assert_int_equal(lines_of(path, first), 1);
+    assert_string_equal(first, "13-7");
+    assert_int_equal(truncate(path, 0), 0);
+    say(&log);
+    eventlog_watch(&log);
+    assert_int_equal(eventlog_flush(&log), 0);
+    assert_int_equal(lines_of(path, first), 2);
+    assert_string_equal(log.first_id, "13-8");
+    assert_int_equal(log.number, 11);
+    eventlog_close(&log);
+}
+
+/* Never a line into a file that nobody finds: what depends on the lines waits. */
+static void nothing_is_written_while_no_log_can_be_begun(void **state)
+{
+    char first[EVENT_ID_SIZE];
+    struct eventlog log;
+    struct hk_why why;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(eventlog_open(&log, &config, 14, &why), 0);
+    assert_int_equal(eventlog_flush(&log), 0);
+    unlink(path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    eventlog_watch(&log);
+    say(&log);
+    assert_int_equal(eventlog_flush(&log), HK_EIO);
+    assert_true(log.failing);
+    eventlog_watch(&log);
+    assert_int_equal(rmdir(path), 0);
+    eventlog_watch(&log);
+    assert_int_equal(eventlog_flush(&log), 0);
+    assert_false(log.failing);
+    eventlog_close(&log);
+    assert_int_equal(lines_of(path, first), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +400,11 @@ int main(void)
         cmocka_unit_test(a_full_file_is_put_aside_and_begun_anew),
         cmocka_unit_test(a_part_is_named_behind_the_newest_although_the_clock_was_set_back),
         cmocka_unit_test(what_comes_short_is_kept_and_written_whole_later),
+        cmocka_unit_test(what_is_no_event_log_is_left_alone),
+        cmocka_unit_test(a_log_that_is_moved_away_is_begun_anew),
+        cmocka_unit_test(a_log_that_is_removed_is_begun_anew),
+        cmocka_unit_test(a_log_that_is_cut_goes_on),
+        cmocka_unit_test(nothing_is_written_while_no_log_can_be_begun),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -216,12 +216,14 @@ static void lines_written_in_pieces_are_whole(void **state)
 
 /* ---- opening ---- */
 
+#define WHOLE_LINE "{\"v\":1,\"id\":\"7-1\"}\n"
+
 static void write_torn(void)
 {
-    char text[9000] = "{\"id\":\"7-1\"}\n"; /* the torn line is longer than what is looked at together */
+    char text[9000] = WHOLE_LINE; /* the torn line is longer than what is looked at together */
     struct hk_why why;
 
-    memset(text + 13, 'x', sizeof text - 13);
+    memset(text + sizeof WHOLE_LINE - 1, 'x', sizeof text - (sizeof WHOLE_LINE - 1));
     assert_int_equal(hk_write_file(path, 0600, text, sizeof text, &why), 0);
 }
 
@@ -262,7 +264,7 @@ static void a_torn_line_is_cut_off_in_pieces_too(void **state)
     fault_shorten(1001);
     assert_int_equal(eventlog_open(&log, &config, 7, &why), 0);
     assert_true(fault_disarm());
-    assert_int_equal(log.file_bytes, 13);
+    assert_int_equal(log.file_bytes, sizeof WHOLE_LINE - 1);
     eventlog_close(&log);
     read_all(1);
 }
