@@ -108,11 +108,27 @@ static void pause_ms(long ms)
     nanosleep(&time, NULL);
 }
 
+static void say_waiting(const struct hk_why *why)
+{
+    fprintf(stderr, "hikyaku: %s: waiting for it, %u s at most\n", why->text, CLI_PLACE_WAIT_MS / 1000);
+}
+
+int cli_enter(const struct config *config, struct node_place *place, struct hk_why *why)
+{
+    int error = node_enter(config, CLI_PLACE_QUIET_MS, place, why);
+
+    if (error != HK_EBUSY || cli_interrupted())
+        return error;
+    say_waiting(why);
+    return node_enter(config, CLI_PLACE_WAIT_MS - CLI_PLACE_QUIET_MS, place, why);
+}
+
 /* A node that is just starting holds the lock before it answers, and one that ends holds it a little longer
  * than it answers: so both ways are tried in turn. */
 int reach_open(const struct config *config, struct reach *out, struct hk_why *why)
 {
     uint64_t until_ms = clock_now_ms() + CLI_PLACE_WAIT_MS;
+    bool said = false;
     int error;
 
     *out = (struct reach){.config = config};
@@ -120,11 +136,14 @@ int reach_open(const struct config *config, struct reach *out, struct hk_why *wh
         out->node_runs = node_is_running(config);
         if (out->node_runs)
             break;
-        error = node_enter(config, 500, &out->place, why);
+        error = node_enter(config, CLI_PLACE_QUIET_MS, &out->place, why);
         if (error == 0)
             break;
         if (error != HK_EBUSY || clock_now_ms() >= until_ms || cli_interrupted())
             return error;
+        if (!said)
+            say_waiting(why);
+        said = true;
         pause_ms(100);
     }
     error = store_open(config, &out->store, why);

@@ -7,7 +7,8 @@
 
 #include "hikyaku/node.h"
 
-#define CLI_PLACE_WAIT_MS 30000u /* how long a command waits for another one to be done (design 3) */
+#define CLI_PLACE_WAIT_MS  30000u /* how long a command waits for another one to be done (design 3) */
+#define CLI_PLACE_QUIET_MS 500u   /* of that without a word */
 
 /* Read the configuration and set the log's level from it; NULL after the reason was printed. */
 struct config *cli_config_load(const char *path);
@@ -32,13 +33,17 @@ bool cli_standard_input_check(const char *list);
 void cli_signals_catch(void);
 bool cli_interrupted(void);
 
+/* node_enter() that says for whom it waits. */
+int cli_enter(const struct config *config, struct node_place *place, struct hk_why *why) HK_MUST_USE;
+
 /* Redis, either beside a running node or in its place. A place is held until reach_close: no node can start
  * meanwhile. */
 struct reach {
     const struct config *config;
     struct store *store;
     struct node_place place;
-    bool node_runs; /* the place is a running node's, not ours */
+    bool node_runs;    /* the place is a running node's, not ours */
+    bool node_answers; /* it has, once */
 };
 int reach_open(const struct config *config, struct reach *out, struct hk_why *why) HK_MUST_USE;
 void reach_close(struct reach *reach);

@@ -1,6 +1,7 @@
 /* errand.c - a request that changes a campaign: to the running node, or done here by a short-lived one. */
 #include "errand.h"
 
+#include "ask.h"
 #include "hikyaku/resolve.h"
 
 #define NODE_WAIT_MS 90000u /* above what a node takes for a cancel (master/errand.c) */
@@ -22,6 +23,24 @@ static int do_here(struct reach *reach, const char *line, char **answer, struct 
     return store_open(reach->config, &reach->store, why);
 }
 
+/* What is asked may take long. Whether anybody is there to do it shows at once, before it is asked. */
+static int see_that_it_answers(struct reach *reach, struct hk_why *why)
+{
+    json_t *reply;
+    int ignored, error;
+
+    if (!reach->node_runs || reach->node_answers)
+        return 0;
+    error = ask_node(reach->config, json_pack("{s:s}", "command", "status"), &reply, &ignored, why);
+    reach->node_answers = error == 0;
+    if (error == 0) {
+        json_decref(reply);
+        return 0;
+    }
+    struct hk_why silence = *why;
+    return why_set(why, error, "%s. Nothing was asked of it", silence.text);
+}
+
 int errand_do_reached(struct reach *reach, json_t *request, json_t **reply, struct hk_why *why)
 {
     char *line = request != NULL ? json_dumps(request, JSON_COMPACT) : NULL, *answer = NULL;
@@ -31,8 +50,10 @@ int errand_do_reached(struct reach *reach, json_t *request, json_t **reply, stru
     *reply = NULL;
     if (line == NULL)
         return why_set(why, HK_ENOMEM, "hikyaku: not enough memory for a request to the node");
-    error = reach->node_runs ? node_ask(reach->config, line, NODE_WAIT_MS, &answer, why)
-                             : do_here(reach, line, &answer, why);
+    error = see_that_it_answers(reach, why);
+    if (error == 0)
+        error = reach->node_runs ? node_ask(reach->config, line, NODE_WAIT_MS, &answer, why)
+                                 : do_here(reach, line, &answer, why);
     free(line);
     if (error == 0)
         *reply = json_loads(answer, 0, NULL);

@@ -200,13 +200,26 @@ static int after_the_node(struct sending *s)
     return say_stopped(s, "the node that sent it has ended: run the same command again to go on");
 }
 
+/* A node that hangs is no node that has ended: it is said, and followed on. */
+static int wait_for_answer(struct sending *s, int error, bool *said)
+{
+    if (error != HK_EDOWN || cli_interrupted() || !node_is_running(s->config)) {
+        *said = *said && error != 0;
+        return error;
+    }
+    if (!*said)
+        fprintf(stderr, "hikyaku: %s\n", s->why.text);
+    *said = true;
+    return 0;
+}
+
 static int follow(struct sending *s)
 {
     struct timespec pause = {.tv_nsec = FOLLOW_EVERY_MS * 1000000L};
     uint64_t since_ms = clock_now_ms();
     struct progress progress;
     json_t *reply, *request = json_pack("{s:s, s:s}", "command", "run", "campaign", s->options->campaign);
-    bool settled = false;
+    bool settled = false, said = false;
     int status, error = ask_node(s->config, request, &reply, &status, &s->why);
 
     if (error < 0) {
@@ -217,7 +230,7 @@ static int follow(struct sending *s)
     fprintf(stderr, "hikyaku: a node runs on %s and has the campaign now\n", s->config->state_dir);
     progress_init(&progress, stderr);
     while (error == 0 && !settled && !s->halted && !cli_interrupted()) {
-        error = follow_once(s, since_ms, &progress, &settled, &status);
+        error = wait_for_answer(s, follow_once(s, since_ms, &progress, &settled, &status), &said);
         if (error == 0 && !settled && !s->halted)
             nanosleep(&pause, NULL);
     }

@@ -34,7 +34,7 @@ int cmd_serve(const struct cli_options *options)
     (void)signal(SIGHUP, SIG_IGN); /* of the terminal it was started from: nothing is read anew */
     int error = files_check(config, true, &why);
     if (error == 0)
-        error = node_enter(config, CLI_PLACE_WAIT_MS, &place, &why);
+        error = cli_enter(config, &place, &why);
     if (error == HK_EBUSY && cli_interrupted()) {
         status = EXIT_SETTLED; /* told to stop before it was there */
     } else if (error < 0) {

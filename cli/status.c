@@ -93,14 +93,21 @@ static json_t *node_document(const json_t *reply, json_t *campaigns)
                      "pids", json_object_get(reply, "pids"), "campaigns", campaigns);
 }
 
-static int make_document(const struct reach *reach, const char *only, json_t **out, struct hk_why *why)
+/* *silent: a node runs and does not answer, which `silence` tells; what Redis knows is shown all the same. */
+static int make_document(const struct reach *reach, const char *only, json_t **out, bool *silent,
+                         struct hk_why *silence, struct hk_why *why)
 {
     json_t *reply = NULL, *campaigns = json_array();
     struct manifest manifest;
     int ignored, error = 0;
 
     if (reach->node_runs)
-        error = ask_node(reach->config, json_pack("{s:s}", "command", "status"), &reply, &ignored, why);
+        error = ask_node(reach->config, json_pack("{s:s}", "command", "status"), &reply, &ignored, silence);
+    *silent = error == HK_EDOWN;
+    if (error < 0 && !*silent)
+        *why = *silence;
+    if (*silent)
+        error = 0;
     if (error == 0 && only != NULL)
         error = reach_campaign(reach, only, &manifest, why);
     if (error == 0)
@@ -117,14 +124,15 @@ static int make_document(const struct reach *reach, const char *only, json_t **o
     return error;
 }
 
-static void print_node(const struct config *config, const json_t *document, FILE *out)
+static void print_node(const struct config *config, const json_t *document, bool silent, FILE *out)
 {
     static const char *const front[] = {"inbound", "web"}; /* those that are configured */
     const json_t *pids = json_object_get(document, "pids");
     const char *node = json_string_value(json_object_get(document, "node"));
 
     if (node == NULL) {
-        fprintf(out, "no node runs on %s\n", config->state_dir);
+        fprintf(out, silent ? "a node on %s does not answer; Redis says:\n" : "no node runs on %s\n",
+                config->state_dir);
         return;
     }
     fprintf(out, "node %s: master %lld, %zu workers, resolver %lld, redis %lld", node,
@@ -155,12 +163,12 @@ static void print_campaign(const json_t *campaign, FILE *out)
         format_rate(now.rate, rate), now.paused ? "  paused" : "");
 }
 
-static void print_text(const struct config *config, const json_t *document, FILE *out)
+static void print_text(const struct config *config, const json_t *document, bool silent, FILE *out)
 {
     const json_t *campaigns = json_object_get(document, "campaigns"), *campaign;
     size_t i;
 
-    print_node(config, document, out);
+    print_node(config, document, silent, out);
     if (json_array_size(campaigns) == 0) {
         fprintf(out, "no campaigns\n");
         return;
@@ -175,7 +183,8 @@ int cmd_status(const struct cli_options *options)
     json_t *document = NULL;
     struct config *config;
     struct reach reach;
-    struct hk_why why;
+    struct hk_why why, silence;
+    bool silent = false;
     int error, lost = 0;
 
     if (options->campaign != NULL && !cli_campaign_id_check(options->campaign))
@@ -185,7 +194,7 @@ int cmd_status(const struct cli_options *options)
         return EXIT_USAGE;
     error = reach_open(config, &reach, &why);
     if (error == 0) {
-        error = make_document(&reach, options->campaign, &document, &why);
+        error = make_document(&reach, options->campaign, &document, &silent, &silence, &why);
         if (error == 0 && options->campaign == NULL)
             lost = reach_lost(&reach, &why);
         reach_close(&reach);
@@ -194,11 +203,15 @@ int cmd_status(const struct cli_options *options)
         if (json_dumpf(document, stdout, JSON_INDENT(2)) < 0 || fputc('\n', stdout) == EOF)
             error = cli_output_failed(&why);
     } else if (error == 0) {
-        print_text(config, document, stdout);
+        print_text(config, document, silent, stdout);
     }
     json_decref(document);
     config_free(config);
+    if (silent)
+        fprintf(stderr, "hikyaku: %s\n", silence.text);
     if (error == 0)
         error = lost;
-    return error < 0 ? cli_fail(error, &why) : EXIT_SETTLED;
+    if (error < 0)
+        return cli_fail(error, &why);
+    return silent ? EXIT_NEEDED : EXIT_SETTLED;
 }

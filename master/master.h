@@ -345,6 +345,9 @@ void node_give_up(struct node *node,
                   int exit_status); /* what a child said cannot be mended by starting it again */
 uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms);
 
+/* place.c */
+void node_place_sweep(const struct config *config); /* unfinished files of those who died in the middle */
+
 /* machine.c */
 int machine_connections(const struct config *config, uint32_t *out, struct hk_why *why) HK_MUST_USE;
 int machine_sources(const struct config *config, struct hk_why *why) HK_MUST_USE;

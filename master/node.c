@@ -408,13 +408,17 @@ static bool is_answered(const struct node *node)
     return true;
 }
 
-static void check_place(struct node *node)
+static bool place_is_there(struct node *node)
 {
-    if (node->draining || !node_place_is_gone(node->place))
-        return;
-    log_error("%s was removed under this node: it stops, before another one begins in its place",
-              node->config->state_dir);
+    if (!node_place_is_gone(node->config, node->place))
+        return true;
+    if (!node->draining)
+        log_error(
+            "%s was removed or moved under this node: it stops, before another one begins in its place. "
+            "What was sent is written down there alone: put it back before you start again",
+            node->config->state_dir);
     node_give_up(node, EXIT_NEEDED);
+    return false;
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
@@ -441,7 +445,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         node->suspensions_due = true;
         tlsrpt_turn(&node->tlsrpt, clock_wall_us());
         eventlog_sync(&node->log);
-        check_place(node);
+        if (place_is_there(node))
+            eventlog_watch(&node->log);
         process_memory_settle();
     }
     if (clock_now_ms() >= node->beat_ms + beat_every_ms(node))
@@ -712,6 +717,8 @@ static int prepare(struct node *node, struct hk_why *why)
     };
     int rc = machine_connections(node->config, &node->connections_max, why);
 
+    if (node->options->request == NULL)
+        node_place_sweep(node->config);
     if (rc == 0)
         rc = machine_sources(node->config, why);
     for (size_t i = 0; rc == 0 && i < sizeof part / sizeof part[0]; i++) {

@@ -62,8 +62,8 @@ bool node_is_running(const struct config *config);
  * wait_ms, then HK_EBUSY. */
 int node_enter(const struct config *config, uint64_t wait_ms, struct node_place *out,
                struct hk_why *why) HK_MUST_USE;
-/* Was state_dir removed under us? Then the lock holds nobody else off any more. */
-bool node_place_is_gone(const struct node_place *place);
+/* Was state_dir removed or moved under us? Then the lock holds nobody else off any more. */
+bool node_place_is_gone(const struct config *config, const struct node_place *place);
 void node_leave(const struct config *config, struct node_place *place);
 
 /* Be the node, in this process: settle what a dead one left, fork resolver and workers, run, drain on SIGINT
@@ -96,7 +96,7 @@ int node_event_log_check(const struct config *config, struct hk_why *why) HK_MUS
  * "is_ours": master/returned.h tells the fields; answered when the ledger has the marks, with "bounces":[{"campaign",
  * "recipient", "ignored", "again", "done", "count", "limit"}, ...] in the same order). pause and cancel are answered when no body
  * is without its dot, after 10 s with exit 1 and "outstanding":[recipient, ...]. HK_EDOWN when no node answers within
- * timeout_ms. */
+ * timeout_ms: why names the process that does not, and what can be done. */
 int node_ask(const struct config *config, const char *request, uint64_t timeout_ms, char **reply,
              struct hk_why *why) HK_MUST_USE;
 

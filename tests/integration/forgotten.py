@@ -4,6 +4,7 @@ nobody has the message twice, nobody is left out.
 import glob
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -134,6 +135,36 @@ class Forgotten(harness.Case):
         aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
         os.truncate(aof, int(os.path.getsize(aof) * 0.7))
         self.send(expect=0)
+        self.judge(unknown_most=20)
+
+    def test_a_log_that_was_moved_and_a_damaged_file_of_redis_are_mended_as_the_words_say(self):
+        """A node says that its event log was moved away and under which name it will be found; redis-server cannot read
+        its file, and the words say what to do. Who does both has lost nothing."""
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(500, process)
+        elsewhere = self.path("events.jsonl.1")
+        os.rename(self.path("state", "events.jsonl"), elsewhere)
+        said = wait_for(lambda: re.search(r"moved the event log to (\S+) .* named (\S+);", self.finish_words()), 10,
+                        "the word about the log")
+        self.assertEqual(said.group(1), elsewhere)
+        os.rename(elsewhere, said.group(2))
+        self.wait_for_events(600, process)
+        pids = self.status()["pids"]
+        for pid in (pids["master"], *pids["workers"], pids["resolver"], pids["redis"]):
+            os.kill(pid, signal.SIGKILL)
+        self.finish(process)
+        folder = self.path("state", "redis", "appendonlydir")
+        aof = sorted(glob.glob(os.path.join(folder, "*.incr.aof")))[-1]
+        with open(aof, "r+b") as f:
+            f.seek(os.path.getsize(aof) // 2)
+            f.write(b"\0" * 200)
+        refused = self.send(expect=3).err
+        for words in (folder, "is damaged", os.path.basename(aof), "redis-check-aof --fix appendonly.aof.manifest"):
+            self.assertIn(words, refused)
+        subprocess.run(["redis-check-aof", "--fix", "appendonly.aof.manifest"], cwd=folder, input="y\n", text=True,
+                       capture_output=True, timeout=20, check=True)
+        self.assertNotIn("is gone", self.send(expect=0).err)
         self.judge(unknown_most=20)
 
     def test_a_restore_without_the_part_it_needs_is_refused(self):

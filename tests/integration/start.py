@@ -1,8 +1,10 @@
 """What a node needs of its machine is seen before the first message: one line, with what to do. And how it ends when it is
 told twice."""
+import fcntl
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import time
 
@@ -92,7 +94,90 @@ class Start(harness.Case):
         shutil.rmtree(self.path("state"), ignore_errors=True)
         done = self.finish(process, timeout=60)
         self.assertEqual(done.status, 3, done.err)
-        self.assertIn("was removed under this node", done.err)
+        self.assertIn("was removed or moved under this node", done.err)
+
+    def test_a_state_dir_that_is_moved_stops_the_node_too(self):
+        """What is begun in its place would know of nobody who was sent to."""
+        self.configure()
+        process = self.start_send(rows=[f"u{n}@a.test" for n in range(2000)])
+        self.wait_for_events(20, process)
+        os.rename(self.path("state"), self.path("moved"))
+        done = self.finish(process, timeout=60)
+        self.said_once(done, 3, "was removed or moved under this node", "put it back")
+        os.rename(self.path("moved"), self.path("state"))
+        self.assertGreater(self.report()["counts"]["sent"], 10)
+
+    def test_what_is_written_takes_the_place_of_nothing_else(self):
+        """The list, the message, the configuration, a device: named as the event log by mistake, they are left as they are."""
+        self.configure()
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            text = f.read()
+        self.send_words(rows=["u@a.test"])
+        with open(self.path("list.csv"), "a", encoding="utf-8") as f:
+            f.write("last@a.test")  # without a newline: the end of a log would be cut off
+        for name in ("list.csv", "message.eml", "hikyaku.conf"):
+            self.write("hikyaku.conf", text + f'events {{ file = "{self.path(name)}" }}\n')
+            with open(self.path(name), "rb") as f:
+                before = f.read()
+            self.said_once(self.hikyaku(*self.send_words()), 2, self.path(name), "is no event log")
+            with open(self.path(name), "rb") as f:
+                self.assertEqual(f.read(), before)
+        self.write("hikyaku.conf", text + 'events { file = "/dev/null" }\n')
+        self.said_once(self.hikyaku(*self.send_words()), 2, "no ordinary file")
+        self.write("hikyaku.conf", text.replace(f'"{self.path("state")}"', f'"{self.path("list.csv")}"'))
+        for words in (self.send_words(), ("status", "--config", self.path("hikyaku.conf"))):
+            self.said_once(self.hikyaku(*words), 2, "is no directory", "write another one")
+
+    def test_unfinished_files_of_the_dead_are_removed(self):
+        self.configure()
+        self.send(rows=["u@a.test"])
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        dead = [self.path("state", f"node.id.{gone.pid}.tmp"), self.path("state", "campaigns", "c", "segment-1.seg.tmp")]
+        alive = [self.path("state", f"node.id.{os.getpid()}.tmp"), self.path("state", "campaigns", "c", "rejected.csv.tmp")]
+        for path in dead + alive:
+            self.write(path, "half")
+        with open(alive[1], encoding="utf-8") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            node = self.start("serve", "--config", self.path("hikyaku.conf"))
+            wait_for(lambda: "removed 2 unfinished files" in self.finish_words(), 20, "the word")
+            self.interrupt(node)
+            self.finish(node, expect=0)
+        self.assertEqual([os.path.exists(path) for path in dead + alive], [False, False, True, True])
+
+    def test_a_node_that_hangs_is_named_by_whoever_asks_it(self):
+        """Stopped by somebody: each command ends within its time and says which process it is, and what Redis knows is
+        told all the same. A second node says at once for whom it waits."""
+        self.configure()
+        master = self.start("serve", "--config", self.path("hikyaku.conf"))
+        campaign = ("--config", self.path("hikyaku.conf"), "--campaign", "c")
+        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the node")
+        follower = self.start_send(rows=[f"u{n}@a.test" for n in range(3000)])
+        self.wait_for_events(20, follower)
+        os.kill(master.pid, signal.SIGSTOP)
+        try:
+            second = self.start("serve", "--config", self.path("hikyaku.conf"))
+            wait_for(lambda: f"process {master.pid}: waiting for it, 30 s at most" in self.finish_words(), 3, "for whom")
+            self.interrupt(second)
+            self.finish(second, expect=0)
+            began = time.monotonic()
+            asked = [self.start(*words, *campaign) for words in (("status",), ("pause",), ("cancel",))]
+            self.assertIn("u9@a.test is ", self.hikyaku("why", *campaign, "u9@a.test", expect=0).out)
+            self.assertLess(time.monotonic() - began, 5)
+            outs = [self.finish(process, expect=3, timeout=25).out for process in asked]
+            self.assertLess(time.monotonic() - began, 20)
+        finally:
+            os.kill(master.pid, signal.SIGCONT)
+        self.assertRegex(outs[0], r"(?m)^c +3,000 +\d+")
+        words = f"(process {master.pid}) has not answered for 10 s: somebody stopped it; 'kill -CONT {master.pid}'"
+        with open(self.path("stderr"), encoding="utf-8") as f:
+            self.assertGreaterEqual(f.read().count(words), 3)
+        self.assertIsNone(follower.poll())  # it follows on
+        self.assertFalse(self.status()["campaigns"][0]["paused"])
+        self.interrupt(follower)
+        self.finish(follower, expect=1)
+        self.interrupt(master)
+        self.finish(master, expect=0)
 
     def test_a_full_disk_is_said(self):
         self.configure()
