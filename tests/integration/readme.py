@@ -9,7 +9,7 @@ import textwrap
 
 import harness
 from harness import BUILD, ROOT
-from nsd import Nsd
+from nsd import Nsd, die_with_parent
 
 EXPECT = {
     "pause": (0, 2), "resume": (0, 2), "cancel": (0, 2),  # by then the campaign is settled: 2 says so
@@ -26,8 +26,8 @@ def examples():
 
 
 class Readme(harness.Case):
-    def block(self, beginning):
-        found = [b for b in examples() if b.startswith(beginning)]
+    def block(self, beginning, words=""):
+        found = [b for b in examples() if b.startswith(beginning) and words in b]
         self.assertTrue(found, beginning)
         return found[0]
 
@@ -37,12 +37,22 @@ class Readme(harness.Case):
         self.nsd = Nsd({z: zone.format(z) for z in ("example.net", "example.org", "example.com")}).start()
         self.write("hikyaku.conf", self.block("hostname") + f'resolver {{ servers = {{ "{self.nsd.server()}" }} }}\n'
                    f"smtp {{ port = {self.port} }}\n")
+        self.write("try.conf", self.block("hostname", "try-state").replace("127.0.0.1:2525", f"127.0.0.1:{self.port}"))
         self.write("list.csv", self.block("email,name"))
         self.write("news.eml", self.block("From: "))
         self.write("unsubscribed.csv", "email\nhanako@example.net\n")
         os.mkdir(self.path("build"))
         os.symlink(BUILD, self.path("build", "release"))
         return a
+
+    def start_sink(self):
+        """The receiver that the README names, on a port that is free."""
+        words = shlex.split(self.block("build/release/bench/sink").replace(":2525", f":{self.port}"))
+        sink = subprocess.Popen(words, cwd=self.dir, stdout=subprocess.PIPE, text=True, start_new_session=True,
+                                preexec_fn=die_with_parent)
+        self.running.append(sink)
+        self.assertTrue(sink.stdout.readline().startswith("ready "))
+        return sink
 
     def commands(self):
         """serve and what needs a terminal of its own is left out."""
@@ -53,6 +63,7 @@ class Readme(harness.Case):
 
     def test_every_example_works_as_typed(self):
         receiver = self.prepare()
+        sink = self.start_sink()
         ran = 0
         for line in self.commands():
             words = shlex.split(line, comments=True)
@@ -66,6 +77,8 @@ class Readme(harness.Case):
                 self.assertNotIn("; write: hikyaku", done.stderr)
             ran += 1
         self.assertGreater(ran, 10)
+        sink.terminate()
+        self.assertRegex(sink.communicate(timeout=20)[0], r"(?m)^ +2  accepted ")
         self.stop_receivers()
         self.assertEqual(receiver.taken()["hanako@example.net"], 1)
         self.assertEqual(receiver.taken()["zoe@example.org"], 1)
