@@ -67,6 +67,14 @@ static bool read_reply(const json_t *line, struct journal_entry *out)
     return true;
 }
 
+/* A reply that only counts, from this code on. */
+static void read_count(const json_t *line, uint16_t least, struct journal_entry *out)
+{
+    if (out->word.code >= least &&
+        strcmp(word_at(line, "disposition"), disposition_name(DISPOSITION_COUNT)) == 0)
+        out->disposition = DISPOSITION_COUNT;
+}
+
 /* An attempt on one recipient. */
 static bool read_attempt(const json_t *line, struct journal_entry *out)
 {
@@ -81,9 +89,8 @@ static bool read_attempt(const json_t *line, struct journal_entry *out)
         if (strcmp(word_at(line, "outcome"), ledger_state_name((enum ledger_state)states[i])) == 0) {
             out->word.state = states[i];
             (void)read_reply(line, out);
-            if (states[i] == LEDGER_BOUNCED && out->word.code >= 500 &&
-                strcmp(word_at(line, "disposition"), disposition_name(DISPOSITION_COUNT)) == 0)
-                out->disposition = DISPOSITION_COUNT;
+            if (states[i] == LEDGER_BOUNCED)
+                read_count(line, 500, out);
             return true;
         }
     return false;
@@ -142,9 +149,11 @@ static bool read_settled(const json_t *line, uint8_t state, struct journal_entry
     json_int_t count;
 
     out->kind = OP_SETTLE;
-    if (state == LEDGER_EXPIRED)
+    if (state == LEDGER_EXPIRED) { /* with what the last deferral said, where one did */
         (void)read_reply(line, out);
-    out->suppress = false;
+        out->suppress = out->suppress && out->word.code >= 400;
+        read_count(line, 400, out);
+    }
     out->word.state = state;
     if (number_within(json_object_get(line, "recipients"), 1, SPAN_MAX, &count))
         out->count = (uint32_t)count;

@@ -19,7 +19,7 @@ struct journal_entry {
     uint8_t kind; /* enum ledger_op_kind: OUTCOME, SETTLE, RESEND, MARK */
     struct ledger_word word;
     bool suppress;
-    uint8_t disposition; /* enum disposition, of a MARK; of a bounce that only counts: COUNT */
+    uint8_t disposition; /* enum disposition, of a MARK; of what only counts: COUNT */
     uint16_t text_length;
     char text[REGION_REPLY_TEXT]; /* of the reply */
 };

@@ -166,6 +166,18 @@ static void event_expired(struct node *node, const struct campaign *campaign, ui
     event_end(&node->log);
 }
 
+/* Given up by what the last reply said. Whether it counts for him, and its words, stand there too: a log that is told again
+ * has nothing else to count him by. */
+static void event_given_up(struct node *node, const struct campaign *campaign, uint32_t index,
+                           const struct outcome_reply *reply, struct verdict verdict)
+{
+    event_begin(&node->log, "expired");
+    event_recipient(&node->log, campaign, index);
+    event_verdict(&node->log, verdict);
+    event_reply(&node->log, reply);
+    event_end(&node->log);
+}
+
 void event_unknown(struct campaign *campaign, uint32_t index, uint8_t attempts, const char *settled_as)
 {
     struct eventlog *log = &campaign->node->log;
@@ -443,7 +455,7 @@ void flight_outcome(struct node *node, const struct region *region, uint32_t wor
         op.due_s = next_due_s(campaign, word.attempts, op.first_s);
     event_attempt(node, region, worker, flight, campaign, word, verdict);
     if (word.state == LEDGER_EXPIRED)
-        event_expired(node, campaign, op.index, NULL, verdict.reply_class, reply->code);
+        event_given_up(node, campaign, op.index, reply, verdict);
     if ((word.state == LEDGER_BOUNCED && reply->code >= 500) ||
         (word.state == LEDGER_EXPIRED && reply->code >= 400))
         refusal_count(campaign, op.index, reply, verdict, clock_wall_us());

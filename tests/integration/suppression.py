@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -331,6 +332,21 @@ class Refusals(harness.Case):
         self.assertIn("1 of 2", self.check("u1@a.test", 0))
         self.send("two")
         self.assertIn("2 times mailbox-full", self.check("u1@a.test", 1))
+
+    def test_what_was_given_up_counts_after_redis_forgot_it(self):
+        self.world(["u1@a.test"], "--reply-rcpt", "452 4.2.2 Mailbox is full",
+                   more='soft "mailbox-full" { count = 2 within = 30d apart = 0s }', give_up="3s")
+        self.send("one")
+        self.assertIn("1 of 2", self.check("u1@a.test", 0))
+        self._end_redis()
+        shutil.rmtree(self.path("state", "redis"))
+        self.check("u1@a.test", 0)
+        for _ in range(2):  # once more tells the same once more
+            self.hikyaku("campaigns", "restore", "--config", self.path("hikyaku.conf"), "--campaign", "one", expect=0)
+            self.assertIn("1 of 2", self.check("u1@a.test", 0))
+        self.assertEqual(self.report("one")["counts"]["expired"], 1)
+        self.send("two")
+        self.assertIn("2 times mailbox-full within 30 days: 452", self.check("u1@a.test", 1))
 
     def test_what_is_our_own_fault_counts_for_nobody(self):
         self.world(["u1@a.test"], "--reply-rcpt", "550 5.7.1 Message rejected as spam by content scanner",

@@ -109,12 +109,40 @@ static void what_ends_without_an_attempt_settles_who_waits(void **state)
     assert_int_equal(e.kind, OP_SETTLE);
     assert_int_equal(e.word.state, LEDGER_EXPIRED);
     assert_int_equal(e.word.code, 451);
+    assert_int_equal(e.disposition, DISPOSITION_NONE);
     assert_true(read_line(HEAD "\"type\":\"suppressed\"}", &e));
     assert_int_equal(e.word.state, LEDGER_SUPPRESSED);
     assert_true(read_line(HEAD "\"type\":\"cancelled\",\"recipients\":77}", &e));
     assert_int_equal(e.word.state, LEDGER_CANCELLED);
     assert_int_equal(e.index, 5);
     assert_int_equal(e.count, 77);
+}
+
+static void who_was_given_up_counts_by_what_the_last_deferral_said(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_line(HEAD "\"type\":\"expired\",\"class\":\"mailbox-full\",\"disposition\":\"count\","
+                               "\"phase\":\"rcpt\",\"reply\":{\"code\":452,\"text\":\"full\"}}",
+                          &e));
+    assert_int_equal(e.kind, OP_SETTLE);
+    assert_int_equal(e.word.state, LEDGER_EXPIRED);
+    assert_int_equal(e.word.reply_class, CLASS_MAILBOX_FULL);
+    assert_int_equal(e.disposition, DISPOSITION_COUNT);
+    assert_false(e.suppress);
+    assert_int_equal(e.text_length, 4);
+    assert_memory_equal(e.text, "full", 4);
+    /* No reply, or one that is our own fault: he is not to blame. */
+    assert_true(read_line(HEAD "\"type\":\"expired\",\"class\":\"network\",\"disposition\":\"count\","
+                               "\"reply\":{\"text\":\"no route\"}}",
+                          &e));
+    assert_int_equal(e.disposition, DISPOSITION_NONE);
+    assert_true(read_line(HEAD "\"type\":\"expired\",\"class\":\"rate-limited\",\"disposition\":\"block\","
+                               "\"reply\":{\"code\":451,\"text\":\"slower\"}}",
+                          &e));
+    assert_int_equal(e.disposition, DISPOSITION_NONE);
+    assert_false(e.suppress);
 }
 
 static void a_cancelled_campaign_is_a_line_without_an_index(void **state)
@@ -357,6 +385,7 @@ int main(void)
         cmocka_unit_test(an_attempt_is_an_outcome_with_what_was_answered),
         cmocka_unit_test(each_outcome_is_its_state),
         cmocka_unit_test(what_ends_without_an_attempt_settles_who_waits),
+        cmocka_unit_test(who_was_given_up_counts_by_what_the_last_deferral_said),
         cmocka_unit_test(a_cancelled_campaign_is_a_line_without_an_index),
         cmocka_unit_test(who_unsubscribed_is_told_by_his_token),
         cmocka_unit_test(an_unknown_is_found_or_decided),
