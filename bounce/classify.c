@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "code.h"
 #include "ruleset.h"
 #include "saying.h"
 
@@ -59,54 +60,32 @@ const char *reply_class_reason(enum reply_class c)
 
 /* --- what a text says of itself --- */
 
-/* Three digits that stand where a reply begins: at the beginning, or behind a sign that ends what leads to it; or an
- * enhanced code alone, where somebody quotes: "Unknown address error '5.7.1 ... Access denied'". */
-static bool reply_is_at(const char *text, size_t length, size_t at)
+/* An enhanced code alone, where somebody quotes: "Unknown address error '5.7.1 ... Access denied'". */
+static bool quoted_status_is_at(struct slice text, size_t at)
 {
-    size_t before = at;
-    uint16_t number[3];
+    uint16_t status[3];
 
-    if (at > 0 && (text[at - 1] == '\'' || text[at - 1] == '"') &&
-        normal_status(text + at, length - at, number) > 0 && text[at + 1] == '.')
-        return true;
-    if (length - at < 3 || (text[at] != '4' && text[at] != '5') || text[at + 1] < '0' || text[at + 1] > '5' ||
-        !isdigit((unsigned char)text[at + 2]))
-        return false;
-    if (length - at > 3 && strchr(" -\n\t'\")]<>", text[at + 3]) == NULL)
-        return false;
-    if (at > 0 && (text[at - 1] == '\n' || text[at - 1] == '#'))
-        return true;
-    while (before > 0 && text[before - 1] == ' ')
-        before--;
-    return before == 0 || strchr(":'\"[<>);", text[before - 1]) != NULL;
+    return at > 0 && (text.at[at - 1] == '\'' || text.at[at - 1] == '"') &&
+           code_status_at(text.at + at, text.length - at, status) > 0;
 }
 
 /* The place of the first reply whose code is of `class` (0: of any); `length` for none. */
 static size_t find_reply(const char *text, size_t length, unsigned class)
 {
+    const struct slice all = {text, length};
+
     for (size_t at = 0; at < length; at++)
         if ((text[at] == '4' || text[at] == '5') && (class == 0 || (unsigned)(text[at] - '0') == class) &&
-            reply_is_at(text, length, at))
+            (code_reply_at(all, at) != 0 || quoted_status_is_at(all, at)))
             return at;
     return length;
 }
 
-/* The first enhanced code in the text of `class` (0: any): some write it behind the words, "(#5.1.1)". */
+/* The first enhanced code in the text of `class` (0: of a refusal): some write it behind the words, "(#5.1.1)". */
 static bool find_status(const char *text, size_t length, unsigned class, uint16_t status[3])
 {
-    uint16_t number[3];
-
-    for (size_t at = 0; at < length; at++) {
-        if (!isdigit((unsigned char)text[at]) ||
-            (at > 0 && (isalnum((unsigned char)text[at - 1]) || text[at - 1] == '.')) ||
-            normal_status(text + at, length - at, number) == 0)
-            continue;
-        if (class == 0 ? number[0] == 4 || number[0] == 5 : number[0] == class) {
-            memcpy(status, number, sizeof number);
-            return true;
-        }
-    }
-    return false;
+    return code_find_status((struct slice){text, length}, class != 0 ? 1u << class : 1u << 4 | 1u << 5,
+                            status);
 }
 
 /* The server's own, before that of who reports it. */
@@ -129,9 +108,8 @@ void diagnosis_read(struct diagnosis *d)
 
     if (d->code == 0 && at == length && is_success(d->text, length))
         d->code = 250;
-    if (d->code == 0 && at < length && isdigit((unsigned char)d->text[at + 1]))
-        d->code =
-            (uint16_t)((d->text[at] - '0') * 100 + (d->text[at + 1] - '0') * 10 + d->text[at + 2] - '0');
+    if (d->code == 0 && at < length)
+        d->code = code_of_refusal(d->text + at, length - at);
     if (d->status[0] == 0 || (d->status[1] == 0 && d->status[2] == 0))
         (void)find_status_behind(d->text, length, at, d->code / 100u, d->status);
     if (d->phase == LOG_PHASES)

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "code.h"
+
 struct normal {
     char *out;
     size_t at;
@@ -171,27 +173,6 @@ static bool find_address(const char *token, size_t length, size_t *from, size_t 
     return true;
 }
 
-size_t normal_status(const char *text, size_t left, uint16_t number[3])
-{
-    size_t at = 0;
-
-    for (int i = 0; i < 3; i++) {
-        size_t digits = 0;
-        number[i] = 0;
-        while (digits < 3 && at + digits < left && isdigit((unsigned char)text[at + digits])) {
-            number[i] = (uint16_t)(number[i] * 10 + (text[at + digits] - '0'));
-            digits++;
-        }
-        at += digits;
-        if (digits == 0 || (i < 2 && (at >= left || text[at++] != '.')))
-            return 0;
-    }
-    if (at < left && (isalnum((unsigned char)text[at]) ||
-                      (text[at] == '.' && at + 1 < left && isdigit((unsigned char)text[at + 1]))))
-        return 0;
-    return at;
-}
-
 size_t normal_text(const char *text, size_t length, char out[NORMAL_SIZE])
 {
     struct normal n = {.out = out};
@@ -210,7 +191,7 @@ size_t normal_text(const char *text, size_t length, char out[NORMAL_SIZE])
             put_token(&n, text + at, from);
             put_words(&n, " @ ");
             end = at + to;
-        } else if (normal_status(text + at, end - at, number) == end - at) {
+        } else if (code_status_at(text + at, end - at, number) == end - at) {
             put(&n, ' ');
         } else {
             put_word_or_host(&n, text + at, end - at);

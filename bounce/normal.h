@@ -12,8 +12,4 @@
  * codes stand elsewhere. Any bytes will do: what is no UTF-8 is taken for Latin-1. The length of `out`. */
 size_t normal_text(const char *text, size_t length, char out[NORMAL_SIZE]);
 
-/* "5.7.509" at `text` (RFC 3463): the number of bytes, 0 for none. What follows must not be one more number, for that
- * is an IP address. */
-size_t normal_status(const char *text, size_t left, uint16_t number[3]);
-
 #endif

@@ -4,104 +4,29 @@
 #include <ctype.h>
 
 #include "automaton.h"
+#include "code.h"
 #include "phrase.h"
-
-/* "5.1.1" at text: its length, 0 for none; no number may stand on either side. */
-static size_t status_at(const char *at, size_t left, uint16_t status[3])
-{
-    size_t used = 0;
-
-    for (int i = 0; i < 3; i++) {
-        size_t digits = 0;
-        uint16_t number = 0;
-        while (digits < 3 && used < left && isdigit((unsigned char)at[used])) {
-            number = (uint16_t)(number * 10 + (at[used] - '0'));
-            digits++;
-            used++;
-        }
-        if (digits == 0 || (i < 2 && (used >= left || at[used++] != '.')) || (i == 0 && digits != 1))
-            return 0;
-        status[i] = number;
-    }
-    if ((status[0] != 2 && status[0] != 4 && status[0] != 5) ||
-        (used < left && isalnum((unsigned char)at[used])) ||
-        (used + 1 < left && at[used] == '.' && isdigit((unsigned char)at[used + 1])))
-        return 0;
-    return used;
-}
-
-static bool ends_word(struct slice text, size_t at)
-{
-    return at == 0 || !(isalnum((unsigned char)text.at[at - 1]) || strchr(".-_@/=", text.at[at - 1]) != NULL);
-}
 
 bool saying_status(struct slice value, uint16_t status[3])
 {
     value = slice_trim(value);
-    return status_at(value.at, value.length, status) > 0;
-}
-
-static bool is_reply_code(const char *at)
-{
-    return (at[0] == '4' || at[0] == '5') && at[1] >= '0' && at[1] <= '7' && isdigit((unsigned char)at[2]);
-}
-
-/* Does a reply begin here: "550 ", "550-5.1.1", "550:", with what leads to one before it? A number in a size, an id or a
- * sentence is none. */
-static bool reply_is_at(struct slice text, size_t at)
-{
-    static const char *const leads[] = {
-        "said:", "said",    "error:", "code:", "code",    "returned",   "response:", "was:",    "reply:",
-        "with:", "reason:", "smtp;",  "smtp",  "answer:", "responded:", "server:",   "failure:"};
-    uint16_t status[3];
-    size_t before = at;
-
-    if (text.length - at < 3 || !is_reply_code(text.at + at) ||
-        !(at == 0 || ends_word(text, at) || text.at[at - 1] == '='))
-        return false;
-    if (text.length - at > 3 && strchr(" -:\t\r\n'\")]>,;", text.at[at + 3]) == NULL)
-        return false;
-    if (text.length - at > 5 && status_at(text.at + at + 4, text.length - at - 4, status) > 0)
-        return true;
-    while (before > 0 && (text.at[before - 1] == ' ' || text.at[before - 1] == '\t'))
-        before--;
-    if (before == 0 || strchr("\r\n:;<>[('\"=#", text.at[before - 1]) != NULL)
-        return true;
-    for (size_t i = 0; i < sizeof leads / sizeof *leads; i++) {
-        size_t length = strlen(leads[i]);
-        if (before >= length && strncasecmp(text.at + before - length, leads[i], length) == 0)
-            return true;
-    }
-    return false;
+    return code_status_at(value.at, value.length, status) > 0;
 }
 
 /* The first reply; where it stands in the text goes to *from. */
 static void find_code(struct slice text, struct saying *out, size_t *from)
 {
-    for (size_t at = 0; at + 3 <= text.length; at++) {
-        if ((text.at[at] != '4' && text.at[at] != '5') || !reply_is_at(text, at))
-            continue;
-        out->code =
-            (uint16_t)((text.at[at] - '0') * 100 + (text.at[at + 1] - '0') * 10 + (text.at[at + 2] - '0'));
-        *from = at;
-        return;
+    for (size_t at = 0; at < text.length && out->code == 0; at++) {
+        out->code = code_reply_at(text, at);
+        *from = out->code != 0 ? at : 0;
     }
 }
 
 static void find_status(struct slice text, struct saying *out)
 {
-    for (size_t at = 0; at + 5 <= text.length; at++) {
-        uint16_t status[3];
-        if (text.at[at] < '0' || text.at[at] > '9')
-            continue;
-        bool behind_code = at >= 4 && text.at[at - 1] == '-' && is_reply_code(text.at + at - 4);
-        if ((!ends_word(text, at) && !behind_code) || status_at(text.at + at, text.length - at, status) == 0)
-            continue;
-        if (out->code != 0 && status[0] != out->code / 100)
-            continue;
-        memcpy(out->status, status, sizeof status);
-        return;
-    }
+    static const unsigned any = 1u << 2 | 1u << 4 | 1u << 5;
+
+    (void)code_find_status(text, out->code != 0 ? 1u << out->code / 100 : any, out->status);
 }
 
 /* Of "550-5.1.1 " and "550 5.1.1 " inside a reply of several lines: how much is repetition. */
@@ -110,14 +35,14 @@ static size_t repeated(const struct saying *out, struct slice text, size_t at)
     uint16_t status[3];
     size_t used = 3, length;
 
-    if (out->code == 0 || text.length - at < 4 || !is_reply_code(text.at + at) ||
+    if (out->code == 0 || text.length - at < 4 ||
         (at > 0 && !is_blank(text.at[at - 1]) && strchr(";:[('\"<", text.at[at - 1]) == NULL) ||
-        (text.at[at] - '0') * 100 + (text.at[at + 1] - '0') * 10 + (text.at[at + 2] - '0') != out->code)
+        code_of_refusal(text.at + at, text.length - at) != out->code)
         return 0;
     if (text.at[at + 3] != '-' && text.at[at + 3] != ' ')
         return 0;
     used++;
-    length = status_at(text.at + at + used, text.length - at - used, status);
+    length = code_status_at(text.at + at + used, text.length - at - used, status);
     if (length == 0 && text.at[at + 3] == ' ' && at > 0 && out->length > 0)
         return 0; /* a number in the middle of words */
     return used + length;
