@@ -407,28 +407,56 @@ static void default_rows(const struct config_section *section, const struct conf
             config_value_default(&config_rows[i], place, base);
 }
 
-/* Classes of a bounce that are counted, and how many suppress an address unless its section says otherwise. A mailbox
- * that was full five times in two months is read by nobody; who is refused twice for what he is will be a third time; a
- * host that was not to be had may be for any reason but his. */
-static const struct {
+#define NEVER UINT32_MAX
+#define DAY_S 86400u
+
+/* Classes of a bounce that are counted, and how many suppress an address, for how long, unless its section says otherwise. A
+ * mailbox that was full five times in two months is read by nobody; who is refused twice for what he is will be a third
+ * time; a host that was not to be had may be for any reason but his. Somebody may clear his mailbox, and a host comes back:
+ * after a season it is tried again. Who does not exist, or refuses us, does not change. */
+static const struct soft_class {
     const char *reply_class;
-    uint32_t count;
+    uint32_t count, expires_s;
 } soft_classes[] = {
-    {"mailbox-unknown", 3}, {"recipient-refused", 2}, {"mailbox-inactive", 3}, {"mailbox-full", 5},
-    {"domain-invalid", 3},  {"network", 7},           {"system", 7},           {"unknown", 7},
+    {"mailbox-unknown", 3, NEVER},     {"recipient-refused", 2, NEVER}, {"mailbox-inactive", 3, 180u * DAY_S},
+    {"mailbox-full", 5, 180u * DAY_S}, {"domain-invalid", 3, NEVER},    {"network", 7, 90u * DAY_S},
+    {"system", 7, 90u * DAY_S},        {"unknown", 7, 90u * DAY_S},
 };
 #define SOFT_CLASSES (sizeof soft_classes / sizeof soft_classes[0])
+
+static const struct soft_class *soft_class_of(const char *name)
+{
+    for (size_t i = 0; i < SOFT_CLASSES; i++)
+        if (strcmp(soft_classes[i].reply_class, name) == 0)
+            return &soft_classes[i];
+    return NULL;
+}
+
+static int check_expires(const struct load *load, size_t nth, const struct soft_class *standard)
+{
+    struct cfg_soft *soft = &load->config->soft[nth];
+
+    if (soft->expires_s == 0)
+        soft->expires_s = standard->expires_s;
+    if (standard->expires_s != NEVER || soft->expires_s == NEVER)
+        return 0;
+    return refuse(load, mark_of(load, "soft", nth),
+                  "soft \"%.60s\" never expires: who does not exist, or refuses, does not come back; write "
+                  "expires only "
+                  "for mailbox-full, mailbox-inactive, network, system and unknown",
+                  soft->reply_class);
+}
 
 static int check_soft(const struct load *load, size_t nth)
 {
     const char *name = load->config->soft[nth].reply_class;
+    const struct soft_class *standard = soft_class_of(name);
 
     for (size_t i = 0; i < nth; i++)
         if (strcmp(load->config->soft[i].reply_class, name) == 0)
             return refuse(load, mark_of(load, "soft", nth), "soft \"%.60s\" is there twice; write one", name);
-    for (size_t i = 0; i < SOFT_CLASSES; i++)
-        if (strcmp(soft_classes[i].reply_class, name) == 0)
-            return 0;
+    if (standard != NULL)
+        return check_expires(load, nth, standard);
     return refuse(
         load, mark_of(load, "soft", nth),
         "soft \"%.60s\" is no class that is counted; write soft \"mailbox-full\" { ... }, or "
@@ -456,6 +484,7 @@ static void derive_soft(const struct config_place *place, struct config *config)
         default_rows(config_section_find("soft"), place, soft);
         soft->reply_class = hk_xstrdup(soft_classes[i].reply_class);
         soft->count = soft_classes[i].count;
+        soft->expires_s = soft_classes[i].expires_s;
     }
 }
 

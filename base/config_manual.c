@@ -100,7 +100,16 @@ static const struct {
      "recipient-refused 2; mailbox-unknown, mailbox-inactive and domain-invalid (where the refusal was a "
      "passing "
      "one) 3; mailbox-full 5; network, system and unknown 7.\n\n"
-     "    soft \"mailbox-full\" { count = 3 within = 30d }"},
+     "Who is suppressed by soft bounces of a class that recovers is written to again after `expires`: "
+     "mailbox-full "
+     "and mailbox-inactive 180d; network, system and unknown 90d. A mailbox that does not exist, a domain "
+     "that does "
+     "not, and a recipient who refuses the sender do not come back, and neither does anybody who was "
+     "suppressed for "
+     "good by one reply, who complained or who unsubscribed: there `expires` is `never`, and cannot be set. "
+     "A changed "
+     "value counts for who is suppressed from then on.\n\n"
+     "    soft \"mailbox-full\" { count = 3 within = 30d expires = 90d }"},
     {"smtp", "Every connection is a file descriptor. Where the limit of open files is too low for "
              "`connections`, the node says so "
              "at its start and runs with as many as fit; `LimitNOFILE` in a unit of systemd raises it."},
@@ -128,7 +137,8 @@ static void print_duration(uint64_t ms)
 
 static void print_bound(const struct config_row *row, uint64_t bound)
 {
-    if (row->type == CONF_TIME_MS || row->type == CONF_TIME_S || row->type == CONF_TIMES_S)
+    if (row->type == CONF_TIME_MS || row->type == CONF_TIME_S || row->type == CONF_TIMES_S ||
+        row->type == CONF_EXPIRY_S)
         print_duration(bound);
     else
         printf("%llu", (unsigned long long)bound);
@@ -157,6 +167,7 @@ static void print_default(const struct config_row *row)
         {"=tls.policy", "that of `tls.policy`"},
         {"=route", "`tls.policy`; `verified` with auth"},
         {"=equal", "equal shares"},
+        {"=class", "by class, see above"},
         {"=client_certificate", "that of `client_certificate`"},
     };
 

@@ -125,6 +125,7 @@ const struct config_row config_rows[] = {
 { "soft.count",                    CONF_COUNT,     IN(soft, count),                       NULL,     "5",                    0, 1000000,       ANY_TIME, "soft bounces of this class that suppress an address; 0: none does" },
 { "soft.within",                   CONF_TIME_S,    IN(soft, within_s),                    NULL,     "60d",                  1000, 3650 * DAYS, ANY_TIME, "how long one of them counts" },
 { "soft.apart",                    CONF_TIME_S,    IN(soft, apart_s),                     NULL,     "12h",                  0, 365 * DAYS,    ANY_TIME, "closer together they count once: it is one and the same trouble" },
+{ "soft.expires",                  CONF_EXPIRY_S,  IN(soft, expires_s),                   NULL,     "=class",               1000, 3650 * DAYS, ANY_TIME, "how long they suppress an address, where the class is one that recovers" },
 
 { "web.listen",                    CONF_ADDRESSES, AT_LIST(web.listen, web.listen_count), NULL,     NULL,                   0, 0,             AT_START, "where the web process of `serve` takes HTTP from the web server in front of it; without it there is none" },
 { "web.connections",               CONF_COUNT,     AT(web.connections),                   NULL,     "2000",                 8, 100000,        AT_START, "open at a time; more wait until one is closed" },

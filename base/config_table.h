@@ -28,7 +28,9 @@
     X(PORT, "a port number")                          /* uint16_t                                      */    \
     X(TIME_MS, "a time such as 500ms, 30s, 5min, 1h") /* uint32_t, milliseconds                        */    \
     X(TIME_S, "a time such as 30s, 5min, 1h, 4d")     /* uint32_t, seconds                             */    \
-    X(SIZE, "a size such as 10kb, 1mb, 1gb")          /* uint64_t, bytes                               */    \
+    X(EXPIRY_S,                                                                                              \
+      "a time such as 30s, 5min, 1h, 4d, or never") /* uint32_t, seconds; never: UINT32_MAX      */          \
+    X(SIZE, "a size such as 10kb, 1mb, 1gb")        /* uint64_t, bytes                               */      \
     X(RATE, "a rate such as \"2/s\", \"1/min\", \"30/h\", \"100/d\", or none") /* struct cfg_rate         */ \
     X(PATTERNS, "names such as \"example.com\" or \"*.example.com\"") /* struct cfg_list                  */ \
     X(TEXTS, "texts in quotes")                   /* struct cfg_list                               */        \

@@ -113,7 +113,7 @@ static char *text_with_unit(const struct unit *units, uint64_t value)
 
 static char *range_text(enum config_type type, uint64_t value)
 {
-    if (type == CONF_TIME_MS || type == CONF_TIME_S || type == CONF_TIMES_S)
+    if (type == CONF_TIME_MS || type == CONF_TIME_S || type == CONF_TIMES_S || type == CONF_EXPIRY_S)
         return text_with_unit(time_units, value);
     if (type == CONF_SIZE)
         return text_with_unit(size_units, value);
@@ -208,6 +208,14 @@ static int read_time(const struct input *in)
         return refuse(in, "%s %.60s is no whole number of seconds; write %" PRIu64 "s",
                       config_row_key(in->row), in->text, ms / 1000 + 1);
     *(uint32_t *)in->field = (uint32_t)(in->row->type == CONF_TIME_MS ? ms : ms / 1000);
+    return 0;
+}
+
+static int read_expiry(const struct input *in)
+{
+    if (strcmp(in->text, "never") != 0)
+        return read_time(in);
+    *(uint32_t *)in->field = UINT32_MAX;
     return 0;
 }
 
@@ -559,14 +567,15 @@ static int read_weight(const struct input *in)
 /* --- the types --- */
 
 static int (*const readers[])(const struct input *) = {
-    [CONF_TEXT] = read_text,        [CONF_WORD] = read_word,           [CONF_CHOICE] = read_word,
-    [CONF_FLAG] = read_word,        [CONF_NAME] = read_name,           [CONF_URL] = read_url,
-    [CONF_LITERAL] = read_literal,  [CONF_FILE] = read_file,           [CONF_STATE_FILE] = read_file,
-    [CONF_COUNT] = read_count,      [CONF_LIMIT] = read_count,         [CONF_WORKERS] = read_workers,
-    [CONF_PORT] = read_port,        [CONF_TIME_MS] = read_time,        [CONF_TIME_S] = read_time,
-    [CONF_SIZE] = read_size,        [CONF_RATE] = read_rate,           [CONF_RELAYS] = read_relays,
-    [CONF_PATTERNS] = read_pattern, [CONF_ADDRESSES] = read_addresses, [CONF_TIMES_S] = read_times,
-    [CONF_SOURCES] = read_source,   [CONF_WEIGHTS] = read_weight,      [CONF_TEXTS] = read_text_of_list,
+    [CONF_TEXT] = read_text,          [CONF_WORD] = read_word,        [CONF_CHOICE] = read_word,
+    [CONF_FLAG] = read_word,          [CONF_NAME] = read_name,        [CONF_URL] = read_url,
+    [CONF_LITERAL] = read_literal,    [CONF_FILE] = read_file,        [CONF_STATE_FILE] = read_file,
+    [CONF_COUNT] = read_count,        [CONF_LIMIT] = read_count,      [CONF_WORKERS] = read_workers,
+    [CONF_PORT] = read_port,          [CONF_TIME_MS] = read_time,     [CONF_TIME_S] = read_time,
+    [CONF_EXPIRY_S] = read_expiry,    [CONF_SIZE] = read_size,        [CONF_RATE] = read_rate,
+    [CONF_RELAYS] = read_relays,      [CONF_PATTERNS] = read_pattern, [CONF_ADDRESSES] = read_addresses,
+    [CONF_TIMES_S] = read_times,      [CONF_SOURCES] = read_source,   [CONF_WEIGHTS] = read_weight,
+    [CONF_TEXTS] = read_text_of_list,
 };
 
 int config_value_set(const struct config_row *row, const struct config_place *place, void *base,
@@ -750,6 +759,10 @@ char *config_value_text(const struct config_row *row, const struct config *confi
         return hk_xasprintf("%u", *(const uint16_t *)field);
     case CONF_TIME_MS:
         return text_with_unit(time_units, *(const uint32_t *)field);
+    case CONF_EXPIRY_S:
+        if (*(const uint32_t *)field == UINT32_MAX)
+            return hk_xstrdup("never");
+        return text_with_unit(time_units, *(const uint32_t *)field * 1000ull);
     case CONF_TIME_S:
         return text_with_unit(time_units, *(const uint32_t *)field * 1000ull);
     case CONF_SIZE:

@@ -95,11 +95,11 @@ static const struct command command_table[] = {
         .summary = "add the addresses of a CSV file",
         .help =
             "The file, or standard input, has a header row and a column email; scope, reason, source,\n"
-            "evidence and time are read where they are there, other columns are passed over. Rows without\n"
-            "a scope or reason get what --scope and --reason say, else all and import. The exports of\n"
-            "SendGrid, Amazon SES and Mailgun are understood as they are. What is there already keeps\n"
-            "its first reason. Exit status: 1 when a row was bad: each is told with its line, the others\n"
-            "are in.\n",
+            "evidence, time and until (when it ends) are read where they are there, other columns are\n"
+            "passed over. Rows without a scope or reason get what --scope and --reason say, else all and\n"
+            "import. The exports of SendGrid, Amazon SES and Mailgun are understood as they are. What is\n"
+            "there already keeps its first reason. Exit status: 1 when a row was bad: each is told with\n"
+            "its line, the others are in.\n",
         .required = OPTION_BIT(CONFIG),
         .optional = OPTION_BIT(SCOPE) | OPTION_BIT(REASON),
         .operands = "[FILE]",

@@ -64,13 +64,19 @@ typedef int (*address_fn)(struct job *job, const char *address, const char *show
 
 static void print_entry(const char *shown, const char *verb, const struct suppress_entry *entry)
 {
-    char since[CLOCK_RFC3339_SIZE], last[CLOCK_RFC3339_SIZE];
+    const bool ended = suppress_has_ended(entry, clock_wall_us());
+    char since[CLOCK_RFC3339_SIZE], last[CLOCK_RFC3339_SIZE], until[CLOCK_RFC3339_SIZE];
 
     clock_rfc3339(entry->time_us, since);
     clock_rfc3339(entry->last_us, last);
-    printf("%s: %s in %s (%s, since %s%s%s, from %s%s%s)\n", shown, verb, entry->scope, entry->reason, since,
-           entry->last_us != 0 ? ", last " : "", entry->last_us != 0 ? last : "", entry->source,
-           entry->evidence[0] != '\0' ? ": " : "", entry->evidence);
+    clock_rfc3339((uint64_t)entry->until_s * 1000000u, until);
+    printf("%s: %s in %s (%s, since %s%s%s%s%s, from %s%s%s)\n", shown, verb, entry->scope, entry->reason,
+           since, entry->last_us != 0 ? ", last " : "", entry->last_us != 0 ? last : "",
+           entry->until_s == 0 ? ""
+           : ended             ? ", ended "
+                               : ", ends ",
+           entry->until_s != 0 ? until : "", entry->source, entry->evidence[0] != '\0' ? ": " : "",
+           entry->evidence);
 }
 
 static void print_soft(void *context, const struct cfg_soft *soft, uint32_t count, uint64_t last_s)
@@ -207,6 +213,10 @@ static int check_one(struct job *job, const char *address, const char *shown, st
             return rc;
         if (rc == 0)
             continue;
+        if (suppress_has_ended(&entry, clock_wall_us())) {
+            print_entry(shown, "was suppressed", &entry);
+            continue;
+        }
         print_entry(shown, "suppressed", &entry);
         job->suppressed = true;
         return 0;

@@ -21,7 +21,8 @@
 
 #define COLUMNS(X)    \
     X(EMAIL, "email") \
-    X(SCOPE, "scope") X(REASON, "reason") X(SOURCE, "source") X(EVIDENCE, "evidence") X(TIME, "time")
+    X(SCOPE, "scope") \
+    X(REASON, "reason") X(SOURCE, "source") X(EVIDENCE, "evidence") X(TIME, "time") X(UNTIL, "until")
 enum column {
 #define COLUMN_ENUM(id, name) COLUMN_##id,
     COLUMNS(COLUMN_ENUM)
@@ -307,6 +308,22 @@ static int row_reason(const struct import *import, struct suppress_entry *entry,
     return 0;
 }
 
+/* Empty: it does not end. One that has ended is taken as well: it says that somebody was suppressed. */
+static int row_until(const struct import *import, struct suppress_entry *entry, struct hk_why *why)
+{
+    uint64_t until_us;
+
+    entry->until_s = 0;
+    if (field(import, COLUMN_UNTIL)[0] == '\0')
+        return 0;
+    if (!time_parse(field(import, COLUMN_UNTIL), &until_us) || until_us < 1000000u ||
+        until_us / 1000000u > UINT32_MAX)
+        return why_set(why, HK_EINVAL,
+                       "until is no time between 1970 and 2106 written as 2026-11-24T09:00:00Z");
+    entry->until_s = (uint32_t)(until_us / 1000000u);
+    return 0;
+}
+
 /* The entry that a row means; HK_EINVAL says what is wrong with it. */
 static int row_entry(const struct import *import, struct suppress_entry *entry, struct hk_why *why)
 {
@@ -326,7 +343,7 @@ static int row_entry(const struct import *import, struct suppress_entry *entry, 
     entry->time_us = clock_wall_us();
     if (field(import, COLUMN_TIME)[0] != '\0' && !time_parse(field(import, COLUMN_TIME), &entry->time_us))
         return why_set(why, HK_EINVAL, "the time is not written as 2026-11-24T09:00:00Z");
-    if (row_scope(import, entry, why) != 0)
+    if (row_until(import, entry, why) != 0 || row_scope(import, entry, why) != 0)
         return HK_EINVAL;
     return suppress_entry_check(entry, why);
 }
@@ -486,11 +503,13 @@ static int write_entry(void *context, const struct suppress_entry *entry)
 {
     struct writing *writing = context;
     FILE *out = writing->out;
-    char since[CLOCK_RFC3339_SIZE];
+    char since[CLOCK_RFC3339_SIZE], until[CLOCK_RFC3339_SIZE] = "";
 
     clock_rfc3339(entry->time_us, since);
-    const char *const text[COLUMNS_COUNT] = {entry->address, entry->scope,    entry->reason,
-                                             entry->source,  entry->evidence, since};
+    if (entry->until_s != 0)
+        clock_rfc3339((uint64_t)entry->until_s * 1000000u, until);
+    const char *const text[COLUMNS_COUNT] = {entry->address,  entry->scope, entry->reason, entry->source,
+                                             entry->evidence, since,        until};
     for (size_t c = 0; c < COLUMNS_COUNT; c++) {
         if (c > 0)
             putc(',', out);

@@ -188,11 +188,11 @@ static bool waits_already(const struct node *node, const char *token)
     return false;
 }
 
-/* Was it done before, and is it still so? */
+/* Was it done before, and is it still so? An entry that ends is not what he asked for. */
 static bool is_done(struct node *node, const struct meant *meant)
 {
     return node->ledger_up && meant->address[0] != '\0' &&
-           suppress_has(node->suppress, meant->address, strlen(meant->address)) &&
+           suppress_has_for_good(node->suppress, meant->address, strlen(meant->address)) &&
            recipient_has_mark(node, meant, LEDGER_MARK_UNSUBSCRIBED);
 }
 

@@ -21,9 +21,22 @@ local need, period, held_most, block_most = tonumber(ARGV[12]), ARGV[13], tonumb
 local BLOCK_PERIOD = 3600
 local call = redis.call
 
-local function tell(op, key)
-    local number = string.format('%.0f-0', call('INCR', seq))
-    call('XADD', log, 'MAXLEN', '~', kept, number, 'op', op, 'scope', scope, 'key', key)
+local function tell(op, key, ends)
+    local entry = { 'op', op, 'scope', scope, 'key', key }
+    if ends then
+        entry[7], entry[8] = 'until', ends
+    end
+    call('XADD', log, 'MAXLEN', '~', kept, string.format('%.0f-0', call('INCR', seq)), unpack(entry))
+end
+
+-- When an entry ends; nil: it does not. A quote within a text is escaped, so the key is ours.
+local function ends_of(there)
+    return string.match(there, '"until":(%d+)')
+end
+
+local function gives_way(there)
+    local old, new = ends_of(there), ends_of(value)
+    return old and (not new or tonumber(new) > tonumber(old))
 end
 
 -- The first reason stays; when it was last heard stands behind it. A quote within a text is escaped, so the end is ours.
@@ -38,13 +51,13 @@ end
 
 local function suppress()
     local there = call('HGET', hash, address)
-    if there then
+    if there and not gives_way(there) then
         heard_again(there)
         return false
     end
     call('HSET', hash, address, value)
     call('SADD', scopes, scope)
-    tell('add', address)
+    tell('add', address, ends_of(value))
     return true
 end
 
@@ -52,11 +65,12 @@ local function forget_before(set, seconds)
     call('ZREMRANGEBYSCORE', set, '-inf', string.format('(%.0f', now - seconds))
 end
 
--- Who became unknown within the period and was suppressed for it is let go again, and waits for a person.
+-- Who became unknown within the period and was suppressed for it is let go again, and waits for a person. An entry that
+-- ends has another cause, and stays.
 local function let_go()
     for _, member in ipairs(call('ZRANGE', unknown, 0, -1)) do
         local there = call('HGET', hash, member)
-        if there and call('HLEN', held) < held_most then
+        if there and not ends_of(there) and call('HLEN', held) < held_most then
             call('HDEL', hash, member)
             call('HSET', held, member, there)
             tell('remove', member)
@@ -84,7 +98,8 @@ local function bounced()
     if call('HEXISTS', held, address) == 1 then
         return { 'held', call('ZCARD', unknown) }
     end
-    if need == 0 or call('HEXISTS', hash, address) == 1 then
+    local there = call('HGET', hash, address)
+    if need == 0 or (there and not gives_way(there)) then
         return { suppress() and 'suppressed' or 'known', 0 }
     end
     forget_before(unknown, tonumber(period))

@@ -121,6 +121,8 @@ static char *value_of(const struct config *config, const struct feedback *feedba
 
     if (feedback->disposition != DISPOSITION_COUNT)
         return suppress_value(&entry);
+    if (soft.expires_s != 0 && soft.expires_s != UINT32_MAX)
+        entry.until_s = (uint32_t)(entry.time_us / 1000000u) + soft.expires_s;
     length = snprintf(entry.evidence, sizeof entry.evidence, "%u times %s within %u days: ", soft.count,
                       feedback->reply_class, (soft.within_s + 86399u) / 86400u);
     (void)snprintf(entry.evidence + length, sizeof entry.evidence - (size_t)length, "%.*s",

@@ -9,19 +9,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HASH_LAYOUT       1u
+#define HASH_LAYOUT       2u
 #define HASH_ROUNDS       6u /* of interpolation; then the rest is halved, whatever stands in it */
 #define HASH_BUCKETS      65536u
 #define HASH_BUCKET_SHIFT 48
 #define HASH_BUCKET_LAST  (((uint64_t)1 << HASH_BUCKET_SHIFT) - 1)
 #define HASH_NARROW       16u
 #define SET_FIRST         1024u
+#define ENDS_FIRST        1024u
+#define END_PLACE_SHIFT   32
 
 static const char hash_magic[8] = "HKSUPPR";
 
 struct hash_header {
     char magic[8];
-    uint32_t layout, none;
+    uint32_t layout, ends;
     uint8_t id[HASH_ID_BYTES];
     uint64_t position, mark, count, sum;
 };
@@ -125,6 +127,25 @@ int hashes_sort(uint64_t *hash, size_t *count)
     return 0;
 }
 
+static int by_hash(const void *a, const void *b)
+{
+    const struct hash_ending *left = a, *right = b;
+
+    return (left->hash > right->hash) - (left->hash < right->hash);
+}
+
+void hash_endings_sort(struct hash_ending *ending, size_t *count)
+{
+    size_t kept = 0;
+
+    if (*count > 0)
+        qsort(ending, *count, sizeof *ending, by_hash);
+    for (size_t i = 0; i < *count; i++)
+        if (kept == 0 || ending[i].hash != ending[kept - 1].hash)
+            ending[kept++] = ending[i];
+    *count = kept;
+}
+
 /* ---- the file ---- */
 
 /* Against damage, not against malice: who can write the file can write its sum. */
@@ -146,22 +167,34 @@ static int header_check(const struct hash_header *header, uint64_t bytes)
 {
     if (memcmp(header->magic, hash_magic, sizeof hash_magic) != 0 || le32toh(header->layout) != HASH_LAYOUT)
         return HK_ECHANGED;
-    return (bytes - sizeof *header) % 8 == 0 && le64toh(header->count) == (bytes - sizeof *header) / 8
+    return (bytes - sizeof *header) % 8 == 0 && le64toh(header->count) <= UINT32_MAX &&
+                   le64toh(header->count) + le32toh(header->ends) == (bytes - sizeof *header) / 8
                ? 0
                : HK_ECHANGED;
 }
 
-static int content_check(const struct hash_header *header, const uint64_t *hash, size_t count)
+/* Ascending words go into the sum; false: they are not. */
+static bool words_check(const uint64_t *word, size_t count, uint64_t *sum)
 {
-    uint64_t sum = 0, before = 0;
+    uint64_t before = 0;
 
     for (size_t i = 0; i < count; i++) {
-        uint64_t value = le64toh(hash[i]);
+        uint64_t value = le64toh(word[i]);
         if (value <= before)
-            return HK_ECHANGED;
-        sum = sum_add(sum, value);
+            return false;
+        *sum = sum_add(*sum, value);
         before = value;
     }
+    return true;
+}
+
+static int content_check(const struct hash_header *header, const struct hash_file *file)
+{
+    uint64_t sum = 0;
+
+    if (!words_check(file->hash, file->count, &sum) || !words_check(file->end, file->ends, &sum) ||
+        (file->ends > 0 && le64toh(file->end[file->ends - 1]) >> END_PLACE_SHIFT >= file->count))
+        return HK_ECHANGED;
     return sum_header(sum, header) == le64toh(header->sum) ? 0 : HK_ECHANGED;
 }
 
@@ -182,12 +215,26 @@ static int file_index(struct hash_file *file)
     return 0;
 }
 
-int hash_file_of(uint64_t *hash, size_t count, struct hash_file *out)
+static uint64_t end_word(size_t place, uint32_t until_s)
 {
+    return (uint64_t)place << END_PLACE_SHIFT | until_s;
+}
+
+int hash_file_of(uint64_t *hash, size_t count, const struct hash_ending *ending, size_t endings,
+                 struct hash_file *out)
+{
+    uint64_t *end = malloc((endings + 1) * sizeof *end);
+
     memset(out, 0, sizeof *out);
     out->hash = hash;
     out->count = count;
-    if (file_index(out) == 0)
+    out->end = end;
+    for (size_t i = 0; end && i < count && out->ends < endings; i++)
+        if (le64toh(hash[i]) == ending[out->ends].hash) {
+            end[out->ends] = htole64(end_word(i, ending[out->ends].until_s));
+            out->ends++;
+        }
+    if (end && file_index(out) == 0)
         return 0;
     hash_file_close(out);
     return HK_ENOMEM;
@@ -214,7 +261,9 @@ static int file_map(int fd, const char *path, struct hash_file *out, struct hk_w
     if (header_check(header, out->map_bytes) != 0)
         return why_set(why, HK_ECHANGED, "%s: its header is damaged, or of another version", path);
     out->count = (size_t)le64toh(header->count);
-    if (out->count > UINT32_MAX || content_check(header, out->hash, out->count) != 0)
+    out->end = out->hash + out->count;
+    out->ends = le32toh(header->ends);
+    if (content_check(header, out) != 0)
         return why_set(why, HK_ECHANGED, "%s: its content is damaged", path);
     if (file_index(out) != 0)
         return why_set(why, HK_ENOMEM, "%s: no memory for its index", path);
@@ -240,34 +289,33 @@ int hash_file_open(const char *path, struct hash_file *out, struct hk_why *why)
 
 void hash_file_close(struct hash_file *file)
 {
-    if (file->map)
+    if (file->map) {
         (void)munmap(file->map, file->map_bytes);
-    else
+    } else {
         free((void *)(uintptr_t)file->hash);
+        free((void *)(uintptr_t)file->end);
+    }
     free(file->first);
     memset(file, 0, sizeof *file);
 }
 
-/* Hashes are spread evenly, so where one lies among its bucket's can be reckoned from its value: two looks or three. */
-bool hash_file_has(const struct hash_file *file, uint64_t hash)
+/* The place of the first word that is not below `wanted`, among ascending ones in [low, high) whose values lie in
+ * [below, above]. They are spread evenly, so where one lies can be reckoned from its value: two looks or three. */
+static size_t lower_bound(const uint64_t *word, size_t low, size_t high, uint64_t below, uint64_t above,
+                          uint64_t wanted)
 {
-    size_t bucket = hash >> HASH_BUCKET_SHIFT;
-    size_t low = file->count > 0 ? file->first[bucket] : 0,
-           high = file->count > 0 ? file->first[bucket + 1] : 0;
-    uint64_t below = (uint64_t)bucket << HASH_BUCKET_SHIFT, above = below + HASH_BUCKET_LAST;
-
     for (unsigned round = 0; low < high; round++) {
         size_t at = low + (high - low) / 2;
         uint64_t value;
         if (round < HASH_ROUNDS && high - low > HASH_NARROW) {
-            double share = (double)(hash - below) / (double)(above - below);
+            double share = (double)(wanted - below) / (double)(above - below);
             at = low + (size_t)(share * (double)(high - low));
             at = at < high ? at : high - 1;
         }
-        value = le64toh(file->hash[at]);
-        if (value == hash)
-            return true;
-        if (value < hash) {
+        value = le64toh(word[at]);
+        if (value == wanted)
+            return at;
+        if (value < wanted) {
             low = at + 1;
             below = value;
         } else {
@@ -275,7 +323,39 @@ bool hash_file_has(const struct hash_file *file, uint64_t hash)
             above = value;
         }
     }
-    return false;
+    return low;
+}
+
+static uint32_t until_of(const struct hash_file *file, size_t place)
+{
+    uint64_t first = end_word(place, 0);
+    size_t at = lower_bound(file->end, 0, file->ends, 0, end_word(file->count, 0), first);
+    uint64_t value = at < file->ends ? le64toh(file->end[at]) : 0;
+
+    return value >> END_PLACE_SHIFT == place ? (uint32_t)value : 0;
+}
+
+bool hash_file_has(const struct hash_file *file, uint64_t hash, uint32_t *until_s)
+{
+    size_t bucket = hash >> HASH_BUCKET_SHIFT, high = file->count > 0 ? file->first[bucket + 1] : 0;
+    uint64_t below = (uint64_t)bucket << HASH_BUCKET_SHIFT;
+    size_t at = lower_bound(file->hash, file->count > 0 ? file->first[bucket] : 0, high, below,
+                            below + HASH_BUCKET_LAST, hash);
+    bool found = at < high && le64toh(file->hash[at]) == hash;
+
+    *until_s = found && file->ends > 0 ? until_of(file, at) : 0;
+    return found;
+}
+
+uint32_t hash_ends_next(struct hash_ends *ends, size_t place)
+{
+    const struct hash_file *file = ends->file;
+
+    while (ends->at < file->ends && le64toh(file->end[ends->at]) >> END_PLACE_SHIFT < place)
+        ends->at++;
+    return ends->at < file->ends && le64toh(file->end[ends->at]) >> END_PLACE_SHIFT == place
+               ? (uint32_t)le64toh(file->end[ends->at])
+               : 0;
 }
 
 /* ---- writing ---- */
@@ -285,6 +365,8 @@ int hash_writer_open(struct hash_writer *writer, const char *path, struct hk_why
     const struct hash_header blank = {.count = 0};
 
     writer->used = 0;
+    writer->end = NULL;
+    writer->ends = writer->room = 0;
     writer->count = writer->sum = 0;
     writer->error = 0;
     if ((size_t)snprintf(writer->path, sizeof writer->path, "%s", path) >= sizeof writer->path ||
@@ -307,12 +389,34 @@ static void writer_flush(struct hash_writer *writer)
     writer->used = 0;
 }
 
-void hash_writer_put(struct hash_writer *writer, uint64_t hash)
+static void writer_word(struct hash_writer *writer, uint64_t word)
 {
     if (writer->used == sizeof writer->buffer / sizeof writer->buffer[0])
         writer_flush(writer);
-    writer->buffer[writer->used++] = htole64(hash);
-    writer->sum = sum_add(writer->sum, hash);
+    writer->buffer[writer->used++] = htole64(word);
+    writer->sum = sum_add(writer->sum, word);
+}
+
+static void writer_end(struct hash_writer *writer, uint64_t word)
+{
+    if (writer->ends == writer->room) {
+        size_t room = writer->room > 0 ? writer->room * 2 : ENDS_FIRST;
+        uint64_t *larger = realloc(writer->end, room * sizeof *larger);
+        if (!larger) {
+            writer->error = ENOMEM;
+            return;
+        }
+        writer->end = larger;
+        writer->room = room;
+    }
+    writer->end[writer->ends++] = word;
+}
+
+void hash_writer_put(struct hash_writer *writer, uint64_t hash, uint32_t until_s)
+{
+    writer_word(writer, hash);
+    if (until_s != 0)
+        writer_end(writer, end_word(writer->count, until_s));
     writer->count++;
 }
 
@@ -338,10 +442,14 @@ int hash_writer_commit(struct hash_writer *writer, const uint8_t id[HASH_ID_BYTE
                        uint64_t mark, struct hk_why *why)
 {
     struct hash_header header = {.layout = htole32(HASH_LAYOUT),
+                                 .ends = htole32((uint32_t)writer->ends),
                                  .position = htole64(position),
                                  .mark = htole64(mark),
                                  .count = htole64(writer->count)};
 
+    for (size_t i = 0; i < writer->ends; i++)
+        writer_word(writer, writer->end[i]);
+    free(writer->end);
     memcpy(header.magic, hash_magic, sizeof header.magic);
     memcpy(header.id, id, sizeof header.id);
     header.sum = htole64(sum_header(writer->sum, &header));
@@ -369,9 +477,12 @@ static size_t set_slot(const struct hash_set *set, uint64_t hash)
     return at;
 }
 
-enum hash_change hash_set_get(const struct hash_set *set, uint64_t hash)
+enum hash_change hash_set_get(const struct hash_set *set, uint64_t hash, uint32_t *until_s)
 {
-    return set->room == 0 ? HASH_SAME : (enum hash_change)set->change[set_slot(set, hash)];
+    size_t at = set->room == 0 ? 0 : set_slot(set, hash);
+
+    *until_s = set->room == 0 ? 0 : set->until_s[at];
+    return set->room == 0 ? HASH_SAME : (enum hash_change)set->change[at];
 }
 
 int hash_set_fit(struct hash_set *set)
@@ -384,7 +495,8 @@ int hash_set_fit(struct hash_set *set)
         fit.room *= 2;
     fit.hash = calloc(fit.room, sizeof *fit.hash);
     fit.change = calloc(fit.room, sizeof *fit.change);
-    if (!fit.hash || !fit.change) {
+    fit.until_s = calloc(fit.room, sizeof *fit.until_s);
+    if (!fit.hash || !fit.change || !fit.until_s) {
         hash_set_free(&fit);
         return HK_ENOMEM;
     }
@@ -393,13 +505,14 @@ int hash_set_fit(struct hash_set *set)
             size_t at = set_slot(&fit, set->hash[i]);
             fit.hash[at] = set->hash[i];
             fit.change[at] = set->change[i];
+            fit.until_s[at] = set->until_s[i];
         }
     hash_set_free(set);
     *set = fit;
     return 0;
 }
 
-int hash_set_put(struct hash_set *set, uint64_t hash, enum hash_change change)
+int hash_set_put(struct hash_set *set, uint64_t hash, enum hash_change change, uint32_t until_s)
 {
     size_t at;
 
@@ -412,6 +525,7 @@ int hash_set_put(struct hash_set *set, uint64_t hash, enum hash_change change)
     set->count += set->hash[at] == 0;
     set->hash[at] = hash;
     set->change[at] = (uint8_t)change;
+    set->until_s[at] = until_s;
     return 0;
 }
 
@@ -419,5 +533,6 @@ void hash_set_free(struct hash_set *set)
 {
     free(set->hash);
     free(set->change);
+    free(set->until_s);
     memset(set, 0, sizeof *set);
 }

@@ -765,7 +765,7 @@ int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const stru
     if (error)
         return error; /* one too many in an abandoned ledger is told again from the event log, as the others */
     ledger->pending++;
-    return suppress_ours(suppress, entry->scope, key);
+    return suppress_ours(suppress, entry->scope, key, entry->until_s);
 }
 
 int ledger_feedback(struct ledger *ledger, const struct config *config, const struct feedback *feedback)

@@ -256,7 +256,7 @@ int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const stru
     int error = suppress_entry_key(entry, key, NULL);
 
     (void)ledger;
-    return error ? error : suppress_ours(suppress, entry->scope, key);
+    return error ? error : suppress_ours(suppress, entry->scope, key, entry->until_s);
 }
 
 /* Nothing is counted where nothing is kept. */

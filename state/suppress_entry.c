@@ -93,9 +93,31 @@ char *suppress_value(const struct suppress_entry *entry)
     (void)hk_clean_text(evidence, sizeof evidence, entry->evidence, strlen(entry->evidence));
     json = json_pack("{s:s,s:s,s:s,s:I}", "reason", entry->reason, "source", source, "evidence", evidence,
                      "time", (json_int_t)entry->time_us);
+    if (json && entry->until_s != 0 &&
+        json_object_set_new(json, "until", json_integer(entry->until_s)) != 0) {
+        json_decref(json);
+        json = NULL;
+    }
     text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
     return text;
+}
+
+/* A quote within a text is escaped, so what looks like the key is the key. */
+uint32_t suppress_value_until(const char *value, size_t length)
+{
+    static const char key[] = "\"until\":";
+    const char *at = memmem(value, length, key, sizeof key - 1), *end = value + length;
+    uint64_t until = 0;
+
+    for (at = at != NULL ? at + sizeof key - 1 : end; at < end && *at >= '0' && *at <= '9'; at++)
+        until = until < UINT32_MAX ? until * 10 + (uint64_t)(*at - '0') : until;
+    return until < UINT32_MAX ? (uint32_t)until : 0;
+}
+
+bool suppress_has_ended(const struct suppress_entry *entry, uint64_t now_us)
+{
+    return entry->until_s != 0 && entry->until_s <= now_us / 1000000u;
 }
 
 static void copy_word(char *out, size_t size, const json_t *json, const char *name)
@@ -128,6 +150,7 @@ int suppress_value_parse(const char *scope, const char *key, const char *value, 
     copy_word(out->evidence, sizeof out->evidence, json, "evidence");
     out->time_us = (uint64_t)json_integer_value(json_object_get(json, "time"));
     out->last_us = (uint64_t)json_integer_value(json_object_get(json, "last"));
+    out->until_s = (uint32_t)json_integer_value(json_object_get(json, "until"));
     json_decref(json);
     return 0;
 }

@@ -30,6 +30,9 @@ char *suppress_value(const struct suppress_entry *entry);
 int suppress_value_parse(const char *scope, const char *key, const char *value,
                          struct suppress_entry *out) HK_MUST_USE;
 
+/* When what stands behind a key ends, without reading the rest; 0: it does not. */
+uint32_t suppress_value_until(const char *value, size_t length);
+
 /* A call of suppress.lua for one scope; the keys and values are the caller's until it is sent. */
 struct suppress_call {
     char hash[sizeof SUPPRESS_KEY("") + SUPPRESS_SCOPE_MAX];

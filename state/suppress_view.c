@@ -3,7 +3,8 @@
  * Redis rules. The file is a copy that carries the place in the stream it was made at; each poll checks that the stream
  * goes on from there without a gap, with the entry that stood there, in the Redis it was made from. Where it does not, all
  * hashes are read anew, a piece in each poll; the old view is asked meanwhile.
- * What the master itself added is asked at once, but goes into the file only when the stream has told it: a file never
+ * An entry that ends is kept with its second, and asked for the clock when somebody is found in it; the file loses it some
+ * days later. What the master itself added is asked at once, but goes into the file only when the stream has told it: a file never
  * says more than Redis.
  */
 #include "suppress_view.h"
@@ -21,6 +22,8 @@
 #define POLL_SCAN     2000    /* what HSCAN is asked for */
 #define MERGE_CHANGES 200000u /* below what the stream keeps: a node that is killed finds the rest there */
 #define REBUILD_FIRST 65536u
+#define ENDING_FIRST  1024u
+#define ENDED_KEPT_S  (7u * 86400u) /* a clock that was wrong for a while has ended nobody */
 #define NOWHERE       UINT64_MAX /* our place in the stream until a rebuild has ended: nothing goes on from there */
 
 /* ---- hashes ---- */
@@ -37,25 +40,49 @@ static uint64_t view_hash(const struct suppress *view, const char *scope, const 
     return hash_of(view->id, text, scope_size + length);
 }
 
-static bool view_has(const struct suppress *view, uint64_t hash)
+static bool view_has(const struct suppress *view, uint64_t hash, uint32_t *until_s)
 {
-    enum hash_change change = hash_set_get(&view->changes, hash);
+    enum hash_change change = hash_set_get(&view->changes, hash, until_s);
 
-    return change == HASH_SAME ? hash_file_has(&view->file, hash) : change != HASH_REMOVED;
+    return change == HASH_SAME ? hash_file_has(&view->file, hash, until_s) : change != HASH_REMOVED;
 }
 
-bool suppress_has(const struct suppress *view, const char *address, size_t length)
+static uint64_t now_s(void)
+{
+    return clock_wall_us() / 1000000u;
+}
+
+/* As the scripts decide: an entry that ends gives way to one that ends later, or never. */
+static bool gives_way(uint32_t until_s, uint32_t to_s)
+{
+    return until_s != 0 && (to_s == 0 || to_s > until_s);
+}
+
+/* In a scope of the view, by an entry that has not ended, or never will. */
+static bool lasts(const struct suppress *view, const char *address, size_t length, bool for_good)
 {
     char key[ADDRESS_MAX];
+    uint32_t until_s;
 
     if (length > sizeof key || view->count == 0)
         return false;
     for (size_t i = 0; i < length; i++)
         key[i] = (char)(address[i] >= 'A' && address[i] <= 'Z' ? address[i] + ('a' - 'A') : address[i]);
     for (size_t i = 0; i < view->scopes; i++)
-        if (view_has(view, view_hash(view, view->scope[i], key, length)))
+        if (view_has(view, view_hash(view, view->scope[i], key, length), &until_s) &&
+            (until_s == 0 || (!for_good && until_s > now_s())))
             return true;
     return false;
+}
+
+bool suppress_has(const struct suppress *view, const char *address, size_t length)
+{
+    return lasts(view, address, length, false);
+}
+
+bool suppress_has_for_good(const struct suppress *view, const char *address, size_t length)
+{
+    return lasts(view, address, length, true);
 }
 
 size_t suppress_count(const struct suppress *view)
@@ -63,23 +90,35 @@ size_t suppress_count(const struct suppress *view)
     return view->count;
 }
 
-static int view_change(struct suppress *view, uint64_t hash, enum hash_change change)
+/* Ours says nothing that the stream has told, and is not told of yet, better than that. */
+static bool changes_nothing(enum hash_change known, bool before, uint32_t until_s, enum hash_change change,
+                            uint32_t new_until_s)
 {
-    bool before = view_has(view, hash);
-    enum hash_change known = hash_set_get(&view->changes, hash);
+    if (change == HASH_OURS)
+        return known == HASH_ADDED || (before && !gives_way(until_s, new_until_s));
+    if (known == HASH_OURS)
+        return false;
+    return change == HASH_ADDED ? before && until_s == new_until_s : !before;
+}
 
-    if (change == HASH_OURS ? before : before == (change == HASH_ADDED) && known != HASH_OURS)
+static int view_change(struct suppress *view, uint64_t hash, enum hash_change change, uint32_t until_s)
+{
+    uint32_t before_s, unused;
+    bool before = view_has(view, hash, &before_s);
+    enum hash_change known = hash_set_get(&view->changes, hash, &unused);
+
+    if (changes_nothing(known, before, before_s, change, until_s))
         return 0;
-    if (hash_set_put(&view->changes, hash, change) != 0)
+    if (hash_set_put(&view->changes, hash, change, until_s) != 0)
         return HK_ENOMEM;
     view->told += change != HASH_OURS && (known == HASH_SAME || known == HASH_OURS);
     view->count = view->count + (change != HASH_REMOVED) - before;
     return 0;
 }
 
-int suppress_ours(struct suppress *view, const char *scope, const char *key)
+int suppress_ours(struct suppress *view, const char *scope, const char *key, uint32_t until_s)
 {
-    return view_change(view, view_hash(view, scope, key, strlen(key)), HASH_OURS);
+    return view_change(view, view_hash(view, scope, key, strlen(key)), HASH_OURS, until_s);
 }
 
 /* ---- the file ---- */
@@ -92,10 +131,12 @@ static void changes_restart(struct suppress *view)
     view->told = 0;
     view->count = view->file.count;
     for (size_t i = 0; i < set->room; i++) {
-        if (set->change[i] == HASH_OURS && !hash_file_has(&view->file, set->hash[i]))
-            view->count++;
-        else
+        uint32_t until_s;
+        bool there = set->change[i] == HASH_OURS && hash_file_has(&view->file, set->hash[i], &until_s);
+        if (set->change[i] != HASH_OURS || (there && !gives_way(until_s, set->until_s[i])))
             set->change[i] = HASH_SAME;
+        else
+            view->count += !there;
     }
     if (hash_set_fit(set) != 0)
         log_debug("suppression: no memory for a smaller set of changes; the large one stays");
@@ -129,24 +170,34 @@ static uint64_t *told_sorted(const struct suppress *view, size_t *count)
     return hash;
 }
 
+static bool is_kept(uint32_t until_s, uint64_t now)
+{
+    return until_s == 0 || until_s + (uint64_t)ENDED_KEPT_S > now;
+}
+
 /* The file's hashes and the changes, both ascending, into a new file. */
 static int write_merged(const struct suppress *view, const uint64_t *told, size_t count, struct hk_why *why)
 {
     struct hash_writer *writer = malloc(sizeof *writer);
     const struct hash_file *file = &view->file;
+    struct hash_ends ends = {.file = file};
+    const uint64_t now = now_s();
     size_t i = 0, k = 0;
+    uint32_t until_s;
     int error = writer ? hash_writer_open(writer, view->path, why)
                        : why_set(why, HK_ENOMEM, "no memory to write %s", view->path);
 
     while (!error && (i < file->count || k < count)) {
         uint64_t kept = i < file->count ? le64toh(file->hash[i]) : UINT64_MAX;
         if (k == count || (i < file->count && kept < told[k])) {
-            hash_writer_put(writer, kept);
+            until_s = hash_ends_next(&ends, i);
+            if (is_kept(until_s, now))
+                hash_writer_put(writer, kept, until_s);
             i++;
             continue;
         }
-        if (hash_set_get(&view->changes, told[k]) == HASH_ADDED)
-            hash_writer_put(writer, told[k]);
+        if (hash_set_get(&view->changes, told[k], &until_s) == HASH_ADDED && is_kept(until_s, now))
+            hash_writer_put(writer, told[k], until_s);
         i += i < file->count && kept == told[k];
         k++;
     }
@@ -183,11 +234,28 @@ static void rebuild_end(struct rebuild *rebuild)
         free(rebuild->scope[i]);
     free(rebuild->scope);
     free(rebuild->hash);
+    free(rebuild->ending);
     memset(rebuild, 0, sizeof *rebuild);
 }
 
-static int rebuild_add(struct rebuild *rebuild, uint64_t hash)
+static int rebuild_add_ending(struct rebuild *rebuild, struct hash_ending ending)
 {
+    if (rebuild->endings == rebuild->ending_room) {
+        size_t room = rebuild->ending_room ? rebuild->ending_room * 2 : ENDING_FIRST;
+        struct hash_ending *larger = realloc(rebuild->ending, room * sizeof *larger);
+        if (!larger)
+            return HK_ENOMEM;
+        rebuild->ending = larger;
+        rebuild->ending_room = room;
+    }
+    rebuild->ending[rebuild->endings++] = ending;
+    return 0;
+}
+
+static int rebuild_add(struct rebuild *rebuild, uint64_t hash, uint32_t until_s)
+{
+    if (until_s != 0 && rebuild_add_ending(rebuild, (struct hash_ending){hash, until_s}) != 0)
+        return HK_ENOMEM;
     if (rebuild->count == rebuild->room) {
         size_t room = rebuild->room ? rebuild->room * 2 : REBUILD_FIRST;
         uint64_t *larger = realloc(rebuild->hash, room * sizeof *larger);
@@ -210,8 +278,11 @@ static int rebuild_save(struct suppress *view)
     int error = writer ? hash_writer_open(writer, view->path, &why)
                        : why_set(&why, HK_ENOMEM, "no memory to write %s", view->path);
 
-    for (size_t i = 0; i < rebuild->count && !error; i++)
-        hash_writer_put(writer, rebuild->hash[i]);
+    for (size_t i = 0, k = 0; i < rebuild->count && !error; i++) {
+        bool ends = k < rebuild->endings && rebuild->ending[k].hash == rebuild->hash[i];
+        hash_writer_put(writer, rebuild->hash[i], ends ? rebuild->ending[k].until_s : 0);
+        k += ends;
+    }
     if (!error)
         error = hash_writer_commit(writer, view->id, rebuild->position, rebuild->mark, &why);
     free(writer);
@@ -222,7 +293,7 @@ static int rebuild_save(struct suppress *view)
     log_warning("%s; it is read from Redis again at the next start", why.text);
     for (size_t i = 0; i < rebuild->count; i++)
         rebuild->hash[i] = htole64(rebuild->hash[i]);
-    error = hash_file_of(rebuild->hash, rebuild->count, &file);
+    error = hash_file_of(rebuild->hash, rebuild->count, rebuild->ending, rebuild->endings, &file);
     rebuild->hash = NULL;
     if (error)
         return error;
@@ -237,6 +308,7 @@ static int rebuild_finish(struct suppress *view, struct hk_why *why)
     struct rebuild *rebuild = &view->rebuild;
     int error = hashes_sort(rebuild->hash, &rebuild->count);
 
+    hash_endings_sort(rebuild->ending, &rebuild->endings);
     if (!error)
         error = rebuild_save(view);
     if (!error) {
@@ -252,10 +324,15 @@ static int rebuild_finish(struct suppress *view, struct hk_why *why)
 
 static int rebuild_page(struct suppress *view, const redisReply *page, const char *scope, struct hk_why *why)
 {
-    for (size_t i = 0; i + 1 < page->elements; i += 2)
-        if (rebuild_add(&view->rebuild,
-                        view_hash(view, scope, page->element[i]->str, page->element[i]->len)) != 0)
+    const uint64_t now = now_s();
+
+    for (size_t i = 0; i + 1 < page->elements; i += 2) {
+        const redisReply *key = page->element[i], *value = page->element[i + 1];
+        uint32_t until_s = suppress_value_until(value->str, value->len);
+        if (is_kept(until_s, now) &&
+            rebuild_add(&view->rebuild, view_hash(view, scope, key->str, key->len), until_s) != 0)
             return why_set(why, HK_ENOMEM, "no memory for suppression");
+    }
     return 0;
 }
 
@@ -292,9 +369,10 @@ struct change {
     uint64_t number, mark;
     bool is_add;
     const char *scope, *key;
+    uint32_t until_s;
 };
 
-/* One entry: [id, [op, ..., scope, ..., key, ...]]. */
+/* One entry: [id, [op, ..., scope, ..., key, ...]], and [until, ...] behind it where it ends. */
 static bool change_read(const struct suppress *view, const redisReply *entry, struct change *out)
 {
     const redisReply *fields;
@@ -302,16 +380,23 @@ static bool change_read(const struct suppress *view, const redisReply *entry, st
 
     if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 ||
         entry->element[0]->type != REDIS_REPLY_STRING || entry->element[1]->type != REDIS_REPLY_ARRAY ||
-        entry->element[1]->elements != 6)
+        (entry->element[1]->elements != 6 && entry->element[1]->elements != 8))
         return false;
     fields = entry->element[1];
-    for (size_t i = 0; i < 6; i++)
+    for (size_t i = 0; i < fields->elements; i++)
         if (fields->element[i]->type != REDIS_REPLY_STRING)
             return false;
     out->number = strtoull(entry->element[0]->str, &end, 10);
     out->is_add = strcmp(fields->element[1]->str, "add") == 0;
     out->scope = fields->element[3]->str;
     out->key = fields->element[5]->str;
+    out->until_s = 0;
+    if (fields->elements == 8) {
+        uint64_t until;
+        if (!store_parse_u64(fields->element[7]->str, UINT32_MAX, &until))
+            return false;
+        out->until_s = (uint32_t)until;
+    }
     out->mark = view_hash(view, out->scope, out->key, fields->element[5]->len);
     return *end == '-' && fields->element[3]->len < SUPPRESS_SCOPE_MAX;
 }
@@ -438,7 +523,7 @@ static int apply_entries(struct suppress *view, const redisReply *entries)
         }
         if (change.number != view->position + 1)
             return HK_ECHANGED;
-        if (view_change(view, change.mark, change.is_add ? HASH_ADDED : HASH_REMOVED) != 0)
+        if (view_change(view, change.mark, change.is_add ? HASH_ADDED : HASH_REMOVED, change.until_s) != 0)
             return HK_ENOMEM;
         view->position = change.number;
         view->mark = change.mark;

@@ -16,6 +16,8 @@ struct rebuild {
     char cursor[24];
     uint64_t *hash;
     size_t count, room;
+    struct hash_ending *ending; /* of those that end */
+    size_t endings, ending_room;
     uint64_t position, mark; /* of the stream, before the first was read */
 };
 
@@ -34,7 +36,7 @@ struct suppress {
     struct rebuild rebuild;
 };
 
-/* Put `key` into the view, before the stream tells of it. */
-int suppress_ours(struct suppress *view, const char *scope, const char *key) HK_MUST_USE;
+/* Put `key` into the view, before the stream tells of it. until_s: when it ends, 0 never. */
+int suppress_ours(struct suppress *view, const char *scope, const char *key, uint32_t until_s) HK_MUST_USE;
 
 #endif

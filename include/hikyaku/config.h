@@ -108,7 +108,8 @@ struct cfg_soft {
     char *reply_class;
     uint32_t count; /* 0: none does */
     uint32_t within_s;
-    uint32_t apart_s; /* closer together they count once */
+    uint32_t apart_s;   /* closer together they count once */
+    uint32_t expires_s; /* they suppress for so long; UINT32_MAX: for good */
 };
 
 #define INBOUND_LISTEN_MAX 8u

@@ -1,12 +1,14 @@
 /* suppress.h - who must not be written to (design 7): kept in Redis, asked from a file of hashes in memory.
  *
  * Redis holds the truth, one hash a scope, and a stream of every change:
- *   hikyaku:suppress:SCOPE   hash: address key -> {"reason","source","evidence","time","last"} as JSON
- *   hikyaku:suppress:log     stream: op (add | remove), scope, key. Its ids are N-0, N without a gap, so that a reader
+ *   hikyaku:suppress:SCOPE   hash: address key -> {"reason","source","evidence","time","until","last"} as JSON
+ *   hikyaku:suppress:log     stream: op (add | remove), scope, key, and until where it ends. Its ids are N-0, N without a gap, so that a reader
  *                            knows what it missed; the last 250,000 are kept, whoever needs older ones reads the hashes
  *   hikyaku:suppress:seq     the last N
  *   hikyaku:suppress:scopes  set: the scopes that have entries
  *   hikyaku:suppress:id      16 random bytes in hex: a file made from another Redis is known by it
+ * An entry may end (`until`): what a class of soft bounces that recovers has suppressed. From then on it skips nobody, and stays
+ * to be looked at. It gives way to one that ends later or not at all, whichever came first; nothing else does.
  * SCOPE is `all`, `sender:FROM_DOMAIN` or `list:LIST_ID`. The address key is the local part in ASCII lower case, '@', the
  * domain as A-labels. Each node keeps state_dir/suppress.hashes (state/hashes.h): sorted 64-bit hashes of scope and key,
  * all scopes together, mmapped, with the N it stands for; what came since lies in a small set in memory and is merged into
@@ -32,6 +34,7 @@ struct suppress_entry {
     char evidence[512];            /* the reply's text, cleaned */
     uint64_t time_us;              /* wall clock, of the first time */
     uint64_t last_us;              /* read only: when it was last heard again; 0: never */
+    uint32_t until_s;              /* wall clock: it ends then; 0: it does not */
 };
 
 struct suppress; /* a node's view */
@@ -45,14 +48,20 @@ void suppress_close(struct suppress *view); /* writes the file; what fails there
 /* Read what is new in the stream, a bounded piece of it: 0 nothing is left, 1 there is more. The master calls it about once
  * a second and when told to. On an error the view stays as it was. */
 int suppress_poll(struct suppress *view, struct hk_why *why) HK_MUST_USE;
-/* Is this recipient suppressed in any of the view's scopes? `address` is local part '@' A-label domain, any case; about a
+/* Is this recipient suppressed now in any of the view's scopes? `address` is local part '@' A-label domain, any case; about a
  * microsecond, no Redis. */
 bool suppress_has(const struct suppress *view, const char *address, size_t length);
-size_t suppress_count(const struct suppress *view); /* hashes in the view, of all scopes */
+/* By an entry that does not end? */
+bool suppress_has_for_good(const struct suppress *view, const char *address, size_t length);
+/* Hashes in the view, of all scopes, those among them that have ended. */
+size_t suppress_count(const struct suppress *view);
+/* Does it skip nobody any more? */
+bool suppress_has_ended(const struct suppress_entry *entry, uint64_t now_us);
 
 /* Could this be added? HK_EINVAL says what is wrong with its address, scope or reason. */
 int suppress_entry_check(const struct suppress_entry *entry, struct hk_why *why) HK_MUST_USE;
-/* Synchronous, for commands: the stream tells every node. add: 1 new, 0 was there (its first reason stays); remove: 1
+/* Synchronous, for commands: the stream tells every node. add: 1 new, or in the place of one that ends, 0 was there (its
+ * first reason stays); remove: 1
  * removed, 0 was not there; find: 1 and *out, 0 not there. */
 int suppress_add(struct store *store, const struct suppress_entry *entry, struct hk_why *why) HK_MUST_USE;
 /* Many at once, in few round trips: *added is how many of them were new. What was added before an error stays. */

@@ -348,6 +348,36 @@ class Refusals(harness.Case):
         self.send("two")
         self.assertIn("2 times mailbox-full within 30 days: 452", self.check("u1@a.test", 1))
 
+    def test_who_was_full_is_written_to_again_after_a_time(self):
+        full = 'soft "mailbox-full" { count = 1 apart = 0s expires = 6s }'
+        receiver = self.world(["u1@a.test", "u2@a.test"], "--reply-rcpt", "550 5.2.2 Mailbox is full", more=full)
+        self.send("one")
+        self.assertRegex(self.check("u1@a.test", 1), r"suppressed in all \(bounce, since .*, ends 20")
+        rows = self.hikyaku("suppress", "export", "--config", self.path("hikyaku.conf")).out
+        ends = {row["email"]: row["until"] for row in csv.DictReader(io.StringIO(rows))}
+        self.assertEqual(sorted(ends), ["u1@a.test", "u2@a.test"])
+        self.assertTrue(all(ends.values()))
+        # Who complains meanwhile is suppressed for good.
+        self.hikyaku("suppress", "add", "--config", self.path("hikyaku.conf"), "--reason", "complaint", "u2@a.test", expect=0)
+        self.send("two")
+        self.assertEqual(self.report("two")["counts"]["suppressed"], 2)
+        wait_for(lambda: ", ended 20" in self.hikyaku("suppress", "check", "--config", self.path("hikyaku.conf"),
+                                                      "u1@a.test").out, 30, "the end of an entry")
+        self.assertRegex(self.check("u1@a.test", 0), r"was suppressed in all .*, ended 20.*\n.*: not suppressed\n")
+        self.assertIn("(complaint, since", self.check("u2@a.test", 1))
+        self.send("three")
+        counts = self.report("three")["counts"]
+        self.assertEqual((counts["bounced"], counts["suppressed"]), (1, 1))
+        self.assertIn(", ends 20", self.check("u1@a.test", 1))  # full once more: from now on
+        receiver.stop()
+        self.assertEqual(sum(s.event == "refused" for s in receiver.log()), 3)
+        # What was exported says when it ends, and so does what is imported.
+        self.write("theirs.csv", "email,until\nx@a.test,2099-01-01T00:00:00Z\ny@a.test,2001-01-01T00:00:00Z\nz@a.test,\n")
+        self.hikyaku("suppress", "import", "--config", self.path("hikyaku.conf"), self.path("theirs.csv"), expect=0)
+        self.assertIn(", ends 2099-01-01T00:00:00", self.check("x@a.test", 1))
+        self.assertIn(", ended 2001-01-01T00:00:00", self.check("y@a.test", 0))
+        self.assertNotIn(", end", self.check("z@a.test", 1))
+
     def test_what_is_our_own_fault_counts_for_nobody(self):
         self.world(["u1@a.test"], "--reply-rcpt", "550 5.7.1 Message rejected as spam by content scanner",
                    more='soft "recipient-refused" { count = 1 apart = 0s }')

@@ -252,7 +252,7 @@ static int write_hashes(unsigned count, struct hk_why *why)
     int rc = hash_writer_open(writer, path, why);
 
     for (unsigned i = 1; i <= count && rc == 0; i++)
-        hash_writer_put(writer, i);
+        hash_writer_put(writer, i, i % 3 == 0 ? 7 : 0);
     if (rc == 0)
         rc = hash_writer_commit(writer, id, 1, 2, why);
     free(writer);
@@ -487,7 +487,7 @@ static void whom_we_suppressed_ourselves_stays_so_without_memory(void **state)
     do {
         prepare(store);
         assert_int_equal(suppress_open(&f.config, store, &view, &why), 0);
-        assert_int_equal(suppress_ours(view, "all", ours.address), 0);
+        assert_int_equal(suppress_ours(view, "all", ours.address, 0), 0);
         fixture_do(&f, "SET hikyaku:suppress:seq 0"); /* all is read anew */
         fault_arm(FAULT_MEMORY, ++nth);
         for (int rc = 1; rc != 0; assert_true(has(view, PEOPLE + 1) && has(view, 0)))

@@ -39,6 +39,7 @@ static int anew(void **state)
     f.config.bounce.breaker_count = 4;
     f.config.bounce.breaker_share = 50;
     f.config.bounce.breaker_period_s = 3600;
+    soft[0].expires_s = 0;
     return 0;
 }
 
@@ -124,6 +125,89 @@ static void soft_bounces_suppress_at_their_number_and_not_before(void **state)
     assert_int_equal(full("c4.7", NOON_S + 14400).done, FEEDBACK_SUPPRESSED);
     assert_int_equal(find("ann@a.test", &entry), 1);
     assert_int_equal(strncmp(entry.evidence, "3 times mailbox-full within 1 days: 550", 39), 0);
+}
+
+static uint32_t ends_at(const char *address)
+{
+    struct suppress_entry entry;
+
+    assert_int_equal(find(address, &entry), 1);
+    return entry.until_s;
+}
+
+/* Three of them, from this second on. */
+static void full_until_suppressed(uint32_t from_s)
+{
+    static unsigned nth;
+    char message[16];
+
+    for (unsigned i = 0; i < 3; i++) {
+        (void)snprintf(message, sizeof message, "n%u", nth++);
+        assert_int_equal(full(message, from_s + i * 7200).done,
+                         i < 2 ? FEEDBACK_COUNTED : FEEDBACK_SUPPRESSED);
+    }
+}
+
+static void what_soft_bounces_suppressed_ends_where_the_class_recovers(void **state)
+{
+    static const uint32_t days_180 = 180u * 86400u;
+
+    (void)state;
+    soft[0].expires_s = days_180;
+    full_until_suppressed(NOON_S);
+    assert_int_equal(ends_at("ann@a.test"), NOON_S + 14400 + days_180);
+    /* The same once more, half a year later: from then on. */
+    full_until_suppressed(NOON_S + 2 * days_180);
+    assert_int_equal(ends_at("ann@a.test"), NOON_S + 2 * days_180 + 14400 + days_180);
+    /* What is for good takes its place, with its own evidence. */
+    assert_int_equal(unknown("ann@a.test", "d.1", NOON_S + 3 * days_180), FEEDBACK_SUPPRESSED);
+    assert_int_equal(ends_at("ann@a.test"), 0);
+    /* And is not made shorter. */
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(full(i == 0   ? "e.1"
+                              : i == 1 ? "e.2"
+                                       : "e.3",
+                              NOON_S + 4 * days_180 + i * 7200)
+                             .done,
+                         i < 2 ? FEEDBACK_COUNTED : FEEDBACK_KNOWN);
+    assert_int_equal(ends_at("ann@a.test"), 0);
+}
+
+static void soft_bounces_of_a_class_that_never_expires_suppress_for_good(void **state)
+{
+    (void)state;
+    soft[0].expires_s = UINT32_MAX;
+    full_until_suppressed(NOON_S);
+    assert_int_equal(ends_at("ann@a.test"), 0);
+}
+
+/* Told again, all of them, as after a restore: the end stays where it was. */
+static void an_end_that_is_told_again_is_the_same(void **state)
+{
+    (void)state;
+    soft[0].expires_s = 1000;
+    for (unsigned twice = 0; twice < 2; twice++) {
+        assert_int_equal(full("c1.7", NOON_S).done, FEEDBACK_COUNTED);
+        assert_int_equal(full("c2.7", NOON_S + 7200).done, FEEDBACK_COUNTED);
+        assert_int_equal(full("c3.7", NOON_S + 14400).done, twice ? FEEDBACK_KNOWN : FEEDBACK_SUPPRESSED);
+        assert_int_equal(ends_at("ann@a.test"), NOON_S + 14400 + 1000);
+    }
+}
+
+/* The breaker watches over a hard bounce of somebody whose entry ends, as over any other. */
+static void who_is_suppressed_for_a_time_may_be_held(void **state)
+{
+    static const char *const others[] = {"b@a.test", "c@a.test", "d@a.test"};
+    struct suppress_entry entry;
+
+    (void)state;
+    soft[0].expires_s = 1000;
+    full_until_suppressed(NOON_S);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(unknown(others[i], others[i], NOON_S + 20000), FEEDBACK_SUPPRESSED);
+    assert_int_equal(unknown("ann@a.test", "c9.1", NOON_S + 20000), FEEDBACK_TRIPPED);
+    assert_int_equal(find("b@a.test", &entry), 0);
+    assert_int_equal(ends_at("ann@a.test"), NOON_S + 14400 + 1000); /* as before */
 }
 
 static void soft_bounces_that_are_old_count_no_more(void **state)
@@ -369,6 +453,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_bounce_suppresses_with_its_evidence_and_the_last_time, anew),
         cmocka_unit_test_setup(soft_bounces_suppress_at_their_number_and_not_before, anew),
+        cmocka_unit_test_setup(what_soft_bounces_suppressed_ends_where_the_class_recovers, anew),
+        cmocka_unit_test_setup(soft_bounces_of_a_class_that_never_expires_suppress_for_good, anew),
+        cmocka_unit_test_setup(an_end_that_is_told_again_is_the_same, anew),
+        cmocka_unit_test_setup(who_is_suppressed_for_a_time_may_be_held, anew),
         cmocka_unit_test_setup(soft_bounces_that_are_old_count_no_more, anew),
         cmocka_unit_test_setup(a_class_without_a_number_never_suppresses, anew),
         cmocka_unit_test_setup(soft_bounces_are_shown_and_a_delivery_forgets_them, anew),

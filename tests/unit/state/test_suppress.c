@@ -136,6 +136,62 @@ static void the_first_reason_stays(void **state)
     assert_int_equal(suppress_find(store, "all", "a@x.test", &out, &why), 0);
 }
 
+/* ---- entries that end ---- */
+
+static uint32_t second_now(void)
+{
+    return (uint32_t)(clock_wall_us() / 1000000u);
+}
+
+static int add_until(const char *scope, const char *address, uint32_t until_s)
+{
+    struct suppress_entry entry = entry_of(scope, address);
+    struct hk_why why = {""};
+    int rc;
+
+    entry.until_s = until_s;
+    (void)snprintf(entry.evidence, sizeof entry.evidence, "until %u \"until\":7, \\", until_s);
+    rc = suppress_add(store, &entry, &why);
+    if (rc < 0)
+        fail_msg("add: %s", why.text);
+    return rc;
+}
+
+static uint32_t ends_at(const char *address)
+{
+    struct suppress_entry out;
+    struct hk_why why;
+
+    assert_int_equal(suppress_find(store, "all", address, &out, &why), 1);
+    return out.until_s;
+}
+
+static void an_entry_that_ends_gives_way_to_one_that_ends_later(void **state)
+{
+    struct suppress_entry out;
+    struct hk_why why;
+
+    (void)state;
+    assert_int_equal(add_until("all", "a@x.test", 2000), 1);
+    assert_int_equal(add_until("all", "a@x.test", 2000), 0); /* a call whose answer was lost */
+    assert_int_equal(add_until("all", "a@x.test", 1999), 0);
+    assert_int_equal(ends_at("a@x.test"), 2000);
+    assert_int_equal(add_until("all", "a@x.test", 3000), 1);
+    assert_int_equal(ends_at("a@x.test"), 3000);
+    assert_int_equal(add("all", "a@x.test"), 1);
+    assert_int_equal(ends_at("a@x.test"), 0);
+    assert_int_equal(suppress_find(store, "all", "a@x.test", &out, &why), 1);
+    assert_string_equal(out.evidence, "asked by phone");
+    assert_int_equal(add_until("all", "a@x.test", 4000), 0); /* for good is for good */
+    assert_int_equal(ends_at("a@x.test"), 0);
+    out.until_s = second_now();
+    assert_true(suppress_has_ended(&out, clock_wall_us()));
+    out.until_s += 100;
+    assert_false(suppress_has_ended(&out, clock_wall_us()));
+    out.until_s = 0;
+    assert_false(suppress_has_ended(&out, UINT64_MAX));
+}
+
 static void an_international_domain_is_one_address_however_it_is_written(void **state)
 {
     struct suppress_entry out;
@@ -271,6 +327,97 @@ static void a_file_goes_on_where_it_ended(void **state)
     suppress_close(view);
 }
 
+/* From the stream, from the file, and from Redis: each way says when they end. */
+static void entries_that_ended_skip_nobody(void **state)
+{
+    const uint32_t now = second_now();
+    struct suppress *view = view_open();
+    char path[64];
+
+    (void)state;
+    (void)add("all", "good@x.test");
+    (void)add_until("all", "soon@x.test", now + 3);
+    (void)add_until("sender:news.test", "later@x.test", now + 1000);
+    (void)add_until("all", "over@x.test", now - 1);
+    (void)add_until("all", "long@x.test", now - 8 * 86400);
+    for (int way = 0; way < 3; way++) {
+        if (way > 0) {
+            suppress_close(view);
+            (void)snprintf(path, sizeof path, "%s/%s", f.dir, SUPPRESS_FILE);
+            if (way == 2)
+                assert_int_equal(unlink(path), 0);
+            view = view_open();
+            assert_int_equal(view->told, 0);
+            assert_int_equal(view->file.ends, 3); /* what ended long ago is not kept */
+            assert_int_equal(suppress_count(view), 4);
+        }
+        view_follow(view);
+        assert_true(has(view, "good@x.test"));
+        assert_true(has(view, "later@x.test"));
+        assert_false(has(view, "over@x.test"));
+        assert_false(has(view, "long@x.test"));
+        assert_true(suppress_has_for_good(view, "good@x.test", 11));
+        assert_false(suppress_has_for_good(view, "later@x.test", 12));
+    }
+    while (second_now() < now + 3)
+        (void)usleep(50000);
+    assert_false(has(view, "soon@x.test"));
+    assert_true(has(view, "good@x.test"));
+    suppress_close(view);
+}
+
+static void an_end_that_changes_reaches_a_view_and_its_file(void **state)
+{
+    const uint32_t now = second_now();
+    struct suppress *view;
+
+    (void)state;
+    (void)add_until("all", "a@x.test", now - 1);
+    (void)add_until("all", "b@x.test", now + 1000);
+    (void)add_until("all", "c@x.test", now + 1000);
+    suppress_close(view_open());
+    view = view_open();
+    assert_false(has(view, "a@x.test"));
+    (void)add("all", "a@x.test");
+    (void)add("all", "b@x.test");
+    (void)take_off("all", "c@x.test");
+    view_follow(view);
+    for (int way = 0; way < 2; way++) {
+        assert_true(suppress_has_for_good(view, "a@x.test", 8));
+        assert_true(suppress_has_for_good(view, "b@x.test", 8));
+        assert_false(has(view, "c@x.test"));
+        assert_int_equal(suppress_count(view), 2);
+        suppress_close(view);
+        view = view_open();
+        assert_int_equal(view->file.ends, 0);
+    }
+    suppress_close(view);
+}
+
+/* What the master itself has just suppressed for good. */
+static void ours_counts_at_once_over_one_that_ends(void **state)
+{
+    const uint32_t now = second_now();
+    struct suppress *view;
+
+    (void)state;
+    (void)add_until("all", "a@x.test", now - 1);
+    suppress_close(view_open());
+    view = view_open();
+    assert_false(has(view, "a@x.test"));
+    assert_int_equal(suppress_ours(view, "all", "a@x.test", 0), 0);
+    assert_true(has(view, "a@x.test"));
+    assert_int_equal(suppress_count(view), 1);
+    /* Redis has not heard of it: neither does the file. Another change has it written. */
+    (void)add("all", "b@x.test");
+    view_follow(view);
+    suppress_close(view);
+    view = view_open();
+    assert_false(has(view, "a@x.test"));
+    assert_true(has(view, "b@x.test"));
+    suppress_close(view);
+}
+
 static void a_view_without_its_file_reads_redis(void **state)
 {
     char path[64];
@@ -296,11 +443,11 @@ static void a_damaged_file_is_made_anew(void **state)
 
     (void)state;
     (void)add("all", "a@x.test");
-    (void)add("all", "b@x.test");
+    (void)add_until("all", "b@x.test", second_now() + 1000);
     suppress_close(view_open());
     (void)snprintf(path, sizeof path, "%s/%s", f.dir, SUPPRESS_FILE);
     assert_int_equal(hk_read_file(path, 4096, &bytes, &length, &why), 0);
-    assert_int_equal(length, 64 + 16);
+    assert_int_equal(length, 64 + 16 + 8);
     log_threshold = LOG_LEVEL_ERROR;
     for (size_t i = 0; i <= length; i++) {
         struct hash_file file;
@@ -764,7 +911,8 @@ static size_t address_of(size_t n, char out[32])
     return (size_t)snprintf(out, 32, "user%zu@x%zu.test", n, n % 9973);
 }
 
-static void write_hashes(const char *path, const uint8_t id[HASH_ID_BYTES], size_t entries)
+/* Every `ends`-th of them ends, one day; 0: none does. */
+static void write_hashes(const char *path, const uint8_t id[HASH_ID_BYTES], size_t entries, size_t ends)
 {
     uint64_t *hash = malloc((entries + 1) * sizeof *hash);
     struct hash_writer *writer = malloc(sizeof *writer);
@@ -778,7 +926,7 @@ static void write_hashes(const char *path, const uint8_t id[HASH_ID_BYTES], size
     assert_int_equal(hashes_sort(hash, &count), 0);
     assert_int_equal(hash_writer_open(writer, path, &why), 0);
     for (size_t i = 0; i < count; i++)
-        hash_writer_put(writer, hash[i]);
+        hash_writer_put(writer, hash[i], ends > 0 && i % ends == 0 ? UINT32_MAX : 0);
     assert_int_equal(hash_writer_commit(writer, id, 1, 2, &why), 0);
     free(writer);
     free(hash);
@@ -804,24 +952,25 @@ static double ask_all(const struct suppress *view, size_t entries, size_t questi
 }
 
 /* HK_SUPPRESSIONS says how many entries: 50000000 is what a node has to bear, in less than 500 MB. */
-static void a_question_takes_at_most_two_microseconds(void **state)
+static void measure_questions(size_t ends)
 {
     const char *wanted = getenv("HK_SUPPRESSIONS");
     size_t entries = wanted != NULL ? strtoul(wanted, NULL, 10) : 1000000, questions = 1000000;
     struct suppress view = {.scopes = 3, .scope = {"all", "sender:news.test", "list:news.news.test"}};
+    size_t ending = ends > 0 ? (entries + ends - 1) / ends : 0;
     struct hk_why why;
     char path[4096];
     double seconds;
 
-    (void)state;
     (void)snprintf(path, sizeof path, "%s/speed.hashes", f.config.state_dir);
-    write_hashes(path, view.id, entries);
+    write_hashes(path, view.id, entries, ends);
     assert_int_equal(hash_file_open(path, &view.file, &why), 0);
+    assert_int_equal(view.file.ends, ending);
     view.count = view.file.count;
     seconds = ask_all(&view, entries, questions);
-    print_message("    %zu entries, %zu MB: %.0f ns for a question of %zu scopes\n", entries,
-                  view.file.map_bytes / 1000000, seconds / (double)questions * 1e9, view.scopes);
-    assert_true(view.file.map_bytes <= entries * 8 + 4096);
+    print_message("    %zu entries, %zu of them end, %zu MB: %.0f ns for a question of %zu scopes\n", entries,
+                  ending, view.file.map_bytes / 1000000, seconds / (double)questions * 1e9, view.scopes);
+    assert_true(view.file.map_bytes <= entries * 8 + ending * 8 + 4096);
 #ifndef HK_POOL_MALLOC /* sanitizers have their own pace */
     assert_true(seconds / (double)questions < 2e-6);
 #endif
@@ -829,10 +978,24 @@ static void a_question_takes_at_most_two_microseconds(void **state)
     (void)unlink(path);
 }
 
+static void a_question_takes_at_most_two_microseconds(void **state)
+{
+    (void)state;
+    measure_questions(0);
+}
+
+static void a_question_takes_no_longer_where_some_entries_end(void **state)
+{
+    (void)state;
+    measure_questions(10);
+}
+
 /* Also where hashes are not spread evenly, and at both ends. */
 static void a_search_finds_what_is_there_and_nothing_else(void **state)
 {
+    static struct hash_ending ending[1000];
     uint64_t hash[3000];
+    uint32_t until_s;
 
     (void)state;
     for (size_t n = 0; n < 3000; n++)
@@ -840,14 +1003,22 @@ static void a_search_finds_what_is_there_and_nothing_else(void **state)
     for (size_t count = 0; count <= 3000; count += count < 40 ? 1 : 370) {
         uint64_t *copy = malloc(3000 * sizeof *copy);
         struct hash_file file;
+        size_t endings = 0;
         memcpy(copy, hash, count * sizeof *copy);
-        assert_int_equal(hash_file_of(copy, count, &file), 0);
         for (size_t i = 0; i < count; i++) {
-            assert_true(hash_file_has(&file, hash[i]));
-            assert_false(hash_file_has(&file, hash[i] + 1));
+            ending[i / 3] = (struct hash_ending){hash[i / 3 * 3], (uint32_t)(i / 3 + 1)};
+            endings = i / 3 + 1;
         }
-        assert_false(hash_file_has(&file, UINT64_MAX));
-        assert_false(hash_file_has(&file, 0));
+        assert_int_equal(hash_file_of(copy, count, ending, endings, &file), 0);
+        assert_int_equal(file.ends, endings);
+        for (size_t i = 0; i < count; i++) {
+            assert_true(hash_file_has(&file, hash[i], &until_s));
+            assert_int_equal(until_s, i % 3 == 0 ? i / 3 + 1 : 0);
+            assert_false(hash_file_has(&file, hash[i] + 1, &until_s));
+            assert_int_equal(until_s, 0);
+        }
+        assert_false(hash_file_has(&file, UINT64_MAX, &until_s));
+        assert_false(hash_file_has(&file, 0, &until_s));
         hash_file_close(&file);
     }
 }
@@ -857,6 +1028,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(an_entry_comes_back_as_it_was_added, anew),
         cmocka_unit_test_setup(the_first_reason_stays, anew),
+        cmocka_unit_test_setup(an_entry_that_ends_gives_way_to_one_that_ends_later, anew),
+        cmocka_unit_test_setup(entries_that_ended_skip_nobody, anew),
+        cmocka_unit_test_setup(an_end_that_changes_reaches_a_view_and_its_file, anew),
+        cmocka_unit_test_setup(ours_counts_at_once_over_one_that_ends, anew),
         cmocka_unit_test_setup(an_international_domain_is_one_address_however_it_is_written, anew),
         cmocka_unit_test_setup(what_cannot_be_suppressed_is_said_in_words, anew),
         cmocka_unit_test_setup(evidence_of_strange_bytes_is_cleaned, anew),
@@ -883,6 +1058,7 @@ int main(void)
         cmocka_unit_test(sorting_puts_in_order_and_drops_what_is_there_twice),
         cmocka_unit_test_setup(one_address_is_one_and_two_are_two, anew),
         cmocka_unit_test(a_question_takes_at_most_two_microseconds),
+        cmocka_unit_test(a_question_takes_no_longer_where_some_entries_end),
         cmocka_unit_test(a_search_finds_what_is_there_and_nothing_else),
     };
 
