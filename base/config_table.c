@@ -136,6 +136,8 @@ const struct config_row config_rows[] = {
 { "sns.secret_file",               CONF_FILE,      AT(sns.secret_file),                   NULL,     NULL,                   0, 0,             AT_START, "file with a secret in its first line: raw delivery, which has no signature, is taken at PATH/SECRET" },
 { "sns.ca_file",                   CONF_FILE,      AT(sns.ca_file),                       NULL,     NULL,                   0, 0,             AT_START, "authorities to verify SNS and its signing certificates with; without it the system's" },
 { "sns.proxy",                     CONF_URL,       AT(sns.proxy),                         NULL,     NULL,                   0, 0,             AT_START, "HTTP proxy through which signing certificates are fetched and subscriptions confirmed" },
+{ "sns.remember",                  CONF_TIME_S,    AT(sns.remember_s),                    NULL,     "0d",                   0, 30 * DAYS,     AT_START, "how long the ids that SES gives our messages are kept in Redis, for notices that carry neither our tag nor our return path; 0d: they are not" },
+{ "sns.remember_most",             CONF_COUNT,     AT(sns.remember_most),                 NULL,     "1000000",              1, 100000000,     AT_START, "ids of one day that are kept" },
 
 { "node.name",                     CONF_NAME,      AT(node.name),                         NULL,     "=hostname",            0, 0,             AT_START, "name of this node in the cluster" },
 { "node.lease",                    CONF_TIME_MS,   AT(node.lease_ms),                     NULL,     "30s",                  500, HOURS,       AT_START, "how long a silent node keeps its recipients" },

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "journal_file.h"
+#include "meant.h"
 #include "returned.h"
 #include "unsubscribe.h"
 
@@ -75,6 +76,18 @@ static void read_count(const json_t *line, uint16_t least, struct journal_entry 
         out->disposition = DISPOSITION_COUNT;
 }
 
+static void read_remote_id(const json_t *line, struct journal_entry *out)
+{
+    const json_t *id = json_object_get(line, "remote_id");
+    size_t length = json_string_length(id);
+
+    if (length == 0 || length > SES_MESSAGE_ID_MAX)
+        return;
+    out->has_id = true;
+    out->text_length = (uint16_t)length;
+    memcpy(out->text, json_string_value(id), length);
+}
+
 /* An attempt on one recipient. */
 static bool read_attempt(const json_t *line, struct journal_entry *out)
 {
@@ -91,6 +104,8 @@ static bool read_attempt(const json_t *line, struct journal_entry *out)
             (void)read_reply(line, out);
             if (states[i] == LEDGER_BOUNCED)
                 read_count(line, 500, out);
+            if (states[i] == LEDGER_SENT)
+                read_remote_id(line, out);
             return true;
         }
     return false;
@@ -415,6 +430,11 @@ static int retell_unsubscribe(struct campaign *campaign, const struct journal_en
     return unsubscribe_retell(campaign->node, token, entry->time_us, is_ours, why);
 }
 
+static bool is_remembered(const struct config *config, const struct journal_entry *entry)
+{
+    return entry->time_us + (uint64_t)config->sns.remember_s * 1000000u > clock_wall_us();
+}
+
 static int tell(struct telling *t, const struct journal_entry *entry)
 {
     struct campaign *campaign = settle_campaign(t->node, entry->campaign, &t->opened);
@@ -443,6 +463,8 @@ static int tell(struct telling *t, const struct journal_entry *entry)
         /* Of a span that nobody took there is nobody to mark, and for a mark alone it is not taken. */
         return rc != 0 || !campaign->span[op.span].known ? rc : settle_push(campaign, op);
     }
+    if (entry->has_id && is_remembered(t->node->config, entry))
+        meant_remember(campaign, entry->index, entry->text, entry->text_length, entry->time_us);
     if (entry->suppress || entry->disposition == DISPOSITION_COUNT) {
         memcpy(reply.text, entry->text, entry->text_length);
         refusal_count(

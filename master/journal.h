@@ -19,9 +19,10 @@ struct journal_entry {
     uint8_t kind; /* enum ledger_op_kind: OUTCOME, SETTLE, RESEND, MARK */
     struct ledger_word word;
     bool suppress;
+    bool has_id;         /* of a message that was taken: text is what a relay calls it */
     uint8_t disposition; /* enum disposition, of a MARK; of what only counts: COUNT */
     uint16_t text_length;
-    char text[REGION_REPLY_TEXT]; /* of the reply */
+    char text[REGION_REPLY_TEXT]; /* of the reply, or as above */
 };
 
 /* Read one line (without its newline). Anything that moves nobody, damaged lines among it, is false. Pure. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "hikyaku/feedback.h"
 #include "hikyaku/whose.h"
 
 /* One that is in memory for its list alone, and settled: it comes back when somebody of it does. */
@@ -132,6 +133,60 @@ int meant_of_token(struct node *node, const struct verp_token *token, const char
     if (rc == 0 && (campaign == NULL || !find_in_list(node->tokens, campaign, token, out)))
         find_by_mail(node->tokens, token, reported, out);
     return rc;
+}
+
+int meant_find_by_id(struct node *node, const char *id, const char *reported, struct meant *out,
+                     struct hk_why *why)
+{
+    char token[FEEDBACK_TOKEN_MAX + 1], path[ADDRESS_MAX + 1];
+    int rc = feedback_token_of(node->store, node->config, id, token, why);
+
+    if (rc <= 0)
+        return rc;
+    (void)snprintf(path, sizeof path, "b-%s@%s", token, node->config->sender.return_path);
+    rc = meant_find(node, path, reported, out, why);
+    return rc != 0 ? rc : 1;
+}
+
+/* "b-TOKEN@return.path": the token alone. */
+static bool token_of(const struct node *node, const struct token_subject *subject,
+                     char token[FEEDBACK_TOKEN_MAX + 1])
+{
+    char path[ADDRESS_MAX + 1];
+    size_t length;
+
+    if (verp_make(node->tokens, subject, path) != 0)
+        return false;
+    length = strcspn(path, "@");
+    if (length <= 2 || length - 2 > FEEDBACK_TOKEN_MAX)
+        return false;
+    memcpy(token, path + 2, length - 2);
+    token[length - 2] = '\0';
+    return true;
+}
+
+void meant_remember(struct campaign *campaign, uint32_t index, const char *id, size_t length,
+                    uint64_t time_us)
+{
+    static bool said;
+    struct node *node = campaign->node;
+    struct token_subject subject = {
+        .campaign = campaign->manifest.campaign, .index = index, .day = VERP_DAY(time_us)};
+    char token[FEEDBACK_TOKEN_MAX + 1];
+    struct segment_record record;
+    struct hk_why why = {"out of memory"};
+
+    if (node->config->sns.remember_s == 0 || segment_record(campaign->segment, index, &record) != 0)
+        return;
+    subject.address = record.wire;
+    subject.address_length = record.wire_length;
+    if ((node->tokens != NULL || signer_load_tokens(node->config, &node->tokens, &why) == 0) &&
+        token_of(node, &subject, token) &&
+        ledger_remember(node->ledger, node->config, id, length, token, time_us) == 0)
+        return;
+    if (!said)
+        log_warning("what SES calls our messages is not remembered: %s", why.text);
+    said = true;
 }
 
 void meant_in_list(struct node *node, const struct campaign *campaign, const struct verp_token *token,

@@ -23,6 +23,12 @@ struct meant {
  * be read; everything else that is not to be had is answered in *out. */
 int meant_find(struct node *node, const char *token, const char *reported, struct meant *out,
                struct hk_why *why) HK_MUST_USE;
+/* By what Amazon SES calls the message, where sns.remember has it kept: 1 and *out, 0 nobody remembers. */
+int meant_find_by_id(struct node *node, const char *id, const char *reported, struct meant *out,
+                     struct hk_why *why) HK_MUST_USE;
+/* Have it kept: a message of this recipient was taken under that id. What cannot be kept is said once and left out. */
+void meant_remember(struct campaign *campaign, uint32_t index, const char *id, size_t length,
+                    uint64_t time_us);
 /* The same of a token that was taken apart and holds; how old it is does not matter. */
 int meant_of_token(struct node *node, const struct verp_token *token, const char *reported, struct meant *out,
                    struct hk_why *why) HK_MUST_USE;

@@ -6,7 +6,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "master.h"
+#include "meant.h"
 
 #define COOKIE_RUN \
     ((uint64_t)1 << 63) /* the op is about a run, not about a flight slot: campaign slot in the low bits */
@@ -87,20 +87,39 @@ static void event_connection(struct node *node, const struct region *region, con
     event_object_end(log);
 }
 
-/* What Amazon SES calls the message in its notifications. */
-static void event_remote_id(struct eventlog *log, const struct region *region, uint32_t dest,
-                            const struct flight *flight)
+/* What Amazon SES calls the message in its notifications: where that stands in the reply and its length, 0 none. */
+static size_t remote_id(const struct region *region, uint32_t worker, const struct flight *flight,
+                        const char **id)
 {
     const struct outcome_reply *reply = &flight->reply;
-    const char *id;
-    size_t length;
+    uint32_t dest;
 
-    if (flight->result != RESULT_SENT || dest >= region->header->sizes.dest_slots ||
-        !region->destination[dest].ses)
-        return;
-    length = ses_message_id(reply->text, reply->text_length, &id);
+    if (flight->result != RESULT_SENT || flight->conn >= region->header->sizes.conn_slots)
+        return 0;
+    dest = region_conn(region, worker, flight->conn)->dest;
+    if (dest >= region->header->sizes.dest_slots || !region->destination[dest].ses)
+        return 0;
+    return ses_message_id(reply->text, reply->text_length, id);
+}
+
+static void event_remote_id(struct eventlog *log, const struct region *region, uint32_t worker,
+                            const struct flight *flight)
+{
+    const char *id;
+    size_t length = remote_id(region, worker, flight, &id);
+
     if (length > 0)
         event_text(log, "remote_id", id, length);
+}
+
+static void remember_remote_id(struct campaign *campaign, uint32_t index, const struct region *region,
+                               uint32_t worker, const struct flight *flight)
+{
+    const char *id;
+    size_t length = remote_id(region, worker, flight, &id);
+
+    if (length > 0)
+        meant_remember(campaign, index, id, length, clock_wall_us());
 }
 
 static const char *outcome_name(uint8_t state)
@@ -140,7 +159,7 @@ static void event_attempt(struct node *node, const struct region *region, uint32
     if (flight->conn < region->header->sizes.conn_slots) {
         info = region_conn(region, worker, flight->conn);
         event_connection(node, region, info);
-        event_remote_id(log, region, info->dest, flight);
+        event_remote_id(log, region, worker, flight);
         event_number(log, "bytes", flight->bytes);
         event_number(log, "queue_ms", flight->queue_ms);
         event_number(log, "smtp_ms", flight->smtp_ms);
@@ -454,6 +473,7 @@ void flight_outcome(struct node *node, const struct region *region, uint32_t wor
     if (word.state == LEDGER_DEFERRED)
         op.due_s = next_due_s(campaign, word.attempts, op.first_s);
     event_attempt(node, region, worker, flight, campaign, word, verdict);
+    remember_remote_id(campaign, op.index, region, worker, flight);
     if (word.state == LEDGER_EXPIRED)
         event_given_up(node, campaign, op.index, reply, verdict);
     if ((word.state == LEDGER_BOUNCED && reply->code >= 500) ||

@@ -270,7 +270,8 @@ static int read_all(struct taking *t, const json_t *request)
     return 0;
 }
 
-/* Who is meant by one that came with a token of ours, and nothing else that says so. */
+/* Who is meant by one that came with a token of ours, or with the id of a message that we remember, and nothing else that
+ * says so. */
 static int mean_one(struct taking *t, size_t i, const json_t *object)
 {
     const char *token = word_of(object, "token");
@@ -278,10 +279,16 @@ static int mean_one(struct taking *t, size_t i, const json_t *object)
     struct meant *meant = &t->meant[i];
     int rc;
 
-    if (token[0] == '\0')
-        return 0;
-    rc = meant_find(t->node, token, returned->reported, meant, &t->why);
-    if (rc != 0)
+    if (token[0] != '\0') {
+        rc = meant_find(t->node, token, returned->reported, meant, &t->why);
+    } else {
+        if (returned->remote_id[0] == '\0')
+            return 0;
+        rc = meant_find_by_id(t->node, returned->remote_id, returned->reported, meant, &t->why);
+        if (rc == 0)
+            return 0; /* why it counts for nothing was said by who found no token */
+    }
+    if (rc < 0)
         return rc == HK_EINVAL ? HK_EDOWN : rc; /* a secret that cannot be read is no fault of the request */
     returned->campaign = meant->campaign;
     returned->recipient = meant->address;

@@ -768,6 +768,19 @@ int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const stru
     return suppress_ours(suppress, entry->scope, key, entry->until_s);
 }
 
+int ledger_remember(struct ledger *ledger, const struct config *config, const char *id, size_t length,
+                    const char *token, uint64_t time_us)
+{
+    struct sent_id one;
+    int error = sent_id_make(&one, id, length, token, time_us);
+
+    if (!error)
+        error = suppress_queue_sent_id(&ledger->suppressions, config, &one);
+    if (!error)
+        ledger->pending++;
+    return error;
+}
+
 int ledger_feedback(struct ledger *ledger, const struct config *config, const struct feedback *feedback)
 {
     int error = suppress_queue_feedback(&ledger->suppressions, config, feedback);

@@ -12,6 +12,7 @@
 #include "hikyaku/suppress.h"
 #include "ledger_link.h"
 #include "queue.h"
+#include "sent_ids.h"
 #include "suppress_entry.h"
 #include "suppress_view.h"
 
@@ -257,6 +258,16 @@ int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const stru
 
     (void)ledger;
     return error ? error : suppress_ours(suppress, entry->scope, key, entry->until_s);
+}
+
+int ledger_remember(struct ledger *ledger, const struct config *config, const char *id, size_t length,
+                    const char *token, uint64_t time_us)
+{
+    struct sent_id one;
+
+    (void)ledger;
+    (void)config;
+    return sent_id_make(&one, id, length, token, time_us);
 }
 
 /* Nothing is counted where nothing is kept. */

@@ -21,6 +21,7 @@ extern const char state_suspend_lua[];
 extern const char state_note_lua[];
 extern const char state_limit_lua[];
 extern const char state_feedback_lua[];
+extern const char state_sent_ids_lua[];
 
 static void link_start(struct redis_link *link);
 
@@ -188,7 +189,8 @@ static void link_greet(struct redis_link *link)
         [LINK_APPLY] = state_ledger_lua,      [LINK_TAKE] = state_take_lua,
         [LINK_SUPPRESS] = state_suppress_lua, [LINK_LEASE] = state_lease_lua,
         [LINK_SUSPEND] = state_suspend_lua,   [LINK_NOTE] = state_note_lua,
-        [LINK_LIMIT] = state_limit_lua,       [LINK_FEEDBACK] = state_feedback_lua};
+        [LINK_LIMIT] = state_limit_lua,       [LINK_FEEDBACK] = state_feedback_lua,
+        [LINK_SENT_IDS] = state_sent_ids_lua};
     const char *auth[3], *load[] = {"SCRIPT", "LOAD", NULL};
     int argc = redis_auth_command(&link->target, auth), error = 0;
 

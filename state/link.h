@@ -26,6 +26,7 @@ enum link_script {
     LINK_NOTE,
     LINK_LIMIT,
     LINK_FEEDBACK,
+    LINK_SENT_IDS,
     LINK_SCRIPTS
 };
 enum link_state {

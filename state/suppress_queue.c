@@ -7,7 +7,8 @@
 
 struct waiting {
     char *scope, *key, *value;         /* one allocation each but key, which lies behind scope */
-    struct waiting_feedback *feedback; /* NULL: a suppression, as above; else these are */
+    struct waiting_feedback *feedback; /* where one of these is there, the others are not */
+    struct sent_id *sent_id;
 };
 struct waiting_feedback {
     struct feedback feedback;
@@ -38,6 +39,7 @@ static void waiting_free(const struct waiting *waiting)
     if (waiting->feedback)
         feedback_call_free(&waiting->feedback->call);
     free(waiting->feedback);
+    free(waiting->sent_id);
 }
 
 void suppress_queue_free(struct suppress_queue *queue)
@@ -90,6 +92,22 @@ int suppress_queue_feedback(struct suppress_queue *queue, const struct config *c
     return error;
 }
 
+int suppress_queue_sent_id(struct suppress_queue *queue, const struct config *config,
+                           const struct sent_id *id)
+{
+    struct waiting waiting = {.sent_id = malloc(sizeof *waiting.sent_id)};
+    int error;
+
+    if (!waiting.sent_id)
+        return HK_ENOMEM;
+    queue->config = config;
+    *waiting.sent_id = *id;
+    error = queue_push(&queue->queue, &waiting);
+    if (error)
+        waiting_free(&waiting);
+    return error;
+}
+
 void suppress_queue_release(struct suppress_queue *queue)
 {
     queue->queue.released = queue->queue.tail;
@@ -101,19 +119,35 @@ void suppress_queue_rewind(struct suppress_queue *queue)
     queue->calls = 0;
 }
 
+/* Once a day: it goes on being full. */
+static void say_if_full(struct suppress_queue *queue, const struct sent_id *id, const redisReply *reply)
+{
+    if (memchr(reply->str, 'f', reply->len) == NULL || queue->full_day == id->day)
+        return;
+    queue->full_day = id->day;
+    log_warning(
+        "more than %u messages of a day have ids of SES: notices about the others, where they carry no tag, "
+        "cannot be told whose they are (sns.remember_most)",
+        queue->config->sns.remember_most);
+}
+
 static void on_answer(struct link_call *link_call, const redisReply *reply)
 {
     struct queue_call *call = (struct queue_call *)link_call;
     struct suppress_queue *queue = call->queue;
     uint32_t count = call->count;
+    const struct waiting *first;
 
     free(call);
     if (!reply)
         return;
     if (reply->type != REDIS_REPLY_STRING || reply->len != count) {
-        redis_link_reject(queue->link, "the script of suppression gives something else than its digits");
+        redis_link_reject(queue->link, "a script of suppression gives something else than a letter for each");
         return;
     }
+    first = queue_at(&queue->queue, queue->queue.head);
+    if (first->sent_id)
+        say_if_full(queue, first->sent_id, reply);
     for (uint32_t i = 0; i < count; i++) {
         waiting_free(queue_at(&queue->queue, queue->queue.head));
         queue->queue.head++;
@@ -166,6 +200,33 @@ static bool send_feedback(struct suppress_queue *queue, const struct waiting *wa
     return true;
 }
 
+/* One call: neighbours of one day. */
+static bool send_sent_ids(struct suppress_queue *queue)
+{
+    struct queue_call *call = malloc(sizeof *call);
+    const struct sent_id *one[SENT_IDS_CALL_MAX];
+    struct sent_ids_call command;
+    uint32_t count = 0;
+
+    if (!call)
+        return false;
+    for (uint64_t at = queue->queue.sent; at < queue->queue.released && count < SENT_IDS_CALL_MAX; at++) {
+        const struct waiting *waiting = queue_at(&queue->queue, at);
+        if (!waiting->sent_id || (count > 0 && waiting->sent_id->day != one[0]->day))
+            break;
+        one[count++] = waiting->sent_id;
+    }
+    sent_ids_call_make(&command, queue->link->sha1[LINK_SENT_IDS], queue->config, one, count);
+    *call = (struct queue_call){.link_call.answer = on_answer, .queue = queue, .count = count};
+    if (redis_link_send(queue->link, &call->link_call, command.argc, command.argv, command.length) != 0) {
+        free(call);
+        return false;
+    }
+    queue->queue.sent += count;
+    queue->calls++;
+    return true;
+}
+
 /* One call: neighbours of one scope. */
 static bool send_some(struct suppress_queue *queue)
 {
@@ -176,13 +237,15 @@ static bool send_some(struct suppress_queue *queue)
 
     if (first->feedback)
         return send_feedback(queue, first);
+    if (first->sent_id)
+        return send_sent_ids(queue);
     call = malloc(sizeof *call);
     if (!call)
         return false;
     suppress_call_begin(&command, "EVALSHA", queue->link->sha1[LINK_SUPPRESS], "add", first->scope);
     for (uint64_t at = queue->queue.sent; at < queue->queue.released && count < SUPPRESS_CALL_MAX; at++) {
         const struct waiting *waiting = queue_at(&queue->queue, at);
-        if (waiting->feedback || strcmp(waiting->scope, first->scope) != 0)
+        if (waiting->feedback || waiting->sent_id || strcmp(waiting->scope, first->scope) != 0)
             break;
         suppress_call_add(&command, waiting->key);
         suppress_call_add(&command, waiting->value);

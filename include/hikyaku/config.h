@@ -205,6 +205,7 @@ struct config {
     struct {
         struct cfg_list topics;
         char *path, *secret_file, *ca_file, *proxy; /* but for path NULL where not given */
+        uint32_t remember_s, remember_most;         /* ids of messages; 0: none is kept */
     } sns;
 
     struct {

@@ -5,6 +5,7 @@
  *   hikyaku:bounce:trip:DOMAIN   exists while what comes of that domain is held
  *   hikyaku:bounce:held          hash: address key -> entry as in suppress.h: held back until a person decides
  *   hikyaku:bounce:heard:ID      exists for a while behind a notice that was handled
+ *   hikyaku:ses:DAY:BUCKET       hash: id of a relay, hashed -> token of our message (state/sent_ids.h), lives for sns.remember
  *   hikyaku:bounce:block:CLASS   sorted set: message -> second, refusals of the last hour that are our own fault
  *
  * Everything is counted by the message that it is about, so a mail that is taken twice counts once. The circuit breaker:
@@ -77,6 +78,17 @@ int feedback_delivered(struct store *store, const struct config *config, const c
 int feedback_was_heard(struct store *store, const char *const *id, size_t count, bool *known,
                        struct hk_why *why) HK_MUST_USE;
 int feedback_hear(struct store *store, const char *const *id, size_t count, struct hk_why *why) HK_MUST_USE;
+
+/* What a relay called a message that it took ("250 Ok ID"), and the token by which it is ours, for notices that carry none.
+ * Asynchronous, for the master, as ledger_feedback(); kept for config->sns.remember_s, and of a day (UTC) at most
+ * remember_most: one more is left out, with a word in the log. `token`: what verp_make() gives, between "b-" and '@'.
+ * HK_EINVAL, HK_ENOMEM, HK_EFULL. */
+#define FEEDBACK_TOKEN_MAX 62u
+int ledger_remember(struct ledger *ledger, const struct config *config, const char *id, size_t length,
+                    const char *token, uint64_t time_us) HK_MUST_USE;
+/* 1 and the token, 0: nobody remembers. */
+int feedback_token_of(struct store *store, const struct config *config, const char *id,
+                      char token[FEEDBACK_TOKEN_MAX + 1], struct hk_why *why) HK_MUST_USE;
 
 /* Soft bounces of an address: fn for each class of config->soft that has some; `last_s` is the newest. */
 int feedback_soft(struct store *store, const struct config *config, const char *address,

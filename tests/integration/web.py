@@ -9,12 +9,14 @@ import glob
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import time
 
 import browser
 import harness
+import played_ses
 import played_sns
 from harness import wait_for
 from redis_external import PASSWORD, Redis
@@ -140,8 +142,12 @@ class Unsubscribe(Case):
         # Put back by hand, he may go again.
         self.hikyaku("suppress", "remove", "--config", self.path("hikyaku.conf"), "--scope", "list", "u0@a.test", expect=0)
         self.check("u0@a.test", 0)
+        # An entry that ends is not what he asks for: his own does not.
+        self.write("full.csv", "email,scope,until\nu0@a.test,list,2099-01-01T00:00:00Z\n")
+        self.hikyaku("suppress", "import", "--config", self.path("hikyaku.conf"), self.path("full.csv"), expect=0)
+        self.assertIn("ends 2099", self.check("u0@a.test", 1))
         self.assertEqual(self.one_click(path)[0], 200)
-        self.check("u0@a.test", 1)
+        self.assertNotIn("ends", self.check("u0@a.test", 1))
         self.assertEqual(self.stop().status, 0)
 
     def test_tokens_that_are_none_of_ours_are_told_so_in_words(self):
@@ -435,6 +441,86 @@ class Sns(SnsCase):
         self.assertEqual(len(self.sns.requests), asked)
         self.assertEqual(set(self.sns.connects), {f"{played_sns.HOST}:443"})
         self.check(u, 0)
+
+
+class MessageIds(Case):
+    """Notices of SES that carry neither our tag nor our return path: the id that SES gave the message says whose it is."""
+    people = [f"u{n}@a.test" for n in range(6)]
+    remember = "remember = 3d"
+
+    def setUp(self):
+        super().setUp()
+        self.write("raw.secret", SECRET + "\n")
+        self.write("ses.key", played_ses.SECRET_KEY + "\n")
+        self.ses = played_ses.Ses(self.dir)
+        self.addCleanup(self.ses.stop)
+
+    def write_config(self):
+        self.configure(tls='opportunistic\n ca_file = "relay.pem"', more=(
+            f'web {{ listen = "127.0.0.1:{self.http_port}" }}\nsns {{ secret_file = "raw.secret" {self.remember} }}\n'
+            f'route "*" {{ relay = "{self.ses.host}:{self.ses.port}" profile = ses region = "{played_ses.REGION}"\n'
+            f'  auth {{ user = "{played_ses.USER}" secret_key_file = "ses.key" }} }}'))
+
+    def begin(self):
+        self.dns(mx={})
+        self.http_port = self._free_port()
+        self.write_config()
+        self.list(self.people)
+        self.send("one")
+        self.id = {a.rcpt: a.id for a in self.ses.accepted}
+        self.assertEqual(sorted(self.id), self.people)
+
+    def tell(self, kind, message_id, part):
+        name = {"Bounce": "bounce", "Complaint": "complaint", "Delivery": "delivery"}[kind]
+        mail = {"timestamp": "2026-11-24T09:00:00.000Z", "messageId": message_id, "source": "news@else.test", "destination": ["x@else.test"]}
+        status, _, words = self.request("POST", "/sns/" + SECRET, json.dumps({"notificationType": kind, "mail": mail, name: part}),
+                                        {"Content-Type": "text/plain; charset=UTF-8", "x-amz-sns-rawdelivery": "true"})
+        self.assertEqual(status, 200, words)
+        return words
+
+    def test_a_notice_without_our_token_finds_its_recipient(self):
+        u = self.people
+        self.begin()
+        self.serve()
+        self.tell("Bounce", self.id[u[0]], bounced(u[0]))
+        self.tell("Complaint", self.id[u[1]], {"complainedRecipients": [{"emailAddress": u[1]}, {"emailAddress": u[2]}], "feedbackId": "c"})
+        self.tell("Bounce", self.id[u[3]], bounced(u[3], "smtp; 552 5.2.2 mailbox full", ("Transient", "MailboxFull")))
+        # Of a message that is none of ours, and of one whose id is nearly one of ours.
+        self.tell("Bounce", "0106018f-of-somebody-else", bounced(u[4], feedbackId="other"))
+        self.tell("Bounce", self.id[u[4]][:-1] + "1", bounced(u[4], feedbackId="near"))
+        self.assertIn("known already", self.tell("Bounce", self.id[u[0]], bounced(u[0])))
+        for who, expect in ((u[0], 1), (u[1], 1), (u[2], 0), (u[3], 0), (u[4], 0), (u[5], 0)):
+            self.check(who, expect)
+        self.assertIn("1 of", self.check(u[3], 0))
+        lines = self.lines("bounce") + self.lines("complaint")
+        self.assertEqual([e.get("recipient") for e in lines], [u[0], u[3], None, None, u[1]])
+        self.assertEqual([e.get("ignored") for e in lines], [None, None, "no token of ours", "no token of ours", None])
+        self.assertEqual([e["remote_id"] for e in lines[:2]], [self.id[u[0]], self.id[u[3]]])
+        wait_for(lambda: self.later() == {"bounced": 2, "complained": 1, "unsubscribed": 0}, 10, "the marks")
+        self.assertEqual(self.stop().status, 0)
+        self.send("two")
+        self.assertEqual({r["recipient"] for r in self.recipients("two") if r["state"] == "suppressed"}, {u[0], u[1]})
+
+    def test_after_redis_was_lost_the_event_log_tells_the_ids_again(self):
+        u = self.people
+        self.begin()
+        self._end_redis()
+        shutil.rmtree(self.path("state", "redis"))
+        self.hikyaku("campaigns", "restore", "--config", self.path("hikyaku.conf"), "--campaign", "one", expect=0)
+        self.serve()
+        self.tell("Bounce", self.id[u[5]], bounced(u[5]))
+        self.check(u[5], 1)
+        self.assertEqual(self.stop().status, 0)
+
+    def test_nothing_is_kept_unless_it_is_wanted(self):
+        u = self.people
+        self.remember = ""
+        self.begin()
+        self.serve()
+        self.tell("Bounce", self.id[u[0]], bounced(u[0]))
+        self.check(u[0], 0)
+        self.assertEqual(self.lines("bounce")[0]["ignored"], "no token of ours")
+        self.assertEqual(self.stop().status, 0)
 
 
 class Strain(Case):

@@ -99,6 +99,34 @@ static void each_outcome_is_its_state(void **state)
     }
 }
 
+static void who_was_sent_to_has_the_id_that_the_relay_gave(void **state)
+{
+    char line[600], id[SES_MESSAGE_ID_MAX + 2];
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_line(
+        HEAD "\"type\":\"attempt\",\"attempt\":1,\"outcome\":\"sent\",\"reply\":{\"code\":250,\"text\":"
+             "\"Ok 0102-a\"},\"remote_id\":\"0102-a\"}",
+        &e));
+    assert_true(e.has_id);
+    assert_int_equal(e.text_length, 6);
+    assert_memory_equal(e.text, "0102-a", 6);
+    assert_true(
+        read_line(HEAD "\"type\":\"attempt\",\"attempt\":1,\"outcome\":\"bounced\",\"reply\":{\"code\":550,"
+                       "\"text\":\"no\"},\"remote_id\":\"0102-a\"}",
+                  &e));
+    assert_false(e.has_id);
+    for (size_t length = SES_MESSAGE_ID_MAX; length <= SES_MESSAGE_ID_MAX + 1; length++) {
+        memset(id, 'x', sizeof id);
+        id[length] = '\0';
+        snprintf(line, sizeof line,
+                 HEAD "\"type\":\"attempt\",\"attempt\":1,\"outcome\":\"sent\",\"remote_id\":\"%s\"}", id);
+        assert_true(read_line(line, &e));
+        assert_int_equal(e.has_id, length == SES_MESSAGE_ID_MAX);
+    }
+}
+
 static void what_ends_without_an_attempt_settles_who_waits(void **state)
 {
     struct journal_entry e;
@@ -384,6 +412,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_attempt_is_an_outcome_with_what_was_answered),
         cmocka_unit_test(each_outcome_is_its_state),
+        cmocka_unit_test(who_was_sent_to_has_the_id_that_the_relay_gave),
         cmocka_unit_test(what_ends_without_an_attempt_settles_who_waits),
         cmocka_unit_test(who_was_given_up_counts_by_what_the_last_deferral_said),
         cmocka_unit_test(a_cancelled_campaign_is_a_line_without_an_index),

@@ -448,6 +448,117 @@ static void what_was_heard_is_known_for_a_while(void **state)
     assert_true(left_s > FEEDBACK_HEARD_S - 60 && left_s <= FEEDBACK_HEARD_S);
 }
 
+/* ---- what a relay calls our messages ---- */
+
+#define DAY_US 86400000000ull
+
+static void remember(struct client *c, const char *id, const char *token, uint64_t time_us)
+{
+    assert_int_equal(ledger_remember(c->ledger, &f.config, id, strlen(id), token, time_us), 0);
+}
+
+static int token_of(const char *id, char token[FEEDBACK_TOKEN_MAX + 1])
+{
+    struct hk_why why = {""};
+    int rc = feedback_token_of(store, &f.config, id, token, &why);
+
+    if (rc < 0)
+        fail_msg("%s", why.text);
+    return rc;
+}
+
+/* The number that a script gives. */
+static long long asked(const char *script)
+{
+    redisContext *redis = fixture_redis(&f);
+    redisReply *reply = redisCommand(redis, "EVAL %s 0", script);
+    long long value = reply->integer;
+
+    assert_int_equal(reply->type, REDIS_REPLY_INTEGER);
+    freeReplyObject(reply);
+    redisFree(redis);
+    return value;
+}
+
+static void an_id_leads_back_to_its_token_as_long_as_it_is_wanted(void **state)
+{
+    static const char long_token[] = "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff234";
+    const uint64_t now = clock_wall_us();
+    char token[FEEDBACK_TOKEN_MAX + 1];
+    struct client c;
+
+    (void)state;
+    f.config.sns.remember_s = 2 * 86400;
+    f.config.sns.remember_most = 1000;
+    client_open(&c, &f);
+    remember(&c, "0102018f-a", "token-a", now);
+    remember(&c, "0102018f-b", "token-b", now - 2 * DAY_US);
+    remember(&c, "0102018f-c", "token-c", now - 4 * DAY_US);
+    remember(&c, "0102018f-a", "another", now); /* told again: what is there stays */
+    assert_int_equal(ledger_remember(c.ledger, &f.config, "", 0, "token", now), HK_EINVAL);
+    assert_int_equal(ledger_remember(c.ledger, &f.config, "x", 1, "", now), HK_EINVAL);
+    assert_int_equal(ledger_remember(c.ledger, &f.config, "x", 1, long_token, now), HK_EINVAL);
+    assert_int_equal(ledger_pending(c.ledger), 4);
+    client_settle(&c);
+    assert_int_equal(ledger_pending(c.ledger), 0);
+    assert_int_equal(token_of("0102018f-a", token), 1);
+    assert_string_equal(token, "token-a");
+    assert_int_equal(token_of("0102018f-b", token), 1);
+    assert_string_equal(token, "token-b");
+    assert_int_equal(token_of("0102018f-c", token), 0);
+    assert_int_equal(token_of("0102018f-d", token), 0);
+    assert_int_equal(token_of("", token), 0);
+    f.config.sns.remember_s = 0;
+    assert_int_equal(token_of("0102018f-a", token), 0);
+    client_close(&c);
+}
+
+static void of_a_day_no_more_ids_are_kept_than_are_wanted(void **state)
+{
+    const uint64_t now = clock_wall_us();
+    const unsigned long long day = now / DAY_US;
+    char token[FEEDBACK_TOKEN_MAX + 1], id[32], count[96];
+    struct client c;
+
+    (void)state;
+    f.config.sns.remember_s = 86400;
+    f.config.sns.remember_most = 200;
+    client_open(&c, &f);
+    for (unsigned twice = 0; twice < 2; twice++) /* a call whose answer was lost */
+        for (unsigned i = 0; i < 300; i++) {
+            struct suppress_entry between = {.scope = "all", .reason = "bounce"};
+            struct suppress *view = NULL;
+            struct hk_why why;
+            (void)snprintf(id, sizeof id, "id-%u", i);
+            remember(&c, id, id, now);
+            if (i % 50 != 0)
+                continue;
+            /* Suppressions go the same way. */
+            assert_int_equal(suppress_open(&f.config, store, &view, &why), 0);
+            (void)snprintf(between.address, sizeof between.address, "u%u@a.test", i);
+            assert_int_equal(ledger_suppress(c.ledger, view, &between), 0);
+            suppress_close(view);
+        }
+    client_settle(&c);
+    for (unsigned i = 0; i < 300; i++) {
+        (void)snprintf(id, sizeof id, "id-%u", i);
+        assert_int_equal(token_of(id, token), i < 200);
+        if (i < 200)
+            assert_string_equal(token, id);
+    }
+    assert_int_equal(asked("return redis.call('HLEN', 'hikyaku:suppress:all')"), 6);
+    (void)snprintf(count, sizeof count, "return tonumber(redis.call('GET', 'hikyaku:ses:%llu:count'))", day);
+    assert_int_equal(asked(count), 200);
+    /* Every key of them goes by itself, a day after the last may be asked for. */
+    assert_true(asked("return #redis.call('KEYS', 'hikyaku:ses:*')") > 100);
+    assert_int_equal(
+        asked("local n = 0 for _, k in ipairs(redis.call('KEYS', 'hikyaku:ses:*')) do "
+              "local ttl = redis.call('TTL', k) if ttl < 86400 or ttl > 2 * 86400 then n = n + 1 end end "
+              "return n"),
+        0);
+    client_close(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,6 +580,8 @@ int main(void)
         cmocka_unit_test_setup(who_is_held_is_let_go_by_a_person, anew),
         cmocka_unit_test_setup(many_are_applied_in_one_go, anew),
         cmocka_unit_test_setup(what_was_heard_is_known_for_a_while, anew),
+        cmocka_unit_test_setup(an_id_leads_back_to_its_token_as_long_as_it_is_wanted, anew),
+        cmocka_unit_test_setup(of_a_day_no_more_ids_are_kept_than_are_wanted, anew),
     };
 
     return cmocka_run_group_tests(tests, start, end);
