@@ -23,7 +23,7 @@ static const int calls_allowed[] = {
     SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
     SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(sendfile), SCMP_SYS(accept), SCMP_SYS(accept4),
     SCMP_SYS(close), SCMP_SYS(shutdown), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(getsockname),
-    SCMP_SYS(getpeername), SCMP_SYS(fcntl), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(lseek),
+    SCMP_SYS(getpeername), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(lseek),
     /* waiting, and the time */
     SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_create1),
     SCMP_SYS(eventfd2), SCMP_SYS(timerfd_create), SCMP_SYS(timerfd_settime), SCMP_SYS(poll), SCMP_SYS(ppoll),
@@ -38,33 +38,19 @@ static const int calls_allowed[] = {
 
 /* What a process needs beside those to make connections by libcurl: names are looked up in a thread of its own, and files of
  * the system are read for that. */
-static const int calls_of_client[] = {SCMP_SYS(socket),
-                                      SCMP_SYS(socketpair),
-                                      SCMP_SYS(connect),
-                                      SCMP_SYS(bind),
-                                      SCMP_SYS(sendmmsg),
-                                      SCMP_SYS(recvmmsg),
-                                      SCMP_SYS(ioctl),
-                                      SCMP_SYS(pipe2),
-                                      SCMP_SYS(access),
-                                      SCMP_SYS(faccessat2),
-                                      SCMP_SYS(stat),
-                                      SCMP_SYS(lstat),
-                                      SCMP_SYS(statx),
-                                      SCMP_SYS(readlink),
-                                      SCMP_SYS(getdents64),
-                                      SCMP_SYS(set_robust_list),
-                                      SCMP_SYS(rseq),
-                                      SCMP_SYS(uname),
-                                      SCMP_SYS(getuid),
-                                      SCMP_SYS(geteuid),
-                                      SCMP_SYS(getgid),
-                                      SCMP_SYS(getegid),
-                                      SCMP_SYS(prlimit64),
-                                      SCMP_SYS(sysinfo),
-                                      SCMP_SYS(sched_getscheduler),
-                                      SCMP_SYS(sched_getparam),
-                                      SCMP_SYS(sched_setscheduler),
+static const int calls_of_client[] = {SCMP_SYS(socket),         SCMP_SYS(socketpair),
+                                      SCMP_SYS(connect),        SCMP_SYS(bind),
+                                      SCMP_SYS(sendmmsg),       SCMP_SYS(recvmmsg),
+                                      SCMP_SYS(ioctl),          SCMP_SYS(pipe2),
+                                      SCMP_SYS(access),         SCMP_SYS(faccessat2),
+                                      SCMP_SYS(stat),           SCMP_SYS(lstat),
+                                      SCMP_SYS(statx),          SCMP_SYS(readlink),
+                                      SCMP_SYS(getdents64),     SCMP_SYS(set_robust_list),
+                                      SCMP_SYS(rseq),           SCMP_SYS(uname),
+                                      SCMP_SYS(getuid),         SCMP_SYS(geteuid),
+                                      SCMP_SYS(getgid),         SCMP_SYS(getegid),
+                                      SCMP_SYS(sysinfo),        SCMP_SYS(sched_getscheduler),
+                                      SCMP_SYS(sched_getparam), SCMP_SYS(sched_setscheduler),
                                       SCMP_SYS(pread64)};
 
 static int add_rules_of_client(scmp_filter_ctx filter)
@@ -77,6 +63,8 @@ static int add_rules_of_client(scmp_filter_ctx filter)
     if (rc == 0) /* to read alone */
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
                               SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
+    if (rc == 0) /* its own limits, and nobody else's */
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_EQ, 0));
     if (rc == 0)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
                               SCMP_A0(SCMP_CMP_MASKED_EQ, threads_only, threads_only));
@@ -88,6 +76,8 @@ static int add_rules_of_client(scmp_filter_ctx filter)
 static int add_rules(scmp_filter_ctx filter)
 {
     const int memory[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect)};
+    /* Not F_SETOWN and F_SETSIG: they have the kernel send any signal to any process of the same user. */
+    const int fcntl_commands[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD, F_DUPFD_CLOEXEC};
     int rc = 0;
 
     for (size_t i = 0; i < sizeof calls_allowed / sizeof calls_allowed[0] && rc == 0; i++)
@@ -95,6 +85,9 @@ static int add_rules(scmp_filter_ctx filter)
     for (size_t i = 0; i < sizeof memory / sizeof memory[0] && rc == 0; i++)
         rc =
             seccomp_rule_add(filter, SCMP_ACT_ALLOW, memory[i], 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    for (size_t i = 0; i < sizeof fcntl_commands / sizeof fcntl_commands[0] && rc == 0; i++)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+                              SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntl_commands[i]));
     if (rc == 0) /* abort() */
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));

@@ -44,8 +44,9 @@ struct process_table {
     size_t fronts;
 };
 
-/* Give up, for the rest of this process's life, whatever a front does not need: capabilities, new privileges, other programs,
- * core files, files of more than no bytes. After everything it reads from the disk has been read. HK_EDOWN. */
+/* Give up, for the rest of this process's life, whatever a front does not need: capabilities, new privileges, core files, other
+ * processes, and every system call but those of sockets and files that are open. After everything it reads from the disk has been
+ * read. HK_EDOWN. */
 int process_confine(struct hk_why *why) HK_MUST_USE;
 /* The same for a process that makes connections by libcurl: it may connect, read files and have threads. HK_EDOWN. */
 int process_confine_client(struct hk_why *why) HK_MUST_USE;

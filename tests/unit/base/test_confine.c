@@ -22,7 +22,8 @@ enum {
     CAN_OPEN = 8,
     CAN_CONNECT = 16,
     CAN_RUN = 32,
-    CAN_FORK = 64
+    CAN_FORK = 64,
+    CAN_SIGNAL = 128
 };
 
 static int what_it_can(int fd)
@@ -51,6 +52,11 @@ static int what_it_can(int fd)
         can |= CAN_RUN;
     if (fork() >= 0)
         can |= CAN_FORK;
+    /* By way of a socket, which then has the kernel send a signal to whomever. */
+    if (kill(getppid(), 0) == 0 || fcntl(fd, F_SETOWN, getppid()) == 0 || fcntl(fd, F_SETSIG, SIGKILL) == 0)
+        can |= CAN_SIGNAL;
+    if (fcntl(fd, F_GETFL) < 0)
+        can &= ~CAN_TALK;
     return can;
 }
 
