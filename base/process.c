@@ -5,12 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "hikyaku/base.h"
 #include "hikyaku/fault.h"
 
 #define ARENAS_ALL "4096" /* MALLCTL_ARENAS_ALL */
+/* Descriptors that are no connections: rings, region, lock, loops, sockets that listen, lists and messages being opened. */
+#define DESCRIPTORS_SPARE 64u
 
 extern char **environ;
 /* jemalloc's; a sanitizer's allocator has none. */
@@ -101,6 +104,36 @@ bool process_stop_asked(void)
         return true;
     return sigpending(&waiting) == 0 &&
            (sigismember(&waiting, SIGINT) == 1 || sigismember(&waiting, SIGTERM) == 1);
+}
+
+int process_connections(const char *key, uint32_t wanted, uint32_t *out, struct hk_why *why)
+{
+    const rlim_t need = (rlim_t)wanted + DESCRIPTORS_SPARE;
+    struct rlimit limit;
+
+    *out = wanted;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return why_set(why, HK_EDOWN, "the limit of open files is not to be had: %s", strerror(errno));
+    if (limit.rlim_cur >= need)
+        return 0;
+    limit.rlim_cur = limit.rlim_max < need ? limit.rlim_max : need;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return why_set(why, HK_EDOWN, "the limit of open files cannot be raised to %llu: %s",
+                       (unsigned long long)limit.rlim_cur, strerror(errno));
+    if (limit.rlim_cur >= need)
+        return 0;
+    if (limit.rlim_cur <= DESCRIPTORS_SPARE)
+        return why_set(why, HK_EDOWN,
+                       "the limit of open files is %llu, and %s = %u needs %llu; raise it: ulimit -Hn %llu, "
+                       "or LimitNOFILE=%llu in the unit of systemd",
+                       (unsigned long long)limit.rlim_cur, key, wanted, (unsigned long long)need,
+                       (unsigned long long)need, (unsigned long long)need);
+    *out = (uint32_t)(limit.rlim_cur - DESCRIPTORS_SPARE);
+    log_warning("the limit of open files is %llu: %u connections instead of %s = %u; raise it: ulimit -Hn "
+                "%llu, or LimitNOFILE=%llu in the unit of systemd",
+                (unsigned long long)limit.rlim_cur, *out, key, wanted, (unsigned long long)need,
+                (unsigned long long)need);
+    return 0;
 }
 
 static int compare_fd(const void *a, const void *b)

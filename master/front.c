@@ -10,7 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FRONT_BACKLOG 512
+/* Who connects while a front is started again, or faster than it takes them. Linux holds as many as net.core.somaxconn, 4096
+ * unless it was changed; more are not refused: they knock again after a second, then after two more. */
+#define FRONT_BACKLOG 4096
 #define YOUNG_MS \
     2000u /* one that ends sooner has a trouble that lasts: it is started again later each time */
 #define PAUSE_MIN_S 0.1

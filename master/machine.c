@@ -1,14 +1,11 @@
-/* machine.c - what the machine has to give a node, seen before the first message: file descriptors, source addresses,
- * room on the disk.
+/* machine.c - what the machine has to give a node, seen before the first message: source addresses, room on the disk.
  *
- * HK_EDOWN or HK_EFULL with what to do; nothing is left open. One thing is no failure: where the limit of open files is
- * too low for smtp.connections, the node runs with as many as fit, after a word about it.
+ * HK_EDOWN or HK_EFULL with what to do; nothing is left open.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -16,46 +13,12 @@
 
 #include "master.h"
 
-/* Descriptors of a worker that are no connections: rings, region, lock, loop, lists and messages being opened. */
-#define DESCRIPTORS_SPARE 64u
-#define FREE_BYTES_MIN    (4ull * 1024 * 1024)
+#define FREE_BYTES_MIN (4ull * 1024 * 1024)
 /* While it runs: what is under way has to find room for its outcomes (4 kB each in the log, less in Redis), and an embedded
  * Redis for writing its file anew. Below, sending pauses; a little more than that, and it goes on. */
 #define FLOOR_BYTES       (8ull * 1024 * 1024)
 #define FLOOR_SLACK_BYTES (2ull * 1024 * 1024)
 #define MEGABYTE          1048576.0
-
-int machine_connections(const struct config *config, uint32_t *out, struct hk_why *why)
-{
-    rlim_t need = (rlim_t)config->smtp.connections + DESCRIPTORS_SPARE;
-    struct rlimit limit;
-
-    *out = config->smtp.connections;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return why_set(why, HK_EDOWN, "the limit of open files is not to be had: %s", strerror(errno));
-    if (limit.rlim_cur >= need)
-        return 0;
-    limit.rlim_cur = limit.rlim_max < need ? limit.rlim_max : need;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return why_set(why, HK_EDOWN, "the limit of open files cannot be raised to %llu: %s",
-                       (unsigned long long)limit.rlim_cur, strerror(errno));
-    if (limit.rlim_cur >= need)
-        return 0;
-    if (limit.rlim_cur <= DESCRIPTORS_SPARE)
-        return why_set(
-            why, HK_EDOWN,
-            "the limit of open files is %llu, and smtp.connections = %u needs %llu; raise it: ulimit -Hn "
-            "%llu, or LimitNOFILE=%llu in the unit of systemd",
-            (unsigned long long)limit.rlim_cur, config->smtp.connections, (unsigned long long)need,
-            (unsigned long long)need, (unsigned long long)need);
-    *out = (uint32_t)(limit.rlim_cur - DESCRIPTORS_SPARE);
-    log_warning("the limit of open files is %llu: %u connections instead of smtp.connections = %u; raise it: "
-                "ulimit -Hn "
-                "%llu, or LimitNOFILE=%llu in the unit of systemd",
-                (unsigned long long)limit.rlim_cur, *out, config->smtp.connections, (unsigned long long)need,
-                (unsigned long long)need);
-    return 0;
-}
 
 static int source_check(const struct cfg_source *source, struct hk_why *why)
 {

@@ -349,7 +349,6 @@ uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms);
 void node_place_sweep(const struct config *config); /* unfinished files of those who died in the middle */
 
 /* machine.c */
-int machine_connections(const struct config *config, uint32_t *out, struct hk_why *why) HK_MUST_USE;
 int machine_sources(const struct config *config, struct hk_why *why) HK_MUST_USE;
 int machine_room(const struct config *config, struct hk_why *why) HK_MUST_USE;
 void machine_watch_room(struct node *node);

@@ -715,7 +715,8 @@ static int prepare(struct node *node, struct hk_why *why)
         open_signals,     check_redis,    open_ledger,   suppression_open,
         suspensions_open, open_campaigns, settle_region,
     };
-    int rc = machine_connections(node->config, &node->connections_max, why);
+    int rc =
+        process_connections("smtp.connections", node->config->smtp.connections, &node->connections_max, why);
 
     if (node->options->request == NULL)
         node_place_sweep(node->config);

@@ -14,6 +14,7 @@
 
 #define CONNECTION_BYTES 16384u /* of memory for a request's head; a longer one gets 431 */
 #define LISTENS_MAX      WEB_LISTEN_MAX
+#define ACCEPTS_MAX      64u /* at once; then the others have their turn */
 #define TICK_S           0.25
 #define PATIENCE_SHARE   5u /* of the time, while most connections are in use */
 
@@ -55,9 +56,10 @@ struct server {
     ev_timer timer, tick;
     ev_prepare prepare;
     TAILQ_HEAD(, peer) peers;
-    uint32_t count;
+    uint32_t count, most;
     size_t bodies; /* bytes of all of them */
-    bool resting;  /* as many connections as may be */
+    bool starved;  /* the system had no descriptor left; until the next tick */
+    bool resting;  /* as many connections as may be, or starved */
 };
 
 /* ---- answers ---- */
@@ -350,13 +352,15 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 
 /* ---- connections ---- */
 
-static void rest(struct server *server, bool is_full)
+static void rest_or_listen(struct server *server)
 {
-    if (server->resting == is_full)
+    const bool rests = server->starved || server->count >= server->most;
+
+    if (server->resting == rests)
         return;
-    server->resting = is_full;
+    server->resting = rests;
     for (size_t i = 0; i < server->listens; i++)
-        if (is_full)
+        if (rests)
             ev_io_stop(server->loop, &server->listen[i]);
         else
             ev_io_start(server->loop, &server->listen[i]);
@@ -396,15 +400,19 @@ static void on_listen(struct ev_loop *loop, ev_io *io, int events)
 
     (void)loop;
     (void)events;
-    for (unsigned i = 0; i < 64 && server->count < server->config->web.connections; i++) {
+    for (unsigned i = 0; i < ACCEPTS_MAX && server->count < server->most; i++) {
         socklen_t size = sizeof from;
         int fd = accept4(io->fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue;
+        if (fd < 0) {
+            server->starved = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
             break;
+        }
         (void)MHD_add_connection(server->daemon, fd, (struct sockaddr *)&from,
                                  size); /* closes it where it fails */
     }
-    rest(server, server->count >= server->config->web.connections);
+    rest_or_listen(server);
     ev_feed_event(server->loop, &server->io, EV_READ);
 }
 
@@ -418,7 +426,9 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 
     (void)loop;
     (void)events;
-    if (server->count > server->config->web.connections / 4 * 3)
+    server->starved = false;
+    rest_or_listen(server);
+    if (server->count > server->most / 4 * 3)
         most /= PATIENCE_SHARE;
     for (peer = TAILQ_FIRST(&server->peers); peer != NULL; peer = next) {
         next = TAILQ_NEXT(peer, link);
@@ -434,7 +444,7 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events)
     (void)loop;
     (void)events;
     (void)MHD_run(server->daemon);
-    rest(server, server->count >= server->config->web.connections);
+    rest_or_listen(server);
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
@@ -471,8 +481,12 @@ int server_open(const struct config *config, const struct route_table *routes, s
     server->serve = serve;
     server->context = context;
     TAILQ_INIT(&server->peers);
+    if (process_connections("web.connections", config->web.connections, &server->most, why) != 0) {
+        free(server);
+        return HK_EDOWN;
+    }
     server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server, MHD_OPTION_CONNECTION_LIMIT,
-                                      config->web.connections + 8u, MHD_OPTION_CONNECTION_TIMEOUT,
+                                      server->most + 8u, MHD_OPTION_CONNECTION_TIMEOUT,
                                       config->web.timeout_ms / 1000u + 1u, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                                       (size_t)CONNECTION_BYTES, MHD_OPTION_URI_LOG_CALLBACK, on_target,
                                       server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,

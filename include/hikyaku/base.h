@@ -138,6 +138,9 @@ void process_title_set(const char *title);
 void process_memory_settle(void);
 /* Say it and end with status 2 when a mapped file is cut under us (SIGBUS): whoever cut it has to put it back. */
 void process_bus_tell(void);
+/* How many connections the limit of open files leaves to this process: as many as `key` of the configuration wants, or, after a
+ * word in the log, fewer. The limit is raised for them as far as it may be. HK_EDOWN: not one. */
+int process_connections(const char *key, uint32_t wanted, uint32_t *out, struct hk_why *why) HK_MUST_USE;
 /* SIGINT and SIGTERM from now on only set a flag, until somebody blocks them and reads them himself. */
 void process_stop_catch(void);
 /* Is this process told to end: was one of them caught, or does one wait that is blocked? What may take long looks here. */
