@@ -60,7 +60,7 @@ const struct config_row config_rows[] = {
 { "inbound.connections_per_address", CONF_COUNT,   AT(inbound.connections_each),          NULL,     "50",                   1, 100000,        AT_START, "open connections of one address (of IPv6, one /64)" },
 { "inbound.rate",                  CONF_RATE,      AT(inbound.rate),                      NULL,     "none",                 1, 1000000,       AT_START, "messages per period" },
 { "inbound.rate_per_address",      CONF_RATE,      AT(inbound.rate_each),                 NULL,     "100/s",                1, 1000000,       AT_START, "messages per period from one address" },
-{ "inbound.timeout",               CONF_TIME_MS,   AT(inbound.timeout_ms),                NULL,     "5min",                 100, HOURS,       AT_START, "wait for the next command, or for more of a message" },
+{ "inbound.timeout",               CONF_TIME_MS,   AT(inbound.timeout_ms),                NULL,     "5min",                 100, HOURS,       AT_START, "wait for the next command, or for more of a message; a fifth of it while most connections are in use" },
 
 { "resolver.servers",              CONF_ADDRESSES, AT_LIST(resolver.server, resolver.server_count), NULL, NULL,             0, 0,             AT_START, "forwarders; without them own recursion" },
 { "resolver.trust_anchor_file",    CONF_FILE,      AT(resolver.trust_anchor_file),        NULL,     NULL,                   0, 0,             AT_START, "DNSSEC trust anchor; with it, DANE (RFC 7672) where TLSA records are published" },

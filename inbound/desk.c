@@ -10,10 +10,9 @@
 
 #include "hikyaku/process.h"
 
-#define BATCH_MAX      256u           /* entries of one request (master/returned.h) */
-#define ANSWER_MAX     (1024u * 1024) /* bytes of one answer; the master's are far below */
-#define ANSWER_WAIT_MS 120000u        /* then whoever waits is told to come again */
-#define EXIT_NOT_OURS  2              /* hk_exit of an answer: the request itself is wrong */
+#define BATCH_MAX     256u           /* entries of one request (master/returned.h) */
+#define ANSWER_MAX    (1024u * 1024) /* bytes of one answer; the master's are far below */
+#define EXIT_NOT_OURS 2              /* hk_exit of an answer: the request itself is wrong */
 
 struct ticket {
     TAILQ_ENTRY(ticket) link;
@@ -30,6 +29,7 @@ struct desk {
     struct ev_loop *loop;
     ev_io io;
     ev_timer timer;
+    uint64_t wait_ms;
     void (*answer)(void *whose, unsigned nth, enum desk_answer answer);
     void (*gone)(void *context);
     void *context;
@@ -43,26 +43,43 @@ struct desk {
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events);
 
+static bool waited_too_long(const struct desk *desk, const struct ticket *ticket, uint64_t now)
+{
+    return now - ticket->since_ms > desk->wait_ms;
+}
+
+static void put_off(struct desk *desk, struct ticket *ticket)
+{
+    void *whose = ticket->whose;
+
+    ticket->whose = NULL;
+    if (whose != NULL)
+        desk->answer(whose, ticket->nth, DESK_LATER);
+}
+
+/* What was not asked yet is forgotten with whoever waited: it comes again. */
 static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct desk *desk = timer->data;
     uint64_t now = clock_now_ms();
-    struct tickets *const lists[] = {&desk->asked, &desk->waits};
+    struct ticket *ticket, *next;
 
     (void)loop;
     (void)events;
-    for (int i = 0; i < 2; i++) {
-        struct ticket *ticket;
-        TAILQ_FOREACH(ticket, lists[i], link)
-        if (ticket->whose != NULL && now - ticket->since_ms > ANSWER_WAIT_MS) {
-            void *whose = ticket->whose;
-            ticket->whose = NULL;
-            desk->answer(whose, ticket->nth, DESK_LATER);
-        }
+    TAILQ_FOREACH(ticket, &desk->asked, link)
+    if (waited_too_long(desk, ticket, now))
+        put_off(desk, ticket);
+    for (ticket = TAILQ_FIRST(&desk->waits); ticket != NULL; ticket = next) {
+        next = TAILQ_NEXT(ticket, link);
+        if (!waited_too_long(desk, ticket, now))
+            continue;
+        TAILQ_REMOVE(&desk->waits, ticket, link);
+        put_off(desk, ticket);
+        free(ticket);
     }
 }
 
-struct desk *desk_new(struct ev_loop *loop, int master_fd,
+struct desk *desk_new(struct ev_loop *loop, int master_fd, uint64_t wait_ms,
                       void (*answer)(void *whose, unsigned nth, enum desk_answer answer),
                       void (*gone)(void *context), void *context)
 {
@@ -71,6 +88,7 @@ struct desk *desk_new(struct ev_loop *loop, int master_fd,
     if (desk == NULL)
         return NULL;
     desk->loop = loop;
+    desk->wait_ms = wait_ms;
     desk->answer = answer;
     desk->gone = gone;
     desk->context = context;
@@ -79,7 +97,7 @@ struct desk *desk_new(struct ev_loop *loop, int master_fd,
     ev_io_init(&desk->io, on_io, master_fd, EV_READ);
     desk->io.data = desk;
     ev_io_start(loop, &desk->io);
-    ev_timer_init(&desk->timer, on_timer, 1.0, 1.0);
+    ev_timer_init(&desk->timer, on_timer, (double)wait_ms / 120e3, (double)wait_ms / 120e3);
     desk->timer.data = desk;
     ev_timer_start(loop, &desk->timer);
     return desk;

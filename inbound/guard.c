@@ -44,7 +44,10 @@ struct guard *guard_new(uint32_t connections, uint32_t connections_each, struct 
     guard->rate = rate;
     guard->rate_each = rate_each;
     guard->mask = places - 1;
-    (void)RAND_bytes((unsigned char *)&guard->seed, sizeof guard->seed);
+    if (RAND_bytes((unsigned char *)&guard->seed, sizeof guard->seed) != 1) {
+        free(guard);
+        return NULL;
+    }
     return guard;
 }
 
@@ -124,6 +127,11 @@ void guard_leave(struct guard *guard, uint32_t place)
     HK_BUG_ON(guard->place[place].connections == 0 || guard->connections == 0);
     guard->place[place].connections--;
     guard->connections--;
+}
+
+bool guard_is_crowded(const struct guard *guard)
+{
+    return guard->connections > guard->connections_max / 4 * 3;
 }
 
 static uint64_t interval_us(struct cfg_rate rate)

@@ -11,6 +11,7 @@
 #include "hikyaku/config.h"
 
 struct guard;
+/* NULL: no memory, or no random octets. */
 struct guard *guard_new(uint32_t connections, uint32_t connections_each, struct cfg_rate rate,
                         struct cfg_rate rate_each);
 void guard_free(struct guard *guard);
@@ -18,6 +19,8 @@ void guard_free(struct guard *guard);
 /* A connection begins: NULL, and *place is what it has to give back; or the reply that refuses it. */
 const char *guard_enter(struct guard *guard, const struct sockaddr *from, uint64_t now_us, uint32_t *place);
 void guard_leave(struct guard *guard, uint32_t place);
+/* More than three quarters of all connections are in use. */
+bool guard_is_crowded(const struct guard *guard);
 /* A message wants to begin: NULL, or the reply that puts it off. */
 const char *guard_mail(struct guard *guard, uint32_t place, uint64_t now_us);
 

@@ -4,15 +4,13 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "hikyaku/client_cert.h"
 
-#define ACCEPTS_MAX       64  /* at once; then the others have their turn */
-#define DESCRIPTORS_SPARE 64u /* that are no connections */
-#define ACCEPT_PAUSE_S    0.2 /* after the system had no descriptor left */
+#define ACCEPTS_MAX    64  /* at once; then the others have their turn */
+#define ACCEPT_PAUSE_S 0.2 /* after the system had no descriptor left */
 
 size_t inbound_listens(const struct config *config, const struct cfg_address *out[FRONT_LISTEN_MAX])
 {
@@ -71,11 +69,11 @@ static void on_gone(void *context)
     ev_break(in->loop, EVBREAK_ALL);
 }
 
-static void on_settle(struct ev_loop *loop, ev_timer *timer, int events)
+static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
     (void)loop;
-    (void)timer;
     (void)events;
+    peers_look(timer->data);
     process_memory_settle();
 }
 
@@ -98,39 +96,23 @@ static int open_tls(struct inbound *in, struct hk_why *why)
         return why_set(why, HK_EINVAL, "%s: OpenSSL does not take it with its key: %s",
                        in->config->inbound.tls.certificate, ERR_reason_error_string(ERR_peek_last_error()));
     (void)SSL_CTX_set_options(in->tls, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+    /* Who comes again brings a ticket: nothing is kept here for strangers. */
+    (void)SSL_CTX_set_session_cache_mode(in->tls, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_mode(in->tls, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     return 0;
 }
 
-/* As many connections as descriptors allow. */
-static uint32_t connections_of(const struct config *config)
-{
-    uint32_t wanted = config->inbound.connections;
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return wanted;
-    if (limit.rlim_cur < wanted + DESCRIPTORS_SPARE) {
-        limit.rlim_cur =
-            limit.rlim_max < wanted + DESCRIPTORS_SPARE ? limit.rlim_max : wanted + DESCRIPTORS_SPARE;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    if (limit.rlim_cur >= wanted + DESCRIPTORS_SPARE)
-        return wanted;
-    log_warning("the limit of open files is %llu: fewer connections than inbound.connections = %u",
-                (unsigned long long)limit.rlim_cur, wanted);
-    return limit.rlim_cur > 2 * DESCRIPTORS_SPARE ? (uint32_t)limit.rlim_cur - DESCRIPTORS_SPARE
-                                                  : DESCRIPTORS_SPARE;
-}
-
 static int open_all(struct inbound *in, int master_fd, struct hk_why *why)
 {
     const struct config *c = in->config;
+    uint32_t connections;
     int rc = signer_load_tokens(c, &in->signer, why);
 
     if (rc == 0)
         rc = open_tls(in, why);
+    if (rc == 0)
+        rc = process_connections("inbound.connections", c->inbound.connections, &connections, why);
     if (rc != 0)
         return rc;
     in->whose = (struct whose){.signer = in->signer, .token_age_s = c->bounce.token_age_s};
@@ -139,11 +121,10 @@ static int open_all(struct inbound *in, int master_fd, struct hk_why *why)
     in->lmtp = in->smtp;
     in->lmtp.lmtp = true;
     in->reader = bounce_reader_new();
-    in->guard =
-        guard_new(connections_of(c), c->inbound.connections_each, c->inbound.rate, c->inbound.rate_each);
+    in->guard = guard_new(connections, c->inbound.connections_each, c->inbound.rate, c->inbound.rate_each);
     in->loop = ev_loop_new(EVFLAG_AUTO);
     if (in->loop != NULL)
-        in->desk = desk_new(in->loop, master_fd, peer_answer, on_gone, in);
+        in->desk = desk_new(in->loop, master_fd, DESK_WAIT_MS, peer_answer, on_gone, in);
     if (in->reader == NULL || in->guard == NULL || in->desk == NULL)
         return why_set(why, HK_ENOMEM, "not enough memory to receive bounces");
     charsets_load();
@@ -179,7 +160,7 @@ int inbound_main(const struct front_args *args)
     struct inbound *in = hk_xcalloc(1, sizeof *in);
     struct listener listener[FRONT_LISTEN_MAX] = {0};
     struct hk_why why;
-    ev_timer settle;
+    ev_timer tick;
     int rc;
 
     in->config = args->config;
@@ -191,8 +172,9 @@ int inbound_main(const struct front_args *args)
         return 1;
     }
     listen_all(in, args, listener);
-    ev_timer_init(&settle, on_settle, 1., 1.);
-    ev_timer_start(in->loop, &settle);
+    ev_timer_init(&tick, on_tick, 1., 1.);
+    tick.data = in;
+    ev_timer_start(in->loop, &tick);
     ev_run(in->loop, 0);
     close_all(in);
     return 0;

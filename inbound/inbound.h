@@ -29,12 +29,14 @@ struct inbound {
     size_t memory; /* bytes of messages under way */
     TAILQ_HEAD(, peer) peers;
     bool stopping;
+    bool hurried;              /* most of the room is taken: who is slow has less time */
     char input[INBOUND_INPUT]; /* what was just read */
 };
 
 /* peer.c: a connection that was accepted; it is closed by itself. */
 void peer_open(struct inbound *in, int fd, const struct sockaddr *from, bool lmtp);
 void peers_leave(struct inbound *in); /* the node stops: all are told, and closed */
+void peers_look(struct inbound *in);  /* now and then: is there room, or has everybody to hurry? */
 void peer_answer(void *whose, unsigned nth, enum desk_answer answer);
 
 /* mail.c: what an address is, and what a message says (struct session_host). `in` is the process, `session` whose message. */

@@ -1,6 +1,7 @@
 /* peer.c - connections of the bounce receiver: socket, TLS, what is read and written, how long it may take, the end.
  *
- * Knows no SMTP beyond the words of a close. Every callback ends in peer_turn(), the only place where a connection is freed.
+ * Knows no SMTP beyond the words of a close. Every callback ends in peer_turn(), the only place where a connection is freed
+ * before the node stops.
  * Bounds: what is read and not dealt with yet is one piece of INBOUND_INPUT; replies are the session's buffer; while either
  * is full, or an answer of the master is waited for, nothing is read, so that TCP holds the client back.
  */
@@ -16,6 +17,7 @@
 #define HANDSHAKE_MAX_MS  60000u
 #define LINGER_MS         5000u
 #define PEER_MAX_MS       3600000u
+#define HURRY_SHARE       5u /* of inbound.timeout, while most of the room is taken */
 #define BODY_BYTES_PER_MS 1u /* after the first timeout a message has to come at 1 kB a second at least */
 
 struct peer {
@@ -84,12 +86,14 @@ void peer_answer(void *whose, unsigned nth, enum desk_answer answer)
 
 /* ---- bytes ---- */
 
-/* What OpenSSL's answer means: 0 try again later, -1 the connection is over. */
-static ssize_t tls_result(struct peer *peer, int result)
+/* What OpenSSL's answer means: `octets`, 0 try again later, -1 the connection is over. */
+static ssize_t tls_result(struct peer *peer, int result, size_t octets)
 {
     int error = SSL_get_error(peer->ssl, result);
 
     peer->wants_write = error == SSL_ERROR_WANT_WRITE;
+    if (result == 1)
+        return (ssize_t)octets;
     return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? 0 : -1;
 }
 
@@ -102,7 +106,7 @@ static ssize_t bytes_read(struct peer *peer, char *to, size_t size)
     if (peer->ssl != NULL) {
         ERR_clear_error();
         int result = SSL_read_ex(peer->ssl, to, size, &got);
-        return result == 1 ? (ssize_t)got : tls_result(peer, result);
+        return tls_result(peer, result, got);
     }
     n = recv(peer->io.fd, to, size, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -118,7 +122,7 @@ static ssize_t bytes_write(struct peer *peer, const char *bytes, size_t length)
     if (peer->ssl != NULL) {
         ERR_clear_error();
         int result = SSL_write_ex(peer->ssl, bytes, length, &written);
-        return result == 1 ? (ssize_t)written : tls_result(peer, result);
+        return tls_result(peer, result, written);
     }
     n = send(peer->io.fd, bytes, length, MSG_NOSIGNAL);
     if (n < 0)
@@ -202,7 +206,7 @@ static void peer_handshake(struct peer *peer)
         peer->handshaking = peer->wants_write = false;
         session_upgraded(&peer->session);
         peer->step_ms = clock_now_ms();
-    } else if (tls_result(peer, result) < 0) {
+    } else if (tls_result(peer, result, 0) < 0) {
         peer->dead = true;
     }
 }
@@ -225,7 +229,8 @@ static void peer_free(struct peer *peer)
 {
     struct inbound *in = peer->in;
 
-    desk_forget(in->desk, peer);
+    if (peer->session.waiting)
+        desk_forget(in->desk, peer);
     session_end(&peer->session);
     ev_io_stop(in->loop, &peer->io);
     ev_timer_stop(in->loop, &peer->timer);
@@ -273,11 +278,11 @@ static void peer_discard(struct peer *peer)
  * to go on, and in the end to come faster than drop by drop. */
 static uint64_t deadline_ms(const struct peer *peer)
 {
-    const uint64_t timeout = peer->in->config->inbound.timeout_ms;
+    const uint64_t timeout = peer->in->config->inbound.timeout_ms / (peer->in->hurried ? HURRY_SHARE : 1u);
     uint64_t at = peer->step_ms + timeout, end = peer->opened_ms + PEER_MAX_MS;
 
     if (peer->lingering)
-        return peer->step_ms + LINGER_MS;
+        return peer->step_ms + LINGER_MS / (peer->in->hurried ? HURRY_SHARE : 1u);
     if (peer->handshaking)
         return peer->step_ms + (timeout < HANDSHAKE_MAX_MS ? timeout : HANDSHAKE_MAX_MS);
     if (peer->session.waiting)
@@ -321,7 +326,9 @@ static void peer_watch(struct peer *peer)
 {
     int events = 0;
 
-    if (peer->lingering || peer->handshaking || (takes_input(peer) && peer->rest_length == 0))
+    /* TLS that has to write before it can go on is not waiting for what lies there to be read. */
+    if (peer->lingering ||
+        (!peer->wants_write && (peer->handshaking || (takes_input(peer) && peer->rest_length == 0))))
         events |= EV_READ;
     if (!peer->lingering && (peer->wants_write || (!peer->handshaking && peer->session.out_length > 0)))
         events |= EV_WRITE;
@@ -417,6 +424,21 @@ void peer_open(struct inbound *in, int fd, const struct sockaddr *from, bool lmt
     TAILQ_INSERT_TAIL(&in->peers, peer, link);
     session_begin(&peer->session, lmtp ? &in->lmtp : &in->smtp, &host, peer);
     peer_turn(peer);
+}
+
+/* A crowd that says nothing holds the room for a share of the time, and MTAs that were told to come again find some. */
+void peers_look(struct inbound *in)
+{
+    const bool hurried = guard_is_crowded(in->guard) || in->memory > in->config->inbound.memory_bytes / 4 * 3;
+    struct peer *peer;
+
+    if (hurried == in->hurried)
+        return;
+    in->hurried = hurried;
+    /* Timers that run too long now; too short ones look again when they end. */
+    TAILQ_FOREACH(peer, &in->peers, link)
+    if (hurried)
+        watch_timer(peer);
 }
 
 void peers_leave(struct inbound *in)

@@ -8,9 +8,8 @@
 
 #include "hikyaku/reply.h"
 
-#define OUT_ROOM      1024u /* for what one command, or one message, can be answered with */
-#define BODY_FIRST    16384u
-#define BODY_KEEP_MAX 65536u /* a larger message's memory is given back at once */
+#define OUT_ROOM   1024u /* for what one command, or one message, can be answered with */
+#define BODY_FIRST 4096u
 
 static void say(struct session *s, const char *wire)
 {
@@ -46,8 +45,7 @@ static void reset(struct session *s)
     s->in_mail = s->in_body = s->no_room = false;
     s->recipients = s->unanswered = 0;
     s->body_length = 0;
-    if (s->body_size > BODY_KEEP_MAX)
-        body_free(s);
+    body_free(s); /* a session that rests has none of the memory that all of them share */
 }
 
 void session_begin(struct session *s, const struct session_settings *settings,
@@ -215,6 +213,16 @@ static void on_mail(struct session *s, const struct smtp_command *c)
     say(s, "250 2.1.0 ok\r\n");
 }
 
+/* One mail for one address, however often it is named: each costs a reading. LMTP answers each by itself (RFC 2033 4.2). */
+static bool is_named_already(const struct session *s, const char *address, size_t length)
+{
+    for (unsigned i = 0; i < s->recipients && !s->settings->lmtp; i++)
+        if (strlen(s->recipient[i].address) == length &&
+            memcmp(s->recipient[i].address, address, length) == 0)
+            return true;
+    return false;
+}
+
 static void on_rcpt(struct session *s, const struct smtp_command *c)
 {
     static const char *const refusal[] = {
@@ -236,6 +244,10 @@ static void on_rcpt(struct session *s, const struct smtp_command *c)
     kind = s->host->rcpt(s->context, c->argument, c->argument_length);
     if (kind >= RCPT_UNKNOWN || c->argument_length > ADDRESS_MAX) {
         say_bad(s, refusal[kind >= RCPT_UNKNOWN ? kind : RCPT_UNKNOWN]);
+        return;
+    }
+    if (is_named_already(s, c->argument, c->argument_length)) {
+        say(s, "250 2.1.5 ok\r\n");
         return;
     }
     if (s->recipients == SESSION_RECIPIENTS_MAX) {
@@ -278,7 +290,7 @@ static void on_quit(struct session *s, const struct smtp_command *c)
     session_close(s, "221 2.0.0 bye\r\n");
 }
 
-/* They cost nothing and say nothing, so that there is no end to them; a client has no use for more than a few. */
+/* A client has no use for more than a few. */
 static void on_noop(struct session *s, const struct smtp_command *c)
 {
     if (c->verb == VERB_VRFY)
@@ -304,6 +316,11 @@ static void command_do(struct session *s, const char *line, size_t length)
     struct smtp_command c;
 
     s->steps++;
+    /* Each is a step, so that time alone would not end it. */
+    if (++s->commands > SESSION_COMMANDS_MAX) {
+        session_close(s, "421 4.7.0 too many commands and no message\r\n");
+        return;
+    }
     smtp_command_parse(line, length, &c);
     if (c.bad_syntax)
         say_bad(s, "501 5.5.4 bad argument\r\n");
@@ -467,7 +484,7 @@ void session_answer(struct session *s, unsigned nth, enum session_verdict verdic
         say(s, verdict_wire(worst(s)));
     for (unsigned i = 0; s->settings->lmtp && i < s->recipients; i++)
         say(s, verdict_wire(s->recipient[i].verdict));
-    s->errors = 0;
+    s->errors = s->commands = 0;
     reset(s);
 }
 

@@ -17,6 +17,7 @@
 #define SESSION_RECIPIENTS_MAX 10u
 #define SESSION_ERRORS_MAX     20u
 #define SESSION_MESSAGES_MAX   1000u
+#define SESSION_COMMANDS_MAX   200u /* without a message */
 
 /* What an address is to us. */
 enum rcpt_kind {
@@ -74,7 +75,7 @@ struct session {
     uint64_t steps; /* commands and messages that were dealt with: a session in which it grows is alive */
     /* Its own: */
     bool greeted, in_mail, encrypted, no_room, line_too_long;
-    unsigned errors, messages, unanswered;
+    unsigned errors, commands, messages, unanswered;
     size_t body_size, line_length;
     struct body_reader reader;
     char line[SESSION_LINE_MAX];

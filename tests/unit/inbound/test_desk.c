@@ -11,7 +11,8 @@
 
 #include "desk.h"
 
-#define MAILS 1000
+#define MAILS   1000
+#define WAIT_MS 300u
 
 struct world {
     struct ev_loop *loop;
@@ -42,7 +43,7 @@ static void begin(struct world *w)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
     w->master = pair[0];
     w->loop = ev_loop_new(EVFLAG_AUTO);
-    w->desk = desk_new(w->loop, pair[1], on_answer, on_gone, w);
+    w->desk = desk_new(w->loop, pair[1], WAIT_MS, on_answer, on_gone, w);
     assert_non_null(w->desk);
 }
 
@@ -167,12 +168,48 @@ static void unsubscribes_go_alone_and_who_left_is_told_nothing(void **state)
     end(&w);
 }
 
+static void pass(struct world *w, uint64_t ms)
+{
+    for (const uint64_t end = clock_now_ms() + ms; clock_now_ms() < end;)
+        ev_run(w->loop, EVRUN_ONCE); /* its timer wakes it */
+}
+
+static void who_waits_too_long_is_put_off_and_no_queue_of_them_grows(void **state)
+{
+    static struct world w;
+    json_t *r;
+
+    (void)state;
+    begin(&w);
+    /* The first is asked; the others stay here while the master says nothing. */
+    for (unsigned i = 0; i < 500; i++)
+        desk_bounce(w.desk, json_pack("{s:i}", "n", i), &w, i);
+    assert_int_equal(bounces(request(&w)), 1);
+    pass(&w, 2 * WAIT_MS);
+    assert_int_equal(w.answers[DESK_LATER], 500);
+    /* They come again, and that is all the master hears of them. */
+    for (unsigned i = 500; i < 510; i++)
+        desk_bounce(w.desk, json_pack("{s:i}", "n", i), &w, i);
+    reply(&w, "{\"ok\":true}\n");
+    assert_int_equal(w.answers[DESK_TAKEN], 0);
+    r = request(&w);
+    assert_int_equal(json_array_size(json_object_get(r, "bounces")), 10);
+    json_decref(r);
+    reply(&w, "{\"ok\":true}\n");
+    assert_int_equal(w.answers[DESK_TAKEN], 10);
+    assert_null(request(&w));
+    for (unsigned i = 0; i < 510; i++)
+        assert_int_equal(w.of[i], 1);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_comes_while_one_is_under_way_goes_together),
         cmocka_unit_test(a_refused_request_is_taken_apart_and_one_not_now_is_put_off),
         cmocka_unit_test(unsubscribes_go_alone_and_who_left_is_told_nothing),
+        cmocka_unit_test(who_waits_too_long_is_put_off_and_no_queue_of_them_grows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,6 +44,22 @@ static void an_address_and_all_together_have_so_many_connections(void **state)
     guard_free(guard);
 }
 
+static void beyond_three_quarters_it_is_crowded(void **state)
+{
+    struct guard *guard = guard_new(8, 8, none, none);
+    uint32_t place[7];
+
+    (void)state;
+    for (int i = 0; i < 6; i++)
+        assert_null(guard_enter(guard, from("192.0.2.1"), 1, &place[i]));
+    assert_false(guard_is_crowded(guard));
+    assert_null(guard_enter(guard, from("192.0.2.2"), 1, &place[6]));
+    assert_true(guard_is_crowded(guard));
+    guard_leave(guard, place[0]);
+    assert_false(guard_is_crowded(guard));
+    guard_free(guard);
+}
+
 static void a_rate_lets_so_many_through_in_any_second(void **state)
 {
     struct guard *guard = guard_new(10, 10, (struct cfg_rate){30, 1000}, (struct cfg_rate){20, 1000});
@@ -91,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_address_and_all_together_have_so_many_connections),
+        cmocka_unit_test(beyond_three_quarters_it_is_crowded),
         cmocka_unit_test(a_rate_lets_so_many_through_in_any_second),
         cmocka_unit_test(many_addresses_crowd_nobody_out_who_is_connected),
     };

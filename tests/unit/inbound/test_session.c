@@ -280,11 +280,76 @@ static void errors_and_replies_that_nobody_reads_have_an_end(void **state)
     assert_non_null(strstr(w.replies, "421 "));
     end(&w);
     begin(&w, &smtp);
-    for (size_t i = 0; i < sizeof many; i += 7)
-        memcpy(many + i, "RSET \r\n", 7);
+    for (size_t i = 0; i + 8 <= sizeof many; i += 8)
+        memcpy(many + i, "EHLO x\r\n", 8);
     assert_true(session_input(&w.session, many, sizeof many) <
                 sizeof many); /* it stops, and asks to be read */
     assert_true(w.session.out_length <= sizeof w.session.out);
+    end(&w);
+}
+
+/* Each of these is good, and a step: time alone would let it go on for an hour. */
+static void commands_without_a_message_have_an_end_and_those_of_messages_have_none(void **state)
+{
+    static struct world w;
+
+    (void)state;
+    begin(&w, &smtp);
+    for (int i = 0; i < 300 && !w.session.closing; i++) {
+        w.length = 0;
+        tell(&w, i % 2 == 0 ? "EHLO x\r\n" : "RSET\r\n");
+        assert_true(i < 200 || w.session.closing);
+    }
+    assert_true(w.session.closing);
+    assert_string_equal(w.replies, "421 4.7.0 too many commands and no message\r\n");
+    end(&w);
+    begin(&w, &smtp);
+    tell(&w, "EHLO x\r\n");
+    for (int i = 0; i < 300; i++) {
+        w.length = 0;
+        tell(&w, "MAIL FROM:<>\r\nRCPT TO:<b-1@r.test>\r\nDATA\r\nx\r\n.\r\n");
+        assert_non_null(strstr(w.replies, "250 2.0.0 taken"));
+    }
+    end(&w);
+}
+
+static void an_address_that_is_named_again_is_the_same_recipient(void **state)
+{
+    static struct world w;
+
+    (void)state;
+    begin(&w, &smtp);
+    tell(&w, "EHLO x\r\nMAIL FROM:<>\r\n");
+    for (unsigned i = 0; i < 2 * SESSION_RECIPIENTS_MAX; i++)
+        tell(&w, i % 2 == 0 ? "RCPT TO:<b-1@r.test>\r\n" : "RCPT TO:<b-12@r.test>\r\n");
+    assert_null(strstr(w.replies, "452 "));
+    tell(&w, "DATA\r\nx\r\n.\r\n");
+    assert_int_equal(w.messages, 1);
+    assert_int_equal(w.recipients, 2);
+    end(&w);
+    begin(&w, &lmtp);
+    tell(&w, "LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<b-1@r.test>\r\nRCPT TO:<b-1@r.test>\r\nDATA\r\nx\r\n.\r\n");
+    assert_int_equal(w.recipients, 2);
+    assert_non_null(strstr(w.replies, "250 2.0.0 taken\r\n250 2.0.0 taken\r\n"));
+    end(&w);
+}
+
+/* Else those who rest would leave none of the memory that all share. */
+static void a_session_that_rests_holds_no_memory(void **state)
+{
+    static struct world w;
+
+    (void)state;
+    begin(&w, &smtp);
+    tell(&w, "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<b-1@r.test>\r\nDATA\r\nx\r\n");
+    assert_true(w.memory > 0);
+    tell(&w, ".\r\n");
+    assert_int_equal(w.messages, 1);
+    assert_int_equal(w.memory, 0);
+    tell(&w, "MAIL FROM:<>\r\nRCPT TO:<b-1@r.test>\r\nDATA\r\ny\r\n.\r\n");
+    assert_int_equal(w.messages, 2);
+    assert_memory_equal(w.message, "y\r\n", 3);
+    assert_int_equal(w.memory, 0);
     end(&w);
 }
 
@@ -298,6 +363,9 @@ int main(void)
         cmocka_unit_test(what_is_too_large_is_read_to_its_end_and_kept_nowhere),
         cmocka_unit_test(tls_forgets_what_was_said_before),
         cmocka_unit_test(errors_and_replies_that_nobody_reads_have_an_end),
+        cmocka_unit_test(commands_without_a_message_have_an_end_and_those_of_messages_have_none),
+        cmocka_unit_test(an_address_that_is_named_again_is_the_same_recipient),
+        cmocka_unit_test(a_session_that_rests_holds_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
