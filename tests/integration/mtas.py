@@ -89,25 +89,23 @@ pid_file_path = {dir}/spool/pid
 primary_hostname = {hostname}
 disable_ipv6 = true
 local_interfaces = {address}
-daemon_smtp_ports = {port}
+daemon_smtp_ports = {ports}
 tls_advertise_hosts = {tls}
 tls_certificate = {dir}/etc/cert.pem
 tls_privatekey = {dir}/etc/key.pem
 deliver_drop_privilege = true
 never_users =
-acl_smtp_rcpt = accept
-smtp_accept_max = 200
+{accepts}smtp_accept_max = 200
 smtp_accept_queue_per_connection = 0
-message_size_limit = 50M
 host_lookup =
 {settings}rfc1413_hosts =
 keep_environment =
 begin routers
-all:
+{routers}all:
   driver = accept
   transport = folder
 begin transports
-folder:
+{transports}folder:
   driver = appendfile
   directory = {dir}/mail
   maildir_format
@@ -116,23 +114,26 @@ folder:
   return_path_add
   envelope_to_add
   user = Debian-exim
-"""
+{sections}"""
+EXIM_ACCEPTS = "acl_smtp_rcpt = accept\nmessage_size_limit = 50M\n"
 
 
 class Exim(Unpacked):
     """Checks that a client sends nothing before its turn (smtp_enforce_sync), and offers PIPELINING.
 
-    settings: more lines of its main section."""
+    settings: more lines of its main section; ports: where it listens beside `port`; accepts: what it takes, instead of all up to 50 MB; routers, transports: those before
+    the one that delivers into the folder; sections: what comes behind."""
     software, users = "exim4", ("Debian-exim",)
 
-    def __init__(self, address, port, hostname=None, tls=True, settings=""):
+    def __init__(self, address, port, hostname=None, tls=True, settings="", ports=(), **parts):
         super().__init__(address, port, hostname, tls)
-        self.settings = settings
+        self.ports = [port, *ports]
+        self.parts = {"accepts": EXIM_ACCEPTS, "routers": "", "transports": "", "sections": "", "settings": settings, **parts}
 
     def _begin(self):
         program = self.unpacked("usr/sbin/exim4")
         self.write("exim.conf", EXIM.format(program=program, dir=self.dir, hostname=self.hostname, address=self.address,
-                                            port=self.port, tls="*" if self.tls else "", settings=self.settings))
+                                            ports=" : ".join(map(str, self.ports)), tls="*" if self.tls else "", **self.parts))
         owner = self.ids["Debian-exim"]
         for name in ("mail", "mail/new", "mail/cur", "mail/tmp", "spool", "log"):
             os.chown(self.path(name), owner, -1)
@@ -144,12 +145,12 @@ class Exim(Unpacked):
 class OpenSmtpd(Unpacked):
     """Offers no PIPELINING, and by default ends a session after 100 messages.
 
-    lines: of smtpd.conf, instead of those that deliver into the folder."""
+    lines: of smtpd.conf, instead of those that deliver into the folder ({mail}); filter: a program that all mail has to pass."""
     software, users = "opensmtpd", ("opensmtpd", "opensmtpq")
 
-    def __init__(self, address, port, hostname=None, tls=True, lines=None):
+    def __init__(self, address, port, hostname=None, tls=True, lines=None, filter=None):
         super().__init__(address, port, hostname, tls)
-        self.lines = lines
+        self.lines, self.filter = lines, filter
 
     def _begin(self):
         nobody = pwd.getpwnam("nobody")
@@ -160,9 +161,13 @@ class OpenSmtpd(Unpacked):
             listen = (f'pki "{self.hostname}" cert "{self.path("etc", "cert.pem")}"\n'
                       f'pki "{self.hostname}" key "{self.path("etc", "key.pem")}"\n'
                       f'{listen} tls pki "{self.hostname}"')
-        lines = self.lines or (f'action "in" maildir "{self.path("mail")}" virtual <everyone>\n'
-                               'match from any for any action "in"\n')
-        self.write("smtpd.conf", f'table everyone {{ "@" = "{nobody.pw_name}" }}\n{listen} hostname {self.hostname}\n{lines}')
+        filters = ""
+        if self.filter:
+            filters = f'filter "own" proc-exec "{self.filter}"\n'
+            listen += ' filter "own"'
+        lines = self.lines or 'action "in" maildir "{mail}" virtual <everyone>\nmatch from any for any action "in"\n'
+        lines = lines.replace("{mail}", self.path("mail"))
+        self.write("smtpd.conf", f'table everyone {{ "@" = "{nobody.pw_name}" }}\n{filters}{listen} hostname {self.hostname}\n{lines}')
         os.mkdir(self.path("spool", "smtpd"), 0o711)
         return (f"mount --bind {self.unpacked('usr/libexec')} /usr/libexec\n"
                 f"mount --bind {self.path('spool')} /var/spool\n"
