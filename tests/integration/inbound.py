@@ -13,14 +13,16 @@ import ssl
 import time
 
 import bounce_ingest
+import crowd
 import harness
 from certificates import Authority
+from crowd import Crowd
 from harness import wait_for
 from postfix import Postfix
 
-HUGE = 1 << 30        # bytes of a message that nobody needs
-MANY = 2000           # connections at once
+HUGE = int(os.environ.get("HIKYAKU_BODY_MB", "1024")) << 20  # bytes of a message that nobody needs
 BENCH = 4000          # bounces whose cost is printed
+WAITING = 800         # who connect while the process stands still
 
 
 class Wire:
@@ -397,36 +399,24 @@ class Hostile(Case):
         for wire in slow + in_body:
             wire.close()
 
-    def test_thousands_of_connections_are_bounded_by_address_and_in_all(self):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < MANY + 200:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MANY + 200), hard))
-            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        open_sockets, banners = [], []
-        self.addCleanup(lambda: [s.close() for s in open_sockets])
-        for n in range(MANY):
-            s = socket.socket()
-            s.settimeout(20)
-            s.bind((f"127.{self.net}.202.{1 + n % 3 // 2}", 0))  # two addresses, one with twice as many
-            s.connect(self.at)
-            open_sockets.append(s)
-            if n % 100 == 99:
-                time.sleep(0.01)
-        for s in open_sockets:
-            with contextlib.suppress(ConnectionResetError):
-                banners.append(s.recv(1000)[:9])
-        served = banners.count(b"220 " + banners[0][4:9])
-        self.assertGreater(served, 1500)
-        self.assertLessEqual(served, 1667)
-        self.assertTrue(any(b.startswith(b"421 4.7.0") for b in banners))
-        for s in open_sockets:
-            s.close()
-
-        def free():
-            wire = self.wire()
-            with contextlib.closing(wire):
-                return wire.banner.startswith("220")
-        wait_for(free, 20, "room again")
+    def test_nothing_is_kept_of_a_tls_session_but_what_its_client_brings(self):
+        def resumed(without):
+            context = ssl.create_default_context(cafile=self.ca)
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.options |= without
+            session = None
+            for _ in range(2):
+                wire = self.wire()
+                wire.ask("EHLO x")
+                wire.ask("STARTTLS")
+                inner = context.wrap_socket(wire.socket, server_hostname="bounce.news.test", session=session)
+                inner.sendall(b"NOOP\r\n")
+                self.assertTrue(inner.recv(1000).startswith(b"250"))
+                session, was_resumed = inner.session, inner.session_reused
+                inner.close()
+            return was_resumed
+        self.assertTrue(resumed(0))
+        self.assertFalse(resumed(ssl.OP_NO_TICKET))
 
     def test_garbage_is_answered_and_harms_nothing(self):
         for data in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, b"\0" * 100000,
@@ -439,6 +429,111 @@ class Hostile(Case):
                 while wire.socket.recv(65536):
                     pass
             wire.close()
+
+
+class Crowded(Case):
+    """More strangers than anybody needs; scripts/soak takes ten thousand (crowd.py)."""
+
+    def strangers(self, count, *numbers):
+        found = Crowd(self.at, count, [f"127.{self.net}.203.{n}" for n in numbers or (1, 2, 3, 4)])
+        found.__enter__()
+        self.addCleanup(found.__exit__)
+        return found
+
+    def begin(self, bounds):
+        self.world([f"u{n}@a.test" for n in range(12)], inbound=f"rate_per_address = none {bounds}", more="bounce { breaker_count = 0 }")
+        self.pid = self.status()["pids"]["inbound"]
+        self.free = list(self.people)
+
+    def one_bounce(self):
+        """Of a client that behaves: how long it takes to its 250, behind which it counts."""
+        who = self.free.pop()
+        path = self.path_of[who]
+        began = time.monotonic()
+        with contextlib.closing(smtplib.SMTP(*self.at, timeout=30)) as client:
+            client.sendmail("", [path], self.bounce(path, who).encode())
+        took = time.monotonic() - began
+        self.check(who, 1)
+        return took
+
+    def test_who_behaves_is_answered_beside_a_crowd(self):
+        """A third says nothing, a third half a command, a third a message drop by drop."""
+        size = crowd.SIZE
+        self.begin(f"timeout = 5min connections = {2 * size} connections_per_address = {size}")
+        alone = self.one_bounce()
+        before = crowd.memory_kb(self.pid)
+        strangers = self.strangers(size)
+        strangers.connect()
+        strangers.wait_heard(b"220 ", size)
+        silent = crowd.memory_kb(self.pid)
+        talking, writing = strangers.members[1::3], strangers.members[2::3]
+        strangers.say(b"EHLO x\r\nMAIL FRO", talking)
+        strangers.say(f"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<{self.path_of['u0@a.test']}>\r\nDATA\r\nSubj".encode(), writing)
+        wait_for(lambda: sum(b"\r\n354 " in text for text in strangers.hear().values()) == len(writing), 60, "their messages to begin")
+        times = []
+        for _ in range(8):
+            strangers.say(b"x", talking + writing)
+            times.append(self.one_bounce())
+        after = crowd.memory_kb(self.pid)
+        self.assertEqual(len(strangers.closed), 0)
+        self.assertEqual(self.status()["pids"]["inbound"], self.pid)
+        print(f"\ninbound, {size} connections: {before} kB before, {silent} kB when they are silent, {after} kB in the end; a bounce takes "
+              f"{alone:.3f} s alone, at most {max(times):.3f} s beside them", flush=True)
+        self.assertLess(max(times), 5)
+        self.assertLess(after - before, 4096 + 24 * size)
+
+    def test_at_its_bounds_it_says_so_and_a_silent_crowd_makes_room(self):
+        size = crowd.SIZE
+        self.begin(f"timeout = 15s connections = {size} connections_per_address = {size // 2}")
+        strangers = self.strangers(size // 2 + 10, 1)
+        strangers.connect()
+        strangers.wait_heard(b"421 4.7.0 too many connections from your address", 10)
+        strangers.wait_heard(b"220 ", size // 2)
+        others = self.strangers(size // 2, 2)
+        others.connect()
+        others.wait_heard(b"220 ", size // 2)
+        with contextlib.closing(self.wire()) as wire:
+            self.assertTrue(wire.banner.startswith("421 4.3.2 too many connections"), wire.banner)
+        # Most of the room is taken: who is slow has a fifth of the time.
+        began = time.monotonic()
+        wait_for(self.greets, 12, "room")
+        waited = time.monotonic() - began
+        self.one_bounce()
+        self.assertEqual(self.status()["pids"]["inbound"], self.pid)
+        print(f"\ninbound, bound of {size} reached: room after {waited:.1f} s of inbound.timeout = 15 s", flush=True)
+        self.assertLess(waited, 12)
+
+    def test_who_connects_while_it_stands_still_waits(self):
+        self.begin(f"connections = {2 * WAITING} connections_per_address = {2 * WAITING}")
+        with open("/proc/sys/net/core/somaxconn", encoding="ascii") as f:
+            waiting = min(WAITING, int(f.read()))
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            strangers = self.strangers(waiting)
+            self.assertLess(strangers.connect(), 0.9)  # a second: the kernel had no place, and they knocked again
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+        strangers.wait_heard(b"220 ", waiting)
+        self.one_bounce()
+
+    def test_with_few_descriptors_it_has_fewer_connections_and_says_so(self):
+        self.begin("connections = 1000 connections_per_address = 1000")
+        resource.prlimit(self.node.pid, resource.RLIMIT_NOFILE, (300, 300))  # what its next child begins with
+        os.kill(self.pid, signal.SIGKILL)
+        wait_for(lambda: self.status()["pids"]["inbound"] not in (0, self.pid), 20, "another process")
+        wait_for(self.greets, 20, "its greeting")
+        self.assertIn("236 connections instead of inbound.connections = 1000", self.finish_words())
+        strangers = self.strangers(400)
+        strangers.connect()
+        strangers.wait_heard(b"421 4.3.2", 400 - 236)
+        self.assertLessEqual(strangers.told(b"220 "), 236)
+        strangers.__exit__()
+        wait_for(self.greets, 20, "room")
+        self.one_bounce()
+
+    def greets(self):
+        with contextlib.suppress(OSError), contextlib.closing(self.wire(timeout=5)) as wire:
+            return wire.banner.startswith("220 ")
 
 
 class Unsubscribe(Case):

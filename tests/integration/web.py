@@ -9,12 +9,14 @@ import glob
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
 import time
 
 import browser
+import crowd
 import harness
 import played_ses
 import played_sns
@@ -29,6 +31,7 @@ SECRET = "a-secret-of-some-length-0123"
 class Case(harness.Case):
     people = [f"u{n}@a.test" for n in range(8)]
     list_id = 'list_id = "news.list.test"'
+    bounds = "timeout = 4s connections = 64"
 
     def world(self, more="", people=None):
         self.sink = self.receiver("a", "--store", "{store}")
@@ -40,7 +43,7 @@ class Case(harness.Case):
         self.send("one")
 
     def write_config(self):
-        self.configure(more=f'web {{ listen = "127.0.0.1:{self.http_port}" timeout = 4s connections = 64 }}\n{self.more}')
+        self.configure(more=f'web {{ listen = "127.0.0.1:{self.http_port}" {self.bounds} }}\n{self.more}')
         with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
             text = f.read()
         self.write("hikyaku.conf", text.replace('unsubscribe_url =', f"{self.list_id} unsubscribe_url ="))
@@ -268,6 +271,12 @@ class Away(Case):
         self.serve()
         self.judge()
         self.assertEqual(len(self.lines("unsubscribe")), 3)
+
+
+def cpu_s(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def ses(kind, copy, recipient, part, event=True, tags=True):
@@ -523,14 +532,8 @@ class MessageIds(Case):
         self.assertEqual(self.stop().status, 0)
 
 
-class Strain(Case):
-    """Crowds, slow ones and large ones, in small; scripts/soak takes larger figures."""
-
-    CROWD = int(os.environ.get("HIKYAKU_CROWD", "400"))
-    BODY = int(os.environ.get("HIKYAKU_BODY_MB", "64")) << 20
-
-    def setUp(self):
-        super().setUp()
+class Strained(Case):
+    def begin(self):
         self.world()
         self.path_of = {u: c[0] for u, c in self.copies().items()}
         self.serve()
@@ -541,20 +544,90 @@ class Strain(Case):
         self.addCleanup(s.close)
         return s
 
+    def crowd(self, count):
+        found = crowd.Crowd(("127.0.0.1", self.http_port), count)
+        found.__enter__()
+        self.addCleanup(found.__exit__)
+        return found
+
     def memory_kb(self):
-        with open(f"/proc/{self.web}/status", encoding="utf-8") as f:
-            return int(next(line for line in f if line.startswith("VmRSS")).split()[1])
+        return crowd.memory_kb(self.web)
 
     def assert_it_lives(self):
         self.assertEqual(self.status()["pids"]["web"], self.web, self.finish_words())
 
-    def test_a_crowd_that_says_nothing_and_slow_ones_do_not_keep_others_out(self):
-        crowd = [self.connect() for _ in range(self.CROWD)]  # 64 at a time are taken
-        for i, s in enumerate(crowd[:self.CROWD // 2]):
-            s.sendall(b"GET / HTTP/1.1\r\n" if i % 2 else f"POST {self.path_of['u0@a.test']} HTTP/1.1\r\nHost: x\r\n".encode())
-        began = time.monotonic()
+    def page(self):
         self.assertEqual(self.request("GET", self.path_of["u1@a.test"])[0], 200)
-        self.assertLess(time.monotonic() - began, 25)
+
+
+class Crowded(Strained):
+    """As many as web.connections, and more; scripts/soak takes ten thousand (crowd.py)."""
+    bounds = f"timeout = 60s connections = {2 * crowd.SIZE}"
+
+    def strangers(self, count=crowd.SIZE):
+        """A third says nothing, a third half a head, a third a body drop by drop."""
+        strangers = self.crowd(count)
+        strangers.connect()
+        strangers.say(b"GET / HTTP/1.1\r\nX-", strangers.members[1::3])
+        strangers.say(f"POST {self.path_of['u0@a.test']} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 4000\r\n\r\n".encode(),
+                      strangers.members[2::3])
+        return strangers
+
+    def test_who_behaves_is_answered_beside_a_crowd(self):
+        self.begin()
+        self.page()
+        alone, before = crowd.timed(self.page), self.memory_kb()
+        strangers = self.strangers()
+        drops = strangers.members[1::3] + strangers.members[2::3]
+        times = []
+        for _ in range(8):
+            strangers.say(b"x", drops)
+            times.append(crowd.timed(self.page))
+        self.assertEqual(self.one_click(self.path_of["u2@a.test"])[0], 200)
+        after = self.memory_kb()
+        strangers.hear()
+        self.assertEqual(len(strangers.closed), 0)
+        self.assert_it_lives()
+        print(f"\nweb, {crowd.SIZE} connections: {before} kB before, {after} kB with them; a page takes {alone:.3f} s alone, at most {max(times):.3f} s "
+              "beside them", flush=True)
+        self.assertLess(max(times), 5)
+        self.assertLess(after - before, 4096 + 24 * crowd.SIZE)
+
+    def test_with_few_descriptors_it_has_fewer_connections_and_says_so(self):
+        self.bounds = "timeout = 10s connections = 1000"
+        self.begin()
+        resource.prlimit(self.node.pid, resource.RLIMIT_NOFILE, (300, 300))  # what its next child begins with
+        os.kill(self.web, signal.SIGKILL)
+        wait_for(lambda: self.status()["pids"]["web"] not in (0, self.web), 20, "another process")
+        self.page()
+        self.web = self.status()["pids"]["web"]
+        self.assertIn("236 connections instead of web.connections = 1000", self.finish_words())
+        self.strangers(400)
+        before = cpu_s(self.web)
+        took = crowd.timed(self.page)  # when those who came before have had a fifth of their time
+        self.assertLess(took, 10)
+        self.assertLess(cpu_s(self.web) - before, took / 2)  # and it rests while it waits
+        self.assert_it_lives()
+
+
+class Strain(Strained):
+    """Slow ones and large ones, in small; scripts/soak takes larger figures."""
+
+    BODY = int(os.environ.get("HIKYAKU_BODY_MB", "64")) << 20
+    bounds = f"timeout = 4s connections = {max(64, crowd.SIZE // 6)}"
+
+    def setUp(self):
+        super().setUp()
+        self.begin()
+
+    def test_a_crowd_beyond_its_bound_does_not_keep_others_out(self):
+        strangers = self.crowd(crowd.SIZE)
+        strangers.connect()
+        for i, member in enumerate(strangers.members[:crowd.SIZE // 2]):
+            strangers.say(b"GET / HTTP/1.1\r\n" if i % 2 else f"POST {self.path_of['u0@a.test']} HTTP/1.1\r\nHost: x\r\n".encode(), [member])
+        took = crowd.timed(self.page)
+        print(f"\nweb, {crowd.SIZE} connections and a bound of a sixth of them: a page after {took:.1f} s, web.timeout = 4 s", flush=True)
+        self.assertLess(took, 25)
         self.assert_it_lives()
 
     def test_a_byte_now_and_then_does_not_hold_a_connection(self):
