@@ -27,9 +27,10 @@ local EVIDENCE = { [SENT] = true, [BOUNCED] = true, [UNKNOWN] = true }
 local MARK, CLASS, ATTEMPT, CODE, UNCOUNTED = 16, 128, 4096, 1048576, 1073741824
 local ATTEMPTS_MAX = 255
 local OP_BYTES = 20
+local COMMIT, OUTCOME, RELEASE, PUT_BACK, SETTLE, RESEND, MARKED = 1, 2, 3, 4, 5, 6, 7
 
-local call, floor, byte = redis.call, math.floor, string.byte
-local unpack_op, pack = struct.unpack, struct.pack
+local call, byte, max = redis.call, string.byte, math.max
+local unpack_op, pack, concat = struct.unpack, struct.pack, table.concat
 local epoch, ops, number, granted = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if number <= tonumber(call('HGET', KEYS[5], epoch) or 0) then
     return ''
@@ -37,35 +38,17 @@ end
 local campaign = call('EXISTS', KEYS[4]) == 1 and call('HGET', KEYS[1], 'state')
 local moved, counted = {}, 0
 
-local function state_of(word)
-    return word % MARK
-end
-
+-- Without math.floor(): what is taken off first leaves whole numbers, and a call costs more than both.
 local function attempts_of(word)
-    return floor(word / ATTEMPT) % (ATTEMPTS_MAX + 1)
-end
-
-local function with_state(word, state)
-    return word - word % MARK + state
-end
-
-local function with_attempts(word, attempts)
-    return word + (math.min(attempts, ATTEMPTS_MAX) - attempts_of(word)) * ATTEMPT
-end
-
-local function number_at(text, at)
-    local a, b, c, d = byte(text, at, at + 3)
-    if not d then
-        return 0
-    end
-    return a + b * 256 + c * 65536 + d * 16777216
+    return (word - word % ATTEMPT) / ATTEMPT % (ATTEMPTS_MAX + 1)
 end
 
 -- The spans of this call, with the first place that an op touches and the one behind the last. Places of spans have no
 -- holes: batch.c gives the next one to each new span.
 local spans, names = {}, {}
 for at = 3, #ops, OP_BYTES do
-    local place, offset, count = unpack_op('<HHH', ops, at)
+    local p0, p1, o0, o1, c0, c1 = byte(ops, at, at + 5)
+    local place, offset, count = p0 + p1 * 256, o0 + o1 * 256, c0 + c1 * 256
     local span = spans[place]
     if not span then
         span = { key = 6 + place * 3, from = offset, to = 0 }
@@ -87,7 +70,7 @@ end
 local WORDS, DUE, FIRST = 0, 1, 2
 local function read(span, part)
     local key = KEYS[span.key + part]
-    local copy = { key = key, new = {}, changed = {}, last = -1 }
+    local copy = { key = key, new = {}, changed = {}, count = 0, last = -1 }
     copy.text = call('GETRANGE', key, span.from * 4, span.to * 4 - 1)
     span[part] = copy
     return copy
@@ -95,102 +78,238 @@ end
 
 local function get(span, part, offset)
     local copy = span[part] or read(span, part)
-    return copy.new[offset] or number_at(copy.text, (offset - span.from) * 4 + 1)
+    local new = copy.new[offset]
+    if new then
+        return new
+    end
+    local at = (offset - span.from) * 4 + 1
+    local a, b, c, d = byte(copy.text, at, at + 3)
+    return d and a + b * 256 + c * 65536 + d * 16777216 or 0
 end
 
 local function set(span, part, offset, value)
     local copy = span[part]
-    if not copy.new[offset] then
-        copy.changed[#copy.changed + 1] = offset
-        copy.unsorted = copy.unsorted or offset < copy.last
+    local new = copy.new
+    if not new[offset] then
+        local count = copy.count + 1
+        copy.count = count
+        copy.changed[count] = offset
+        if offset < copy.last then
+            copy.unsorted = true
+        end
         copy.last = offset
     end
-    copy.new[offset] = value
+    new[offset] = value
 end
 
 -- A command costs more than a few words that are written as they were.
 local BRIDGE = 16
 local function write(span, part)
-    local copy, first, last, words = span[part], nil, nil, {}
+    local copy, first, last, words, count = span[part], nil, nil, {}, 0
+    local new = copy.new
     if copy.unsorted then
         table.sort(copy.changed)
     end
     for _, offset in ipairs(copy.changed) do
         if first and offset - last > BRIDGE then
-            call('SETRANGE', copy.key, first * 4, table.concat(words))
-            first, words = nil, {}
+            call('SETRANGE', copy.key, first * 4, concat(words, '', 1, count))
+            first, count = nil, 0
         end
         first = first or offset
-        for between = first + #words, offset do
-            words[#words + 1] = pack('<I4', get(span, part, between))
+        for between = first + count, offset do
+            count = count + 1
+            words[count] = pack('<I4', new[between] or get(span, part, between))
         end
         last = offset
     end
     if first then
-        call('SETRANGE', copy.key, first * 4, table.concat(words))
+        call('SETRANGE', copy.key, first * 4, concat(words, '', 1, count))
     end
 end
 
-local function count_move(from, to)
+local function put(span, offset, old, new)
+    local from, to = old % MARK, new % MARK
+    set(span, WORDS, offset, new)
     if from ~= to then
         moved[from] = (moved[from] or 0) - 1
         moved[to] = (moved[to] or 0) + 1
     end
 end
 
-local function put(span, offset, old, new)
-    set(span, WORDS, offset, new)
-    count_move(state_of(old), state_of(new))
-end
-
-local function due_at(span, due)
-    span.earliest = math.min(span.earliest or due, due)
-end
-
--- A due time never goes back, so that a PUT_BACK seen twice is known by its due time.
-local function set_due(span, offset, due)
-    local old = get(span, DUE, offset)
-    if due > old then
-        set(span, DUE, offset, due)
-        old = due
+-- To make a function takes as long as some ten calls of it, and it is made for each call of the script: what few of these need
+-- is made when an op asks for it.
+local made
+local function seldom()
+    if made then
+        return made
     end
-    due_at(span, old)
-end
-
--- 0 stands for "none" in the string, so an attempt in the very first second counts as one in the next.
-local function set_first(span, offset, first)
-    if get(span, FIRST, offset) == 0 then
-        set(span, FIRST, offset, math.max(first, 1))
+    local function bits_at(word, place, size)
+        return (word - word % place) / place % size
     end
-end
 
--- The dot never left: the attempt did not happen. Who was deferred before has a first attempt.
-local function give_back(span, op, word)
-    local attempts = attempts_of(word) - 1
-    if attempts > 0 and get(span, FIRST, op.offset) > 0 then
-        put(span, op.offset, word, with_attempts(with_state(word, DEFERRED), attempts))
-        set_due(span, op.offset, op.due)
-    else
-        put(span, op.offset, word, with_attempts(with_state(word, PENDING), attempts))
+    local function state_of(word)
+        return word % MARK
     end
+
+    local function with_state(word, state)
+        return word - word % MARK + state
+    end
+
+    local function with_attempts(word, attempts)
+        return word + (math.min(attempts, ATTEMPTS_MAX) - attempts_of(word)) * ATTEMPT
+    end
+
+    local function due_at(span, due)
+        span.earliest = math.min(span.earliest or due, due)
+    end
+
+    -- A due time never goes back, so that a PUT_BACK seen twice is known by its due time.
+    local function set_due(span, offset, due)
+        local old = get(span, DUE, offset)
+        if due > old then
+            set(span, DUE, offset, due)
+            old = due
+        end
+        due_at(span, old)
+    end
+
+    -- 0 stands for "none" in the string, so an attempt in the very first second counts as one in the next.
+    local function set_first(span, offset, first)
+        if get(span, FIRST, offset) == 0 then
+            set(span, FIRST, offset, max(first, 1))
+        end
+    end
+
+    -- The dot never left: the attempt did not happen. Who was deferred before has a first attempt.
+    local function give_back(span, op, word)
+        local attempts = attempts_of(word) - 1
+        if attempts > 0 and get(span, FIRST, op.offset) > 0 then
+            put(span, op.offset, word, with_attempts(with_state(word, DEFERRED), attempts))
+            set_due(span, op.offset, op.due)
+        else
+            put(span, op.offset, word, with_attempts(with_state(word, PENDING), attempts))
+        end
+    end
+
+    local function release(span, op)
+        local word = get(span, WORDS, op.offset)
+        local state, had = state_of(word), attempts_of(word)
+        if state == SENDING and had == op.attempt then
+            give_back(span, op, word)
+            return DONE
+        end
+        return (state == PENDING or state == DEFERRED) and had < op.attempt and DONE or SETTLED
+    end
+
+    -- The word that `op` makes of a waiting one: state, class and code of the op, marks and attempts of the recipient.
+    local function reworded(word, op, state, more)
+        local marks, attempts = bits_at(word, MARK, 8), math.min(attempts_of(word) + more, ATTEMPTS_MAX)
+        local class, code = bits_at(op.word, CLASS, 32), bits_at(op.word, CODE, 1024)
+        return state + marks * MARK + class * CLASS + attempts * ATTEMPT + code * CODE
+    end
+
+    local function put_back(span, op)
+        for offset = op.offset, op.offset + op.count - 1 do
+            local word = get(span, WORDS, offset)
+            local state = state_of(word)
+            if state == PENDING or (state == DEFERRED and get(span, DUE, offset) < op.due) then
+                put(span, offset, word, reworded(word, op, DEFERRED, 1))
+                set_due(span, offset, op.due)
+                set_first(span, offset, op.first)
+                counted = counted + 1
+            end
+        end
+        return DONE
+    end
+
+    local function settle(span, op)
+        local state, more = state_of(op.word), attempts_of(op.word) > 0 and 1 or 0
+        for offset = op.offset, op.offset + op.count - 1 do
+            local word = get(span, WORDS, offset)
+            local from = state_of(word)
+            if from == PENDING or from == DEFERRED then
+                put(span, offset, word, reworded(word, op, state, more))
+                counted = counted + more
+            end
+        end
+        return DONE
+    end
+
+    local function resend(span, op)
+        local word = get(span, WORDS, op.offset)
+        local state = state_of(word)
+        if state == UNKNOWN and (op.attempt == 0 or op.attempt == attempts_of(word)) then
+            counted = counted + (word >= UNCOUNTED and 1 or 0)
+            local marks = bits_at(word, MARK, 8)
+            local waits = op.due > 0 and DEFERRED or PENDING
+            put(span, op.offset, word, waits + marks * MARK + attempts_of(word) * ATTEMPT)
+            if waits == DEFERRED then
+                set_due(span, op.offset, op.due)
+                set_first(span, op.offset, op.first)
+            end
+            return DONE
+        end
+        return state == PENDING and DONE or SETTLED
+    end
+
+    -- What came back later stands beside the state, as a mark. A bounce tells of whom it was unknown, too. Who was never
+    -- sent to has nothing to come back: the campaign is a later one of the same name.
+    local function mark(span, op)
+        local word = get(span, WORDS, op.offset)
+        local state, had, new = state_of(word), bits_at(word, MARK, 8), bits_at(op.word, MARK, 8)
+        if state == PENDING and attempts_of(word) == 0 then
+            return SETTLED
+        end
+        if state == UNKNOWN and new % 2 == 1 then
+            counted = counted + (word >= UNCOUNTED and 1 or 0)
+            put(span, op.offset, word, reworded(word, op, BOUNCED, 0))
+            return DONE
+        end
+        for _, bit in ipairs({ 1, 2, 4 }) do
+            if bits_at(new, bit, 2) == 1 and bits_at(had, bit, 2) == 0 then
+                word = word + bit * MARK
+            end
+        end
+        local before = bits_at(word, CLASS, 32)
+        if new % 2 == 1 and state == SENT and before == 0 then
+            word = word + bits_at(op.word, CLASS, 32) * CLASS -- why it came back: the acceptance has no class of its own
+        end
+        if bits_at(word, MARK, 8) ~= had or bits_at(word, CLASS, 32) ~= before then
+            set(span, WORDS, op.offset, word)
+        end
+        return DONE
+    end
+
+    made = {
+        give_back = give_back,
+        set_due = set_due,
+        set_first = set_first,
+        [RELEASE] = release,
+        [PUT_BACK] = put_back,
+        [SETTLE] = settle,
+        [RESEND] = resend,
+        [MARKED] = mark,
+    }
+    return made
 end
 
 local function commit(span, op)
-    local word = get(span, WORDS, op.offset)
-    local state, had = state_of(word), attempts_of(word)
-    local again = state == SENDING and had == op.attempt
+    local offset, attempt = op.offset, op.attempt
+    local word = get(span, WORDS, offset)
+    local state, had = word % MARK, attempts_of(word)
+    local again = state == SENDING and had == attempt
     if campaign ~= 'running' then
         -- The earlier grant's answer never arrived, and now there is none: `sending` must not stay.
         if again then
-            give_back(span, op, word)
+            seldom().give_back(span, op, word)
         end
         return campaign == 'cancelled' and STOPPED or PAUSED
     end
     if again then
         return DONE
     end
-    if (state == PENDING or state == DEFERRED) and (op.attempt > had or had == ATTEMPTS_MAX) then
-        put(span, op.offset, word, with_attempts(with_state(word, SENDING), op.attempt))
+    if (state == PENDING or state == DEFERRED) and (attempt > had or had == ATTEMPTS_MAX) then
+        put(span, offset, word, word - state + SENDING + (attempt - had) * ATTEMPT)
         return DONE
     end
     return SETTLED
@@ -212,9 +331,10 @@ local function outcome_wins(from, to, had, has)
 end
 
 local function outcome(span, op)
-    local word = get(span, WORDS, op.offset)
-    local from, to = state_of(word), state_of(op.word)
-    local had, has = attempts_of(word), attempts_of(op.word)
+    local offset, new = op.offset, op.word
+    local word = get(span, WORDS, offset)
+    local from, to = word % MARK, new % MARK
+    local had, has = attempts_of(word), attempts_of(new)
     if not outcome_wins(from, to, had, has) then
         return from == to and has == had and DONE or SETTLED
     end
@@ -223,135 +343,52 @@ local function outcome(span, op)
     elseif has == had and (from == SENDING or word >= UNCOUNTED) then
         counted = counted + 1
     end
-    local marks = floor(word / MARK) % 8
-    local new = op.word % UNCOUNTED - floor(op.word / MARK) % 8 * MARK + marks * MARK
-    put(span, op.offset, word, with_attempts(new, math.max(had, has)))
+    -- The marks are the recipient's, and so are the attempts if they are more; all else is the op's.
+    new = new % UNCOUNTED
+    local marks, marked = word % CLASS - from, new % CLASS - to
+    put(span, offset, word, new + marks - marked + (had > has and had - has or 0) * ATTEMPT)
     if to == DEFERRED then
-        set_due(span, op.offset, op.due)
-        set_first(span, op.offset, op.first)
+        seldom().set_due(span, offset, op.due)
+        seldom().set_first(span, offset, op.first)
     end
     return DONE
 end
-
-local function release(span, op)
-    local word = get(span, WORDS, op.offset)
-    local state, had = state_of(word), attempts_of(word)
-    if state == SENDING and had == op.attempt then
-        give_back(span, op, word)
-        return DONE
-    end
-    return (state == PENDING or state == DEFERRED) and had < op.attempt and DONE or SETTLED
-end
-
--- The word that `op` makes of a waiting one: state, class and code of the op, marks and attempts of the recipient.
-local function reworded(word, op, state, more)
-    local marks, attempts = floor(word / MARK) % 8, math.min(attempts_of(word) + more, ATTEMPTS_MAX)
-    local class, code = floor(op.word / CLASS) % 32, floor(op.word / CODE) % 1024
-    return state + marks * MARK + class * CLASS + attempts * ATTEMPT + code * CODE
-end
-
-local function put_back(span, op)
-    for offset = op.offset, op.offset + op.count - 1 do
-        local word = get(span, WORDS, offset)
-        local state = state_of(word)
-        if state == PENDING or (state == DEFERRED and get(span, DUE, offset) < op.due) then
-            put(span, offset, word, reworded(word, op, DEFERRED, 1))
-            set_due(span, offset, op.due)
-            set_first(span, offset, op.first)
-            counted = counted + 1
-        end
-    end
-    return DONE
-end
-
-local function settle(span, op)
-    local state, more = state_of(op.word), attempts_of(op.word) > 0 and 1 or 0
-    for offset = op.offset, op.offset + op.count - 1 do
-        local word = get(span, WORDS, offset)
-        local from = state_of(word)
-        if from == PENDING or from == DEFERRED then
-            put(span, offset, word, reworded(word, op, state, more))
-            counted = counted + more
-        end
-    end
-    return DONE
-end
-
-local function resend(span, op)
-    local word = get(span, WORDS, op.offset)
-    local state = state_of(word)
-    if state == UNKNOWN and (op.attempt == 0 or op.attempt == attempts_of(word)) then
-        counted = counted + (word >= UNCOUNTED and 1 or 0)
-        local marks = floor(word / MARK) % 8
-        local waits = op.due > 0 and DEFERRED or PENDING
-        put(span, op.offset, word, waits + marks * MARK + attempts_of(word) * ATTEMPT)
-        if waits == DEFERRED then
-            set_due(span, op.offset, op.due)
-            set_first(span, op.offset, op.first)
-        end
-        return DONE
-    end
-    return state == PENDING and DONE or SETTLED
-end
-
--- What came back later stands beside the state, as a mark. A bounce tells of whom it was unknown, too. Who was never
--- sent to has nothing to come back: the campaign is a later one of the same name.
-local function mark(span, op)
-    local word = get(span, WORDS, op.offset)
-    local state, had, new = state_of(word), floor(word / MARK) % 8, floor(op.word / MARK) % 8
-    if state == PENDING and attempts_of(word) == 0 then
-        return SETTLED
-    end
-    if state == UNKNOWN and new % 2 == 1 then
-        counted = counted + (word >= UNCOUNTED and 1 or 0)
-        put(span, op.offset, word, reworded(word, op, BOUNCED, 0))
-        return DONE
-    end
-    for _, bit in ipairs({ 1, 2, 4 }) do
-        if floor(new / bit) % 2 == 1 and floor(had / bit) % 2 == 0 then
-            word = word + bit * MARK
-        end
-    end
-    local before = floor(word / CLASS) % 32
-    if new % 2 == 1 and state == SENT and before == 0 then
-        word = word + floor(op.word / CLASS) % 32 * CLASS -- why it came back: the acceptance has no class of its own
-    end
-    if floor(word / MARK) % 8 ~= had or floor(word / CLASS) % 32 ~= before then
-        set(span, WORDS, op.offset, word)
-    end
-    return DONE
-end
-
-local APPLY = { commit, outcome, release, put_back, settle, resend, mark }
 
 -- Evidence counts whoever brings it, and so does a person's word; all else is the owner's. Once somebody else has taken the
 -- span, what was granted before is unknown, and what is `sending` now is his.
-local function anybody_may(change, op)
-    return change == resend or change == mark or (change == outcome and EVIDENCE[state_of(op.word)])
+local function anybody_may(op)
+    return op.kind == RESEND or op.kind == MARKED or (op.kind == OUTCOME and EVIDENCE[op.word % MARK])
 end
 
 local function apply(op)
-    local span, change = spans[op.span], APPLY[op.kind]
-    if campaign and not span.owner and change == mark then
+    local span, kind = spans[op.span], op.kind
+    if campaign and not span.owner and kind == MARKED then
         return SETTLED -- nobody of it was ever sent to
     end
     if not campaign or not span.owner then
         return LOST
     end
-    if span.owner ~= granted and not anybody_may(change, op) then
+    if span.owner ~= granted and not anybody_may(op) then
         return NOT_OURS
     end
     if (op.offset + op.count - span.from) * 4 > #(span[WORDS] or read(span, WORDS)).text then
         return LOST
     end
-    return change(span, op)
+    if kind == COMMIT then
+        return commit(span, op)
+    end
+    if kind == OUTCOME then
+        return outcome(span, op)
+    end
+    return seldom()[kind](span, op)
 end
 
-local verdicts, op = {}, {}
+local verdicts, told, op = {}, 0, {}
 for at = 1, #ops, OP_BYTES do
     op.kind, op.attempt, op.span, op.offset, op.count, op.word, op.due, op.first =
         unpack_op('<BBHHHI4I4I4', ops, at)
-    verdicts[#verdicts + 1] = apply(op)
+    told = told + 1
+    verdicts[told] = apply(op)
 end
 for _, span in pairs(spans) do
     for part = WORDS, FIRST do
@@ -374,4 +411,4 @@ end
 if campaign then
     call('HSET', KEYS[5], epoch, ARGV[3])
 end
-return table.concat(verdicts)
+return concat(verdicts)
