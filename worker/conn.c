@@ -315,7 +315,7 @@ static struct tls_peer conn_tls_peer(const struct session *s)
 }
 
 static void conn_work(struct session *s);
-static void conn_readable(struct session *s);
+static void conn_readable(struct session *s, bool to_end);
 
 static void conn_ready(struct session *s)
 {
@@ -358,8 +358,8 @@ static void conn_shake(struct session *s)
         conn_address_failed(s, LOG_PHASE_STARTTLS);
         return;
     }
-    conn_readable(
-        s); /* the greeting of implicit TLS may lie in OpenSSL's buffer, where no event tells of it */
+    /* The greeting of implicit TLS may lie in OpenSSL's buffer, where no event tells of it. */
+    conn_readable(s, true);
     conn_work(s);
 }
 
@@ -442,9 +442,12 @@ static bool conn_replies(struct session *s)
     return false; /* over, shaking hands, or (a whole opening in one read) idle again */
 }
 
-static void conn_readable(struct session *s)
+/* What is there. to_end: until the socket says that there is no more; else the loop tells of what comes behind a read that gave
+ * less than there was room for. */
+static void conn_readable(struct session *s, bool to_end)
 {
     char words[256];
+    bool is_empty = false;
     while (s->state == CONN_TALKING && s->wire != NULL) {
         char *where;
         size_t room = reply_room(&s->wire->reader, &where);
@@ -457,8 +460,9 @@ static void conn_readable(struct session *s)
                 return;
             }
             reply_filled(&s->wire->reader, (size_t)got);
+            is_empty = !to_end && s->link.ssl == NULL && (size_t)got < room;
         }
-        if (!conn_replies(s))
+        if (!conn_replies(s) || is_empty)
             return;
     }
 }
@@ -482,7 +486,7 @@ static bool conn_flush(struct session *s)
     }
     if (wrote == LINK_AGAIN)
         return false;
-    conn_readable(s); /* the last words of a server that hung up may be the outcome */
+    conn_readable(s, true); /* the last words of a server that hung up may be the outcome */
     if (s->state == CONN_TALKING)
         conn_heed(s, dialogue_lost(&s->talk, wrote == 0 ? "connection closed by the receiver" : words));
     return false;
@@ -517,7 +521,7 @@ static void conn_on_io(struct ev_loop *loop, ev_io *io, int events)
         conn_shake(s);
     } else if (s->state == CONN_TALKING) {
         if (events & EV_READ)
-            conn_readable(s);
+            conn_readable(s, false);
         conn_work(s);
     }
 }
@@ -531,7 +535,7 @@ static void conn_on_timer(struct ev_loop *loop, ev_timer *timer, int events)
     conn_enter(s);
     /* What waited while this process did not run (a stopped machine) counts before the clock does. */
     if (s->state == CONN_TALKING)
-        conn_readable(s);
+        conn_readable(s, true);
     uint64_t deadline_ms = s->state == CONN_TALKING ? dialogue_deadline_ms(&s->talk) : s->deadline_ms;
     if (s->worker->now_ms < deadline_ms)
         conn_arm(s);
