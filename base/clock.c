@@ -1,4 +1,5 @@
 /* clock.c - the clocks: one for intervals, one for what people read. */
+#include <string.h>
 #include <time.h>
 
 #include "hikyaku/base.h"
@@ -29,11 +30,25 @@ uint64_t clock_wall_us(void)
 
 void clock_rfc3339(uint64_t wall_us, char *out)
 {
-    time_t seconds = (time_t)(wall_us / 1000000u);
-    struct tm tm;
-    size_t n;
+    static char text[CLOCK_RFC3339_SIZE]; /* of the second before: thousands of events have the same */
+    static uint64_t text_s = UINT64_MAX;
+    static size_t length;
+    uint64_t wall_s = wall_us / 1000000u;
+    uint32_t us = (uint32_t)(wall_us % 1000000u);
 
-    gmtime_r(&seconds, &tm);
-    n = strftime(out, CLOCK_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + n, CLOCK_RFC3339_SIZE - n, ".%06uZ", (unsigned)(wall_us % 1000000u));
+    if (wall_s != text_s) {
+        time_t seconds = (time_t)wall_s;
+        struct tm tm;
+
+        gmtime_r(&seconds, &tm);
+        length = strftime(text, sizeof text - sizeof ".123456Z", "%Y-%m-%dT%H:%M:%S", &tm);
+        text_s = wall_s;
+    }
+    memcpy(out, text, length);
+    out += length;
+    *out = '.';
+    for (int digit = 6; digit > 0; digit--, us /= 10)
+        out[digit] = (char)('0' + us % 10);
+    out[7] = 'Z';
+    out[8] = '\0';
 }

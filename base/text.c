@@ -1,4 +1,6 @@
 /* text.c - text from strangers, made fit to be shown. */
+#include <string.h>
+
 #include "hikyaku/base.h"
 
 /* Length of the valid UTF-8 sequence at text, 0 if there is none (RFC 3629: no overlong form, no surrogate). */
@@ -21,6 +23,27 @@ static size_t utf8_sequence(const unsigned char *t, size_t left)
         if (t[i] < low || t[i] > high)
             return 0;
     return n;
+}
+
+char *hk_put(char *to, const char *end, const char *text)
+{
+    HK_BUG_ON(to >= end);
+    size_t length = strnlen(text, (size_t)(end - to) - 1);
+    memcpy(to, text, length);
+    to[length] = '\0';
+    return to + length;
+}
+
+char *hk_put_number(char *to, const char *end, uint64_t number)
+{
+    char digits[21], *at = digits + sizeof digits - 1;
+
+    *at = '\0';
+    do {
+        *--at = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return hk_put(to, end, at);
 }
 
 size_t hk_clean_text(char *out, size_t size, const char *text, size_t length)

@@ -408,9 +408,10 @@ static void event_key(struct eventlog *log, const char *key)
 
 void event_begin_again(struct eventlog *log, const char *type, uint64_t epoch, uint64_t number)
 {
-    char id[64], when[CLOCK_RFC3339_SIZE];
+    char id[64], when[CLOCK_RFC3339_SIZE], *at = hk_put_number(id, id + sizeof id, epoch);
 
-    snprintf(id, sizeof id, "%llu-%llu", (unsigned long long)epoch, (unsigned long long)number);
+    at = hk_put(at, id + sizeof id, "-");
+    (void)hk_put_number(at, id + sizeof id, number);
     clock_rfc3339(clock_wall_us(), when);
     event_raw(log, "{", 1);
     event_number(log, "v", 1);
@@ -455,10 +456,10 @@ void event_word(struct eventlog *log, const char *key, const char *text)
 void event_number(struct eventlog *log, const char *key, uint64_t number)
 {
     char text[24];
-    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    const char *end = hk_put_number(text, text + sizeof text, number);
 
     event_key(log, key);
-    event_raw(log, text, (size_t)n);
+    event_raw(log, text, (size_t)(end - text));
 }
 
 void event_object(struct eventlog *log, const char *key)

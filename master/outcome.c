@@ -16,6 +16,7 @@
 void event_reply(struct eventlog *log, const struct outcome_reply *reply)
 {
     char enhanced[16], text[REGION_REPLY_TEXT];
+    const char *end = enhanced + sizeof enhanced;
     size_t length = reply->text_length < sizeof text ? reply->text_length : sizeof text;
 
     memcpy(text, reply->text, length);
@@ -27,8 +28,9 @@ void event_reply(struct eventlog *log, const struct outcome_reply *reply)
     if (reply->code != 0)
         event_number(log, "code", reply->code);
     if (reply->enhanced[0] != 0) {
-        snprintf(enhanced, sizeof enhanced, "%u.%u.%u", reply->enhanced[0], reply->enhanced[1],
-                 reply->enhanced[2]);
+        char *at = enhanced;
+        for (unsigned i = 0; i < 3; i++)
+            at = hk_put_number(i > 0 ? hk_put(at, end, ".") : at, end, reply->enhanced[i]);
         event_word(log, "enhanced", enhanced);
     }
     event_text(log, "text", text, length);

@@ -136,7 +136,7 @@ bool dkim_sign(const struct render *render, const struct buf *dynamic, const uin
     char time[24], body_hash[64];
     bool ok = true;
 
-    (void)snprintf(time, sizeof time, "%llu", (unsigned long long)(render->wall_us / 1000000));
+    (void)hk_put_number(time, time + sizeof time, render->wall_us / 1000000);
     scratch->length = 0;
     base64_line(body_digest, SHA256_OCTETS, scratch);
     if (scratch->failed)

@@ -122,14 +122,18 @@ static void date_render(uint64_t wall_us, struct buf *out)
     static const char day[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char month[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static char line[96]; /* of the second before: hundreds of copies have the same */
+    static time_t line_s;
     time_t seconds = (time_t)(wall_us / 1000000);
-    char line[96];
     struct tm tm;
 
-    HK_BUG_ON(gmtime_r(&seconds, &tm) == NULL);
-    /* Not strftime: names of days and months are English whatever the locale. */
-    (void)snprintf(line, sizeof line, "Date: %s, %d %s %d %02d:%02d:%02d +0000\r\n", day[tm.tm_wday],
-                   tm.tm_mday, month[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    if (line[0] == '\0' || seconds != line_s) {
+        HK_BUG_ON(gmtime_r(&seconds, &tm) == NULL);
+        /* Not strftime: names of days and months are English whatever the locale. */
+        (void)snprintf(line, sizeof line, "Date: %s, %d %s %d %02d:%02d:%02d +0000\r\n", day[tm.tm_wday],
+                       tm.tm_mday, month[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        line_s = seconds;
+    }
     buf_text(out, line);
 }
 

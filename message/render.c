@@ -278,13 +278,16 @@ static int unsubscribe_make(struct render *render, const struct token_subject *s
     if (token_make(m->signer, TOKEN_UNSUBSCRIBE, subject, token) != 0)
         return HK_ENOMEM;
     if (url != NULL) {
+        const char *end = render->unsubscribe_url + sizeof render->unsubscribe_url;
         char last = url[strlen(url) - 1];
         const char *joint = strchr("/=?&", last) != NULL ? "" : strchr(url, '?') != NULL ? "&" : "?";
-        (void)snprintf(render->unsubscribe_url, sizeof render->unsubscribe_url, "%s%s%s", url, joint, token);
+        (void)hk_put(hk_put(hk_put(render->unsubscribe_url, end, url), end, joint), end, token);
     }
-    if (m->wants_unsubscribe_mail)
-        (void)snprintf(render->unsubscribe_mail, sizeof render->unsubscribe_mail, "u-%s@%s", token,
-                       signer_return_path(m->signer));
+    if (m->wants_unsubscribe_mail) {
+        const char *end = render->unsubscribe_mail + sizeof render->unsubscribe_mail;
+        char *at = hk_put(hk_put(render->unsubscribe_mail, end, "u-"), end, token);
+        (void)hk_put(hk_put(at, end, "@"), end, signer_return_path(m->signer));
+    }
     return 0;
 }
 

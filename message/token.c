@@ -123,13 +123,19 @@ int message_id_make(const struct signer *signer, const char *campaign, uint16_t 
 {
     char message[CAMPAIGN_ID_MAX + 32], digits[TOKEN_TEXT_MAX];
     uint8_t mac[SHA256_OCTETS];
-    int length = snprintf(message, sizeof message, "%c%u.%u.%s", TOKEN_MESSAGE_ID, segment, index, campaign);
+    char *at = message;
+    const char *end = message + sizeof message;
 
-    if (signer_mac(signer, message, (size_t)length, mac) != 0)
+    *at++ = TOKEN_MESSAGE_ID;
+    at = hk_put_number(at, end, segment);
+    at = hk_put_number(hk_put(at, end, "."), end, index);
+    at = hk_put(hk_put(at, end, "."), end, campaign);
+    if (signer_mac(signer, message, (size_t)(at - message), mac) != 0)
         return HK_ENOMEM;
     base32_encode(mac, 20, digits);
     digits[base32_size(20)] = 0;
-    (void)snprintf(out, size, "%s@%s", digits, signer_from_domain(signer));
+    at = hk_put(out, out + size, digits);
+    (void)hk_put(hk_put(at, out + size, "@"), out + size, signer_from_domain(signer));
     return 0;
 }
 
@@ -176,11 +182,13 @@ bool verp_is_about(const struct signer *signer, const struct verp_token *token, 
 
 int verp_make(const struct signer *signer, const struct token_subject *subject, char *out)
 {
-    char token[TOKEN_TEXT_MAX];
+    const char *end = out + ADDRESS_MAX + 1;
+    char token[TOKEN_TEXT_MAX], *at;
 
     if (token_make(signer, TOKEN_BOUNCE, subject, token) != 0)
         return HK_ENOMEM;
-    (void)snprintf(out, ADDRESS_MAX + 1, "b-%s@%s", token, signer_return_path(signer));
+    at = hk_put(hk_put(out, end, "b-"), end, token);
+    (void)hk_put(hk_put(at, end, "@"), end, signer_return_path(signer));
     return 0;
 }
 

@@ -287,6 +287,11 @@ static bool is_quoted(const struct dialogue *d, const struct letter *letter)
     return letter->legacy && d->terms->local_part == LOCAL_PART_QUOTE && !letter->raw;
 }
 
+#define TEXT(literal)                  \
+    {                                  \
+        (literal), sizeof(literal) - 1 \
+    }
+
 static bool put_rcpt(struct dialogue *d, const struct letter *letter)
 {
     const char *at = memrchr(letter->rcpt, '@', letter->rcpt_length);
@@ -294,7 +299,8 @@ static bool put_rcpt(struct dialogue *d, const struct letter *letter)
     if (is_quoted(d, letter))
         return outbox_put(d->box, "RCPT TO:<\"%.*s\"%.*s>\r\n", local, letter->rcpt,
                           (int)letter->rcpt_length - local, letter->rcpt + local);
-    return outbox_put(d->box, "RCPT TO:<%.*s>\r\n", (int)letter->rcpt_length, letter->rcpt);
+    const struct outbox_text line[] = {TEXT("RCPT TO:<"), {letter->rcpt, letter->rcpt_length}, TEXT(">\r\n")};
+    return outbox_put_texts(d->box, line, 3);
 }
 
 /* Does the server say that it cannot read the address, rather than that nobody has it? */
@@ -574,16 +580,25 @@ static const char *letter_obstacle(struct dialogue *d, const struct letter *lett
 
 static bool put_mail(struct dialogue *d, struct letter *letter)
 {
-    char size[32] = "";
-    if (d->offer.size_offered)
-        (void)snprintf(size, sizeof size, " SIZE=%zu", letter->bytes);
+    char size[32] = "", *size_end = size;
+    if (d->offer.size_offered) {
+        size_end = hk_put(size, size + sizeof size, " SIZE=");
+        size_end = hk_put_number(size_end, size + sizeof size, letter->bytes);
+    }
     d->ops->flight(d->context, letter, FLIGHT_ENVELOPE);
     letter->nth = ++d->nth;
     letter->mail_ms = d->now_ms;
     /* Every copy is 7-bit (RFC 6152 needs no BODY then), except for the header of one that needs SMTPUTF8. */
-    if (!outbox_put(d->box, "MAIL FROM:<%s>%s%s%s\r\n", letter->mail_from, size,
-                    letter->smtputf8 && d->offer.eightbitmime ? " BODY=8BITMIME" : "",
-                    letter->smtputf8 ? " SMTPUTF8" : ""))
+    const char *utf8 = !letter->smtputf8       ? ""
+                       : d->offer.eightbitmime ? " BODY=8BITMIME SMTPUTF8"
+                                               : " SMTPUTF8";
+    const struct outbox_text line[] = {TEXT("MAIL FROM:<"),
+                                       {letter->mail_from, strlen(letter->mail_from)},
+                                       TEXT(">"),
+                                       {size, (size_t)(size_end - size)},
+                                       {utf8, strlen(utf8)},
+                                       TEXT("\r\n")};
+    if (!outbox_put_texts(d->box, line, 6))
         return false;
     d->data_put = false;
     d->unanswered++;
@@ -660,6 +675,7 @@ static bool is_held(const struct letter *letter)
 
 static enum pump pump_step(struct dialogue *d)
 {
+    static const struct outbox_text data = TEXT("DATA\r\n");
     struct letter *letter = d->out;
     bool turn = d->pipelining || d->unanswered == 0;
     switch (d->step) {
@@ -671,7 +687,7 @@ static enum pump pump_step(struct dialogue *d)
         if (!turn || (d->unanswered > 0 && is_quoted(d, letter)))
             return PUMP_DONE;
         d->data_put = true;
-        return put_step(d, outbox_put(d->box, "DATA\r\n"), STEP_BODY) ? PUMP_AGAIN : PUMP_BUG;
+        return put_step(d, outbox_put_texts(d->box, &data, 1), STEP_BODY) ? PUMP_AGAIN : PUMP_BUG;
     case STEP_BODY:
         if (d->phase != DIALOGUE_DOT || d->in != letter || is_held(letter) ||
             !outbox_put_body(d->box, letter->iov, letter->iov_count, letter->bytes))

@@ -32,9 +32,22 @@ bool outbox_put(struct outbox *box, const char *format, ...)
     return true;
 }
 
+bool outbox_put_texts(struct outbox *box, const struct outbox_text *text, size_t count)
+{
+    size_t end = box->end;
+    for (size_t i = 0; i < count; i++) {
+        if (text[i].length >= box->text_size - end)
+            return false;
+        memcpy(box->text + end, text[i].at, text[i].length);
+        end += text[i].length;
+    }
+    box->end = end;
+    return true;
+}
+
 bool outbox_put_dot(struct outbox *box)
 {
-    if (!outbox_put(box, ".\r\n"))
+    if (!outbox_put_texts(box, &(struct outbox_text){".\r\n", 3}, 1))
         return false;
     box->dot_end = box->end;
     return true;

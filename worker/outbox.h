@@ -29,6 +29,12 @@ void outbox_init(struct outbox *box, char *text, size_t text_size);
 void outbox_clear(struct outbox *box);
 bool outbox_is_empty(const struct outbox *box);
 bool outbox_put(struct outbox *box, const char *format, ...) HK_PRINTF(2, 3) HK_MUST_USE;
+/* The same without printf, for what each message has: texts one behind another. */
+struct outbox_text {
+    const char *at;
+    size_t length;
+};
+bool outbox_put_texts(struct outbox *box, const struct outbox_text *text, size_t count) HK_MUST_USE;
 /* The final dot of a message whose body was put before. */
 bool outbox_put_dot(struct outbox *box) HK_MUST_USE;
 /* False while commands wait: a body would overtake them. */

@@ -109,6 +109,11 @@ int hk_sha256_file(const char *path, char out[HK_SHA256_HEX], struct hk_why *why
  * Writes at most size - 1 bytes and a NUL, never splits a UTF-8 sequence; returns the length written. */
 size_t hk_clean_text(char *out, size_t size, const char *text, size_t length);
 
+/* What printf does for a text and a number, where it is done for each message: put it at `to`, as far as it fits before `end`
+ * with the NUL that follows (to < end). Returns where that NUL stands, for the next one to go there. */
+char *hk_put(char *to, const char *end, const char *text);
+char *hk_put_number(char *to, const char *end, uint64_t number);
+
 /* The diagnostic log, for people: one line each on standard error ("2026-... level process: text"), from any
  * process of ours. Nothing is formatted when the level is off. */
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };

@@ -45,6 +45,46 @@ static void a_time_reads_as_rfc3339(void **state)
     assert_string_equal(out, "2026-11-24T09:00:00.123456Z");
 }
 
+static void times_one_after_another_are_each_their_own(void **state)
+{
+    static const struct {
+        uint64_t us;
+        const char *text;
+    } times[] = {{1795510800000000u, "2026-11-24T09:00:00.000000Z"},
+                 {1795510800999999u, "2026-11-24T09:00:00.999999Z"},
+                 {1795510801000010u, "2026-11-24T09:00:01.000010Z"},
+                 {1795510800000007u, "2026-11-24T09:00:00.000007Z"},
+                 {0u, "1970-01-01T00:00:00.000000Z"}};
+    char out[CLOCK_RFC3339_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        clock_rfc3339(times[i].us, out);
+        assert_string_equal(out, times[i].text);
+    }
+}
+
+static void texts_and_numbers_are_put_as_far_as_there_is_room(void **state)
+{
+    static const uint64_t number[] = {0, 7, 10, 4294967296u, UINT64_MAX};
+    char out[24], expected[24];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) {
+        for (size_t size = 1; size <= sizeof out; size++) {
+            char *end = out;
+
+            memset(out, 'x', sizeof out);
+            end = hk_put(end, out + size, "a:");
+            end = hk_put_number(end, out + size, number[i]);
+            (void)snprintf(expected, size, "a:%llu", (unsigned long long)number[i]);
+            assert_string_equal(out, expected);
+            assert_ptr_equal(end, out + strlen(out));
+            assert_true(size == sizeof out || out[size] == 'x');
+        }
+    }
+}
+
 static void a_file_written_is_read_back_whole(void **state)
 {
     char path[] = "/tmp/hikyaku-test-XXXXXX";
@@ -76,6 +116,8 @@ int main(void)
         cmocka_unit_test(a_utf8_sequence_is_never_split),
         cmocka_unit_test(a_reason_is_one_line),
         cmocka_unit_test(a_time_reads_as_rfc3339),
+        cmocka_unit_test(times_one_after_another_are_each_their_own),
+        cmocka_unit_test(texts_and_numbers_are_put_as_far_as_there_is_room),
         cmocka_unit_test(a_file_written_is_read_back_whole),
     };
 
