@@ -391,6 +391,7 @@ void ledger_flush(struct ledger *ledger)
         campaign->notes.released = campaign->notes.tail;
     }
     send_all(ledger);
+    redis_link_write(&ledger->link);
 }
 
 size_t ledger_pending_of(const struct ledger *ledger, const char *id)

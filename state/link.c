@@ -125,12 +125,24 @@ int redis_link_send(struct redis_link *link, struct link_call *call, int argc, c
     if (fault_fails(REDIS_SEND_BEFORE) ||
         redisAsyncCommandArgv(link->redis, on_reply, call, argc, argv, length) != REDIS_OK)
         return HK_EDOWN;
+    link->unwritten = true;
     if (link->waiting++ == 0)
         ev_timer_again(link->loop, &link->guard);
     if (fault_strikes(REDIS_SEND_AFTER))
         redisAsyncHandleWrite(link->redis); /* out of our memory first */
     fault_at(REDIS_SEND_AFTER);
     return 0;
+}
+
+/* hiredis would have the loop tell when the socket can be written, which it nearly always can: that is two system calls and a
+ * turn of the loop for each call. */
+void redis_link_write(struct redis_link *link)
+{
+    bool unwritten = link->unwritten;
+
+    link->unwritten = false;
+    if (unwritten && link->redis)
+        redisAsyncHandleWrite(link->redis);
 }
 
 bool link_is_ready(const struct redis_link *link)

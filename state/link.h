@@ -61,6 +61,7 @@ struct redis_link {
     enum link_state state;
     uint64_t generation;        /* answers to calls of an earlier one are dropped */
     uint32_t pause_ms, waiting; /* calls not answered on this connection */
+    bool unwritten;             /* something was sent since redis_link_write() */
     ev_timer pause, guard;
     char sha1[LINK_SCRIPTS][LINK_SHA1_HEX];
 };
@@ -73,6 +74,9 @@ bool link_is_ready(const struct redis_link *link);
 /* Send a command. On success the call belongs to the link until its answer; else HK_EDOWN and it stays the caller's. */
 int redis_link_send(struct redis_link *link, struct link_call *call, int argc, const char **argv,
                     const size_t *length) HK_MUST_USE;
+/* Write what was sent to the socket now. Without it the loop does so, in its next turn. Not from inside an answer; a connection
+ * that turns out to be lost is told of from in here. */
+void redis_link_write(struct redis_link *link);
 /* The owner got an answer of a shape that it cannot use. */
 void redis_link_reject(struct redis_link *link, const char *what);
 
