@@ -102,8 +102,9 @@ static void on_worker_ring(struct ev_loop *loop, ev_io *io, int events)
 
     (void)loop;
     (void)events;
-    while (read(worker->up_fd, &count, sizeof count) == (ssize_t)sizeof count)
-        ;
+    if (read(worker->up_fd, &count, sizeof count) < 0 && errno != EAGAIN &&
+        errno != EINTR) /* one takes all */
+        log_error("cannot read the wake-up of worker %u: %s", worker->number, strerror(errno));
     worker_read(worker);
 }
 
