@@ -399,18 +399,23 @@ void eventlog_watch(struct eventlog *log)
 
 static void event_key(struct eventlog *log, const char *key)
 {
-    if (log->used > 0 && log->buffer[log->used - 1] != '{')
-        event_raw(log, ",", 1);
-    event_raw(log, "\"", 1);
-    event_raw(log, key, strlen(key));
-    event_raw(log, "\":", 2);
+    size_t length = strlen(key);
+    char *out = event_room(log, length + sizeof ",\"\":");
+
+    if (log->used > 0 && out[-1] != '{')
+        *out++ = ',';
+    *out++ = '"';
+    out = hk_put(out, out + length + 1, key);
+    *out++ = '"';
+    *out++ = ':';
+    log->used = (size_t)(out - log->buffer);
 }
 
 void event_begin_again(struct eventlog *log, const char *type, uint64_t epoch, uint64_t number)
 {
-    char id[64], when[CLOCK_RFC3339_SIZE], *at = hk_put_number(id, id + sizeof id, epoch);
+    char id[64] = "", when[CLOCK_RFC3339_SIZE], *at = id;
 
-    at = hk_put(at, id + sizeof id, "-");
+    at = hk_put(hk_put_number(at, id + sizeof id, epoch), id + sizeof id, "-");
     (void)hk_put_number(at, id + sizeof id, number);
     clock_rfc3339(clock_wall_us(), when);
     event_raw(log, "{", 1);
@@ -426,10 +431,22 @@ uint64_t event_begin(struct eventlog *log, const char *type)
     return log->number++;
 }
 
+/* Copies what needs neither cleaning nor a backslash, and returns how much that is: all of most texts. */
+static size_t copy_plain(char *out, const char *text, size_t length)
+{
+    size_t i = 0;
+
+    while (i < length && text[i] >= ' ' && text[i] < 0x7f && text[i] != '"' && text[i] != '\\') {
+        out[i] = text[i];
+        i++;
+    }
+    return i;
+}
+
 void event_text(struct eventlog *log, const char *key, const char *text, size_t length)
 {
     char *clean, *out;
-    size_t n;
+    size_t n, plain;
 
     if (text == NULL)
         return;
@@ -437,8 +454,10 @@ void event_text(struct eventlog *log, const char *key, const char *text, size_t 
     /* A cleaned byte is at most one byte, an escaped one two. */
     out = event_room(log, 3 * length + 8);
     clean = out + 2 * length + 4;
-    n = hk_clean_text(clean, length + 1, text, length);
     *out++ = '"';
+    plain = copy_plain(out, text, length);
+    out += plain;
+    n = hk_clean_text(clean, length - plain + 1, text + plain, length - plain);
     for (size_t i = 0; i < n; i++) {
         if (clean[i] == '"' || clean[i] == '\\')
             *out++ = '\\';

@@ -47,10 +47,16 @@ static void event_verdict(struct eventlog *log, struct verdict verdict)
 
 static void event_address(struct eventlog *log, const char *key, uint8_t family, const uint8_t *address)
 {
-    char text[INET6_ADDRSTRLEN];
+    char text[INET6_ADDRSTRLEN], *at = text;
+    const char *end = text + sizeof text;
 
-    if ((family == AF_INET || family == AF_INET6) && inet_ntop(family, address, text, sizeof text) != NULL)
+    if (family == AF_INET) { /* inet_ntop() makes it by printf, and each message has two */
+        for (unsigned i = 0; i < 4; i++)
+            at = hk_put_number(i > 0 ? hk_put(at, end, ".") : at, end, address[i]);
         event_word(log, key, text);
+    } else if (family == AF_INET6 && inet_ntop(family, address, text, sizeof text) != NULL) {
+        event_word(log, key, text);
+    }
 }
 
 static void event_recipient(struct eventlog *log, const struct campaign *campaign, uint32_t index)
