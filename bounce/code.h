@@ -14,7 +14,7 @@ size_t code_status_at(const char *at, size_t left, uint16_t status[3]);
 /* The first in a text whose class is one of `classes` (a bit for each); false: there is none. */
 bool code_find_status(struct slice text, unsigned classes, uint16_t status[3]);
 
-/* Three digits of a refusal, "450" to "577", whatever stands around them: the code; 0 for none. */
+/* Three digits of a refusal, "400" to "579" (some answer 571), whatever stands around them: the code; 0 for none. */
 uint16_t code_of_refusal(const char *at, size_t left);
 /* The same where a reply begins at this place of the text: at the beginning, behind a sign or a word that leads to one, or
  * with an enhanced code behind it ("said: 550 No such user", "(550-5.1.1"). A number in a size, an id or a sentence is none. */

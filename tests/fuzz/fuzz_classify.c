@@ -12,7 +12,7 @@ static void classify_diagnosis(const char *text, size_t length)
     struct rule_finding finding;
 
     diagnosis_read(&d);
-    HK_BUG_ON((d.code != 0 && d.code != 250 && d.code < 400) || d.code > 559 || d.phase > LOG_PHASES);
+    HK_BUG_ON((d.code != 0 && d.code != 250 && d.code < 400) || d.code > 579 || d.phase > LOG_PHASES);
     rules_explain(rules_in_use(), &d, &finding);
     HK_BUG_ON(finding.verdict.reply_class == CLASS_NONE || finding.verdict.reply_class >= CLASSES);
     HK_BUG_ON(finding.verdict.disposition == DISPOSITION_SUPPRESS && d.code >= 400 && d.code < 500);
