@@ -456,6 +456,7 @@ class MessageIds(Case):
     """Notices of SES that carry neither our tag nor our return path: the id that SES gave the message says whose it is."""
     people = [f"u{n}@a.test" for n in range(6)]
     remember = "remember = 3d"
+    redis = ""
 
     def setUp(self):
         super().setUp()
@@ -468,7 +469,7 @@ class MessageIds(Case):
         self.configure(tls='opportunistic\n ca_file = "relay.pem"', more=(
             f'web {{ listen = "127.0.0.1:{self.http_port}" }}\nsns {{ secret_file = "raw.secret" {self.remember} }}\n'
             f'route "*" {{ relay = "{self.ses.host}:{self.ses.port}" profile = ses region = "{played_ses.REGION}"\n'
-            f'  auth {{ user = "{played_ses.USER}" secret_key_file = "ses.key" }} }}'))
+            f'  auth {{ user = "{played_ses.USER}" secret_key_file = "ses.key" }} }}\n{self.redis}'))
 
     def begin(self):
         self.dns(mx={})
@@ -520,6 +521,34 @@ class MessageIds(Case):
         self.tell("Bounce", self.id[u[5]], bounced(u[5]))
         self.check(u[5], 1)
         self.assertEqual(self.stop().status, 0)
+
+    def other_node(self):
+        """Another node on the same Redis, with the same secret, that has sent nothing."""
+        port = self._free_port()
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            text = f.read()
+        for old, new in ((self.path("state"), self.path("other")), (f":{self.http_port}", f":{port}"),
+                         ("node     {", 'node { name = "other"')):
+            self.assertEqual(text.count(old), 1, old)
+            text = text.replace(old, new)
+        self.http_port = port
+        self.node = self.start("serve", "--config", self.write("other.conf", text))
+        wait_for(self.answers, 30, "the web process of the other node")
+
+    def test_another_node_finds_them_as_well(self):
+        u = self.people
+        server = Redis(self.path("redis-x"))
+        self.addCleanup(server.stop)
+        self.write("redis.password", PASSWORD + "\n")
+        self.redis = f'redis {{ mode = external host = "127.0.0.1" port = {server.port} user = "hikyaku" password_file = "redis.password" }}'
+        self.begin()
+        self.other_node()
+        self.tell("Bounce", self.id[u[0]], bounced(u[0]))
+        # It has no list of them: a notice that names somebody else is not believed.
+        self.tell("Bounce", self.id[u[1]], bounced(u[2], feedbackId="f"))
+        self.assertEqual(self.stop().status, 0)
+        self.send("two")
+        self.assertEqual({r["recipient"] for r in self.recipients("two") if r["state"] == "suppressed"}, {u[0]})
 
     def test_nothing_is_kept_unless_it_is_wanted(self):
         u = self.people
