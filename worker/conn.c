@@ -460,7 +460,7 @@ static void conn_readable(struct session *s, bool to_end)
                 return;
             }
             reply_filled(&s->wire->reader, (size_t)got);
-            is_empty = !to_end && s->link.ssl == NULL && (size_t)got < room;
+            is_empty = !to_end && (size_t)got < room && !link_holds(&s->link);
         }
         if (!conn_replies(s) || is_empty)
             return;

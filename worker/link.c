@@ -136,6 +136,11 @@ ssize_t link_read(struct link *link, void *where, size_t room, char *words, size
     return plain_result(recv(link->fd, where, room, 0), words, size);
 }
 
+bool link_holds(const struct link *link)
+{
+    return link->ssl != NULL && tls_holds(link->ssl);
+}
+
 size_t link_write_limit(const struct link *link)
 {
     return link->ssl != NULL ? LINK_TLS_BYTES : LINK_PLAIN_BYTES;

@@ -34,6 +34,8 @@ void link_local(const struct link *link, uint8_t ip[16]);
 
 ssize_t link_read(struct link *link, void *where, size_t room, char *words, size_t size);
 ssize_t link_write(struct link *link, const struct iovec *iov, size_t count, char *words, size_t size);
+/* Is there something to read that no event of the socket tells of? */
+bool link_holds(const struct link *link);
 size_t link_write_limit(const struct link *link);
 
 #endif

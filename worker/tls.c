@@ -169,6 +169,8 @@ int tls_create(const struct config *config, struct tls **out, struct hk_why *why
     HK_BUG_ON(tls->ctx == NULL || mark_index < 0);
     SSL_CTX_set_mode(tls->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* A record by one call, and not its head first. Who reads has to ask tls_holds(). */
+    SSL_CTX_set_read_ahead(tls->ctx, 1);
     /* A server that closes without close_notify is common and harmless: SMTP says itself where a reply ends. */
     SSL_CTX_set_options(tls->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -471,6 +473,11 @@ ssize_t tls_read(SSL *ssl, void *where, size_t room, char *words, size_t size)
     if (result == 1)
         ((struct tls_mark *)SSL_get_ex_data(ssl, mark_index))->heard = true;
     return result == 1 ? (ssize_t)taken : transfer_result(ssl, result, saved_errno, words, size);
+}
+
+bool tls_holds(const SSL *ssl)
+{
+    return SSL_has_pending(ssl) == 1;
 }
 
 ssize_t tls_write(SSL *ssl, const void *bytes, size_t length, char *words, size_t size)

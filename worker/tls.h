@@ -54,6 +54,8 @@ enum tls_result tls_shake(SSL *ssl, const struct tls_peer *peer, char *words, si
 
 /* Bytes moved; 0: closed by the peer; -1: try again when the socket is ready; -2: broken, words filled. */
 ssize_t tls_read(SSL *ssl, void *where, size_t room, char *words, size_t size);
+/* Bytes that are off the socket and not read: no event tells of them. */
+bool tls_holds(const SSL *ssl);
 ssize_t tls_write(SSL *ssl, const void *bytes, size_t length, char *words, size_t size);
 
 /* STARTTLS failed at this address: where the policy lets, it is not tried again for TLS_BROKEN_MS. */
