@@ -73,7 +73,7 @@ static bool open_conn(struct lane *lane, struct dest *dest)
     conn->shared = dest->shared;
     conn->state = CONN_OPENING;
     conn->hungry = false;
-    conn->worked = false;
+    conn->worked = conn->parting = false;
     conn->under_way = 0;
     conn->sent = 0;
     conn->send_max = lane->site->provider->messages_per_connection;
@@ -139,6 +139,16 @@ void conn_feed(struct conn *conn)
     if (conn->under_way == 0 && (conn->lane->site->suspended_until_ms > clock_now_ms() ||
                                  (conn->dest->queue.recipients == 0 && is_wanted_elsewhere(conn))))
         close_conn(conn); /* this one has nothing to do */
+}
+
+/* The last one, as it seems now: told before the grant, the worker writes QUIT behind the dot. */
+void conn_granted(struct conn *conn)
+{
+    if (conn->state != CONN_READY || conn->under_way > 1 || conn->dest->queue.recipients > 0 ||
+        !is_wanted_elsewhere(conn))
+        return;
+    conn->parting = true;
+    close_conn(conn);
 }
 
 /* What the server itself says that it takes in one session (RFC 9422), under what the provider table says. One recipient a
@@ -323,7 +333,8 @@ void conn_closed(struct worker *worker, uint32_t id)
         note_failure(conn->dest, &info->failure, info);
     conn_report_tls(conn, info);
     if ((conn->state == CONN_OPENING && info->failed) ||
-        (conn->state == CONN_READY && !conn->worked && (conn->sent > 0 || info->failure.text_length > 0)))
+        ((conn->state == CONN_READY || conn->parting) && !conn->worked &&
+         (conn->sent > 0 || info->failure.text_length > 0)))
         conn_failed(conn, info->failed && info->never);
     conn_drop(conn);
 }

@@ -84,6 +84,7 @@ struct conn {
     uint8_t state; /* enum conn_state */
     bool hungry;
     bool worked;       /* a transaction on it was answered: its receiver can be had */
+    bool parting;      /* told to close with the dot of what it has under way */
     uint8_t under_way; /* sends without an outcome */
     uint32_t sent;     /* permissions given in its life */
     uint32_t send_max; /* at most so many; 0: no limit */
@@ -455,6 +456,8 @@ void conn_opened(struct worker *worker, uint32_t id);
 void conn_closed(struct worker *worker, uint32_t id);
 void conn_drop(struct conn *conn); /* forget it: its process is gone */
 void conn_feed(struct conn *conn);
+/* The dot of a message on it may leave. */
+void conn_granted(struct conn *conn);
 /* Close what has nothing under way; of what is opened next, one connection goes first. */
 void dest_rest(struct dest *dest);
 /* What a flight tells of its connection itself; accepted: the recipient was, a commit was asked for. */

@@ -582,6 +582,8 @@ static void verdict_commit(struct worker *worker, uint32_t slot, enum ledger_ver
         return; /* the worker gave it back meanwhile: a release is on its way */
     hold->commit = verdict == VERDICT_DONE ? COMMIT_GRANTED : COMMIT_REFUSED;
     hold->stopped = verdict != VERDICT_DONE && verdict != VERDICT_SETTLED;
+    if (verdict == VERDICT_DONE && hold_conn(hold) != NULL)
+        conn_granted(hold->conn);
     worker_tell(worker, &answer);
 }
 

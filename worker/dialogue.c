@@ -232,6 +232,8 @@ static enum dialogue_phase next_transaction(struct dialogue *d)
     if (d->stopping)
         return DIALOGUE_OVER;
     d->in = d->out;
+    if (d->quit_put)
+        return DIALOGUE_QUIT;
     return d->in != NULL ? DIALOGUE_MAIL : DIALOGUE_IDLE;
 }
 
@@ -626,7 +628,7 @@ static bool put_reset(struct dialogue *d)
 /* May the next MAIL go behind what is unanswered? */
 static bool has_room_for_mail(const struct dialogue *d)
 {
-    if (d->out != NULL || d->stopping)
+    if (d->out != NULL || d->stopping || d->quit_put)
         return false;
     if (d->phase == DIALOGUE_IDLE)
         return true;
@@ -719,6 +721,22 @@ static void pump_prepare(struct dialogue *d)
     d->ops->prepare(d->context, d->head);
 }
 
+/* Nothing is left to say but QUIT. RFC 2920 3.1: it may stand in one group with the dot. */
+static enum dialogue_verdict pump_quit(struct dialogue *d)
+{
+    bool behind_dot = d->pipelining && d->phase == DIALOGUE_DOT && d->in->dot_put && !d->stopping;
+    if (!d->quit_wanted || d->quit_put || d->head != NULL || d->out != NULL)
+        return DIALOGUE_GO_ON;
+    if (d->phase == DIALOGUE_IDLE) {
+        d->since_ms = d->now_ms;
+        return dialogue_enter(d, dialogue_put(d, DIALOGUE_QUIT, "QUIT\r\n"));
+    }
+    if (!behind_dot)
+        return DIALOGUE_GO_ON;
+    d->quit_put = true;
+    return dialogue_enter(d, dialogue_put(d, DIALOGUE_DOT, "QUIT\r\n"));
+}
+
 enum dialogue_verdict dialogue_pump(struct dialogue *d)
 {
     enum pump result = PUMP_AGAIN;
@@ -729,11 +747,7 @@ enum dialogue_verdict dialogue_pump(struct dialogue *d)
     if (result == PUMP_BUG)
         return dialogue_enter(d, contain_bug(d, "no room for a command"));
     pump_prepare(d);
-    if (d->quit_wanted && d->phase == DIALOGUE_IDLE && d->head == NULL) {
-        d->since_ms = d->now_ms;
-        return dialogue_enter(d, dialogue_put(d, DIALOGUE_QUIT, "QUIT\r\n"));
-    }
-    return DIALOGUE_GO_ON;
+    return pump_quit(d);
 }
 
 void dialogue_dot_leaves(struct dialogue *d)

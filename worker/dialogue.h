@@ -144,6 +144,7 @@ struct dialogue {
     bool data_put;    /* DATA of the letter whose MAIL was put last is on its way */
     bool reset_due;   /* the receiver still holds a transaction of which nothing came */
     bool quit_wanted; /* once the queue is empty */
+    bool quit_put;    /* QUIT is on its way behind a dot */
     bool stopping;    /* no new dot, no new MAIL: end when the dots under way are answered */
     bool broken_sync;
 };
@@ -171,7 +172,7 @@ enum dialogue_verdict dialogue_pump(struct dialogue *d) HK_MUST_USE;
 void dialogue_dot_leaves(struct dialogue *d);
 void dialogue_wrote(struct dialogue *d, size_t bytes, bool with_dot);
 
-/* QUIT once everything queued is done. */
+/* QUIT once everything queued is done; with PIPELINING in the same write as the last dot, where this is called before it. */
 void dialogue_quit(struct dialogue *d);
 /* Settle as returned whatever has no MAIL written. */
 void dialogue_drain(struct dialogue *d);

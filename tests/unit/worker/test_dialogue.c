@@ -585,11 +585,87 @@ static void quit_waits_for_what_is_queued(void **state)
     work(rig);
     expect_wire(rig, ENV(0));
     hear(rig, "250 ok\n250 ok\n354 go\n");
+    send_letter(rig, 1);
     grant(rig, 0);
+    expect_wire(rig, BODY ".\r\n" ENV(1));
+    hear(rig, "250 ok\n550 no\n550 no\n");
+    expect_wire(rig, "");
+    hear(rig, "550 no\n");
+    expect_wire(rig, "QUIT\r\n");
+    assert_string_equal(rig->told, "0 sent dot 250|1 bounced mail 550|");
+    free(rig);
+}
+
+static struct rig *rig_parting(const char *offers)
+{
+    struct rig *rig = rig_opened(offers);
+    send_letter(rig, 0);
+    work(rig);
+    rig->wire[0] = '\0';
+    dialogue_quit(&rig->talk);
+    work(rig);
+    expect_wire(rig, "");
+    return rig;
+}
+
+/* RFC 2920 3.1 */
+static void quit_goes_in_one_group_with_the_last_dot(void **state)
+{
+    static const struct {
+        const char *dot, *told;
+    } answers[] = {{"250 ok\n", "0 sent dot 250|"}, {"451 later\n", "0 deferred dot 451|"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        struct rig *rig = rig_parting(PIPE);
+        hear(rig, "250 ok\n250 ok\n354 go\n");
+        expect_wire(rig, "");
+        grant(rig, 0);
+        expect_wire(rig, BODY ".\r\nQUIT\r\n");
+        rig->talk.now_ms = 2000;
+        hear(rig, answers[i].dot);
+        assert_string_equal(rig->told, answers[i].told);
+        assert_int_equal(rig->talk.phase, DIALOGUE_QUIT);
+        assert_int_equal(dialogue_deadline_ms(&rig->talk), 2110);
+        expect_wire(rig, "");
+        hear(rig, "221 bye\n");
+        assert_int_equal(rig->verdict, DIALOGUE_ENDED);
+        assert_string_equal(rig->told, answers[i].told);
+        assert_int_equal(rig->bugs, 0);
+        free(rig);
+    }
+}
+
+static void without_pipelining_quit_waits_for_the_reply_to_the_dot(void **state)
+{
+    struct rig *rig = rig_parting(PLAIN);
+    (void)state;
+    hear(rig, "250 ok\n");
+    hear(rig, "250 ok\n");
+    grant(rig, 0);
+    rig->wire[0] = '\0';
+    hear(rig, "354 go\n");
     expect_wire(rig, BODY ".\r\n");
     hear(rig, "250 ok\n");
     expect_wire(rig, "QUIT\r\n");
     free(rig);
+}
+
+static void with_quit_behind_the_dot_its_reply_still_decides(void **state)
+{
+    static const char *const told[] = {"0 unknown dot 0|", "0 deferred dot 421|", "0 unknown dot 0|"};
+    (void)state;
+    for (unsigned way = 0; way < 3; way++) {
+        struct rig *rig = rig_parting(PIPE);
+        hear(rig, "250 ok\n250 ok\n354 go\n");
+        grant(rig, 0);
+        if (way == 0)
+            assert_int_equal(dialogue_lost(&rig->talk, "gone"), DIALOGUE_ENDED);
+        else
+            hear(rig, way == 1 ? "421 busy\n" : "354 what\n");
+        assert_string_equal(rig->told, told[way]);
+        assert_int_equal(rig->talk.phase, DIALOGUE_OVER);
+        free(rig);
+    }
 }
 
 static void a_drain_returns_what_has_no_mail_and_finishes_the_rest(void **state)
@@ -1018,6 +1094,9 @@ int main(void)
         cmocka_unit_test(each_phase_has_its_own_time_limit),
         cmocka_unit_test(an_idle_connection_says_quit_by_itself),
         cmocka_unit_test(quit_waits_for_what_is_queued),
+        cmocka_unit_test(quit_goes_in_one_group_with_the_last_dot),
+        cmocka_unit_test(without_pipelining_quit_waits_for_the_reply_to_the_dot),
+        cmocka_unit_test(with_quit_behind_the_dot_its_reply_still_decides),
         cmocka_unit_test(a_drain_returns_what_has_no_mail_and_finishes_the_rest),
         cmocka_unit_test(without_a_master_no_new_dot_leaves_and_one_under_way_is_waited_for),
         cmocka_unit_test(ehlo_refused_gives_way_to_helo),
