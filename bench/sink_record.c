@@ -97,11 +97,12 @@ void sink_ledger_write(struct sink *sink)
 {
     struct sink_counters total = totals_of(sink);
     struct hk_why why;
-    json_t *ledger, *listeners = json_array();
+    json_t *ledger, *listeners;
     char *text;
 
     if (sink->options.ledger_file == NULL)
         return;
+    listeners = json_array();
     for (size_t i = 0; i < sink->listener_count; i++) {
         const struct sink_listener *l = &sink->listener[i];
         json_t *object = counters_json(&l->counters);

@@ -146,7 +146,8 @@ static int keep_named(struct unknown *u)
         if (!roll_find(u->segment, &address, &index))
             return why_set(&u->why, HK_EINVAL, "hikyaku: %s is not in the list of campaign '%s'",
                            address.text, u->manifest.campaign);
-        at = bsearch(&index, u->index + kept, u->count - kept, sizeof index, by_index);
+        at = u->count > kept ? bsearch(&index, u->index + kept, u->count - kept, sizeof index, by_index)
+                             : NULL;
         if (at == NULL) {
             fprintf(stderr, "hikyaku: %s is not unknown, and stays as it is\n", address.text);
             continue;
