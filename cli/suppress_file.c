@@ -567,16 +567,16 @@ static int write_to_file(const struct config *config, const char *path, const st
     out = fopen(temporary, "we");
     umask(mask);
     if (out == NULL) {
-        error = why_set(why, HK_EIO, "%s: %s", temporary, strerror(errno));
+        error = why_set(why, HK_EIO, "%s: cannot be written: %s", path, strerror(errno));
         free(temporary);
         return error;
     }
     error = write_all(config, path, out, scopes, why);
     if (error == 0 && fsync(fileno(out)) != 0)
-        error = why_set(why, HK_EIO, "%s: %s", temporary, strerror(errno));
+        error = why_set(why, HK_EIO, "%s: cannot be written: %s", path, strerror(errno));
     fclose(out);
     if (error == 0 && rename(temporary, path) != 0)
-        error = why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
+        error = why_set(why, HK_EIO, "%s: cannot be written: %s", path, strerror(errno));
     if (error != 0)
         unlink(temporary);
     free(temporary);

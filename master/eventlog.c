@@ -166,7 +166,8 @@ static int open_file(struct eventlog *log, struct hk_why *why)
     uint64_t bytes = 0;
 
     if (fd < 0)
-        return why_set(why, HK_EIO, "%s: cannot open the event log: %s", path, strerror(errno));
+        return why_set(why, HK_EIO, "%s: cannot open the event log: %s%s", path, strerror(errno),
+                       errno == ENOENT ? "; make the folder that it lies in" : "");
     rc = check_is_log(fd, path, why);
     if (rc == 0)
         rc = cut_torn_line(fd, path, &bytes, why);

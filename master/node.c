@@ -733,6 +733,17 @@ static int prepare(struct node *node, struct hk_why *why)
     return rc;
 }
 
+/* `serve` has nothing else to show while nobody gives it a campaign. */
+static void say_ready(const struct node *node)
+{
+    unsigned campaigns = 0;
+
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        campaigns += node->campaign[i] != NULL && !node->campaign[i]->settled;
+    log_info("node %s is ready: %u workers, %u campaign%s under way", node->config->node.name, node->workers,
+             campaigns, campaigns == 1 ? "" : "s");
+}
+
 static int node_start(struct node *node, struct hk_why *why)
 {
     int rc = prepare(node, why);
@@ -753,6 +764,8 @@ static int node_start(struct node *node, struct hk_why *why)
         rc = fronts_start(node, why);
     if (rc == 0)
         open_timers(node);
+    if (rc == 0 && node->options->campaign == NULL)
+        say_ready(node);
     return rc;
 }
 

@@ -151,7 +151,7 @@ class Start(harness.Case):
         self.configure()
         master = self.start("serve", "--config", self.path("hikyaku.conf"))
         campaign = ("--config", self.path("hikyaku.conf"), "--campaign", "c")
-        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the node")
+        wait_for(lambda: "is ready: 2 workers, 0 campaigns under way" in self.finish_words(), 20, "the node")
         follower = self.start_send(rows=[f"u{n}@a.test" for n in range(3000)])
         self.wait_for_events(20, follower)
         os.kill(master.pid, signal.SIGSTOP)
