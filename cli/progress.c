@@ -43,7 +43,7 @@ static void describe_rest(const struct node_progress *now, uint64_t done, char *
     else if (now->rate > 0 && (double)left / now->rate < LEFT_MAX_S)
         snprintf(out, size, "%s left", format_duration((uint64_t)((double)left / now->rate * 1000), text));
     else
-        snprintf(out, size, now->elapsed_ms < BEGINNING_MS ? "beginning" : "waiting for the receivers");
+        snprintf(out, size, now->elapsed_ms < BEGINNING_MS ? "beginning" : "waiting for DNS or receivers");
 }
 
 static void draw_bar(uint64_t done, uint64_t whole, char out[BAR_COLUMNS + 4])

@@ -6,6 +6,8 @@
 
 #include "master.h"
 
+#define DNS_SAY_MS   60000u
+#define DNS_FIRST_MS 2000u /* others may be answered by then */
 #define DOMAINS_KEPT \
     65536u /* answers kept before the expired ones are swept, and beyond twice this all at rest */
 
@@ -200,6 +202,12 @@ static void domain_learn(struct node *node, struct domain *domain, const struct 
     domain->status = answer->status;
     domain->expires_ms = clock_now_ms() + (uint64_t)answer->ttl_s * 1000u;
     snprintf(domain->words, sizeof domain->words, "%s", answer->words);
+    if (answer->status == RESOLVE_TEMPORARY) {
+        node->dns.failed++;
+        snprintf(node->dns.words, sizeof node->dns.words, "%s", answer->words);
+    } else {
+        node->dns.answered++;
+    }
     if (answer->status == RESOLVE_OK) {
         domain->dest = dest_of_answer(node, domain, answer);
         domain->dest->domains++;
@@ -261,6 +269,29 @@ void domain_answer(struct node *node, const struct resolve_answer *answer)
     node->asked[answer->id] = NULL;
     node->free_question[node->free_questions++] = (uint32_t)answer->id;
     domain_learn(node, domain, answer);
+}
+
+/* The first one at once, the others together. Some always fail in a large list; where all do it is our own resolver. */
+void domains_tell(struct node *node)
+{
+    uint64_t now = clock_now_ms();
+
+    if (node->dns.failed == 0)
+        return;
+    if (node->dns.say_ms == 0)
+        node->dns.say_ms = now + DNS_FIRST_MS;
+    if (now < node->dns.say_ms)
+        return;
+    if (node->dns.answered > 0)
+        log_info("%u domain%s could not be looked up for now, the last: %s", node->dns.failed,
+                 node->dns.failed == 1 ? "" : "s", node->dns.words);
+    else
+        log_warning("no domain can be looked up, the last: %s; see that %s", node->dns.words,
+                    node->config->resolver.server_count > 0
+                        ? "resolver.servers answers"
+                        : "port 53 is open to the outside, or set resolver.servers");
+    node->dns.failed = node->dns.answered = 0;
+    node->dns.say_ms = now + DNS_SAY_MS;
 }
 
 void domains_sweep(struct node *node)

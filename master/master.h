@@ -284,6 +284,11 @@ struct node {
     uint32_t free_question[RESOLVE_INFLIGHT_MAX], free_questions;
 
     struct table sites, dests, domains;
+    struct {
+        uint32_t failed, answered; /* look-ups since this was said */
+        uint64_t say_ms;           /* not before; 0: none has failed yet */
+        char words[128];
+    } dns;
     struct table suspended; /* sites that nothing is sent to for now, known or not (suspension.c) */
     struct table gates;
     ev_timer gate_timer;
@@ -402,6 +407,7 @@ void domain_answer(struct node *node, const struct resolve_answer *answer);
 void domains_open(struct node *node);
 void domains_forget_asked(struct node *node); /* the resolver died: ask again */
 void domains_sweep(struct node *node);
+void domains_tell(struct node *node); /* about once a second: which look-ups failed, once a minute at most */
 void domains_close(struct node *node);
 
 /* Does the route of this destination have a relay that can be had, as far as is known, or was not tried yet? */

@@ -443,6 +443,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         sites_tick(node);
         gates_tick(node);
         node->suspensions_due = true;
+        domains_tell(node);
         tlsrpt_turn(&node->tlsrpt, clock_wall_us());
         eventlog_sync(&node->log);
         if (place_is_there(node))

@@ -434,9 +434,10 @@ class Commands(harness.Case):
 
     def test_why_tells_of_a_receiver_that_cannot_be_reached(self):
         """One line of the log stands for all whom it puts back: it is told of each of them."""
-        self.receivers_for("a", schedule="1min", give_up="1h")
+        self.dns({"a.test": self.receiver("a")}, servfail=("broken.test",))
+        self.configure(schedule="1min", give_up="1h")
         self.stop_receivers()
-        process = self.start_send(rows=["u1@a.test", "u2@a.test", "u3@none.test"])
+        process = self.start_send(rows=["u1@a.test", "u2@a.test", "u3@broken.test"])
         conf = ("--config", self.path("hikyaku.conf"))
         tell = lambda who: self.hikyaku("why", *conf, who, expect=0).out
         text = wait_for(lambda: (t := tell("u2@a.test")) and "refused" in t and t, 20, "the reason")
@@ -445,6 +446,9 @@ class Commands(harness.Case):
         document = json.loads(self.hikyaku("why", "--json", *conf, "u1@a.test", expect=0).out)
         validate("why", document)
         self.assertEqual(document["campaigns"][0]["events"][-1]["recipients"], 2)
+        self.assertIn(": SERVFAIL for MX of broken.test\n",
+                      wait_for(lambda: (t := tell("u3@broken.test")) and "SERVFAIL" in t and t, 20, "the reason"))
+        wait_for(lambda: "1 domain could not be looked up for now, the last: SERVFAIL" in self.finish_words(), 5, "a word")
         self.interrupt(process)
         self.finish(process, expect=1)
 
