@@ -84,8 +84,9 @@ static int print_summary(const struct reach *reach, const struct manifest *manif
         else if (error < 0)
             error = why_set(why, error, "hikyaku: not enough memory for the report");
     } else {
-        bool named = config_path(reach->config, rejected, sizeof rejected, "campaigns/%s/%s",
-                                 manifest->campaign, CAMPAIGN_REJECTED_FILE) == 0;
+        bool named =
+            config_path(reach->config, rejected, sizeof rejected, "campaigns/%s/%s", manifest->campaign,
+                        manifest->segments > 1 ? CAMPAIGN_REJECTED_FILES : CAMPAIGN_REJECTED_FILE) == 0;
         report_text_print(&report, reach->config->file, named ? rejected : NULL, stdout);
     }
     report_free(&report);

@@ -101,8 +101,9 @@ static int print_report(struct sending *s, int status)
         if (error < 0)
             status = cli_fail(error, &s->why);
     } else {
-        bool named = config_path(s->config, rejected, sizeof rejected, "campaigns/%s/%s",
-                                 s->options->campaign, CAMPAIGN_REJECTED_FILE) == 0;
+        bool named =
+            config_path(s->config, rejected, sizeof rejected, "campaigns/%s/%s", s->options->campaign,
+                        s->manifest.segments > 1 ? CAMPAIGN_REJECTED_FILES : CAMPAIGN_REJECTED_FILE) == 0;
         report_text_print(&report, s->config->file, named ? rejected : NULL, stdout);
     }
     report_free(&report);

@@ -160,7 +160,7 @@ static int campaign_grow(struct campaign *campaign, struct hk_why *why)
     segment_close(campaign->segment);
     campaign->segment = segment;
     campaign->manifest = manifest;
-    campaign->settled = false;
+    campaign->settled = campaign->said_settled = false;
     lay_out_spans(campaign, from);
     campaign_publish(campaign);
     campaign_read_counts(campaign);
@@ -208,7 +208,7 @@ int campaign_open(struct node *node, const char *id, struct hk_why *why)
         return rc;
     }
     campaign_publish(campaign);
-    campaign->settled = campaign->manifest.settled_us != 0;
+    campaign->settled = campaign->said_settled = campaign->manifest.settled_us != 0;
     campaign->start_us = clock_now_us();
     if (wall > campaign->manifest.created_us && wall - campaign->manifest.created_us < campaign->start_us)
         campaign->start_us -= wall - campaign->manifest.created_us;
@@ -782,12 +782,37 @@ static void halt(struct campaign *campaign)
     campaign_stop(campaign);
 }
 
+/* A node that serves shows nobody a report: its log says how it went, once the counts have it all. */
+static void say_settled(struct campaign *campaign)
+{
+    uint64_t recipients = campaign->manifest.recipients, settled = 0;
+    char words[256] = "";
+    int length = 0;
+
+    for (int state = 0; state < LEDGER_STATES_COUNT; state++) {
+        bool is_open = state == LEDGER_PENDING || state == LEDGER_SENDING || state == LEDGER_DEFERRED;
+        if (is_open || campaign->counts[state] == 0)
+            continue;
+        settled += campaign->counts[state];
+        length += snprintf(words + length, sizeof words - (size_t)length, "%s%llu %s", length > 0 ? ", " : "",
+                           (unsigned long long)campaign->counts[state],
+                           ledger_state_name((enum ledger_state)state));
+    }
+    if (settled < recipients)
+        return;
+    campaign->said_settled = true;
+    log_info("campaign %s is settled: %llu recipients, %s", campaign->manifest.campaign,
+             (unsigned long long)recipients, words);
+}
+
 static void campaign_tick(struct campaign *campaign)
 {
     bool all_taken = campaign->passed + campaign->held == campaign->spans && campaign->taking == 0;
 
     if (ledger_counts(campaign->node->ledger, &campaign->manifest, on_counts, campaign) != 0)
         log_debug("campaign %s: no counts while Redis is away", campaign->manifest.campaign);
+    if (campaign->settled && !campaign->said_settled && campaign->node->options->campaign == NULL)
+        say_settled(campaign);
     if (campaign->settled || campaign->frozen)
         return;
     if (is_cancelled(campaign)) {

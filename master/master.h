@@ -211,7 +211,7 @@ struct campaign {
     bool frozen;         /* something is wrong that needs a person: said once */
     uint64_t thaw_ms;    /* or may pass by itself: when it is tried again; 0 never */
     uint32_t thaws;      /* in a row, without a message sent between */
-    bool settled;
+    bool settled, said_settled;
     bool parked; /* in memory for a command alone: nothing of it is sent */
     bool halted; /* paused because first_rows were reached, or Redis said so */
     bool

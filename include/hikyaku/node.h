@@ -17,6 +17,7 @@ enum hk_exit { EXIT_SETTLED = 0, EXIT_STOPPED = 1, EXIT_USAGE = 2, EXIT_NEEDED =
 #define CAMPAIGN_SEGMENT_PATTERN "segment-%u.seg" /* of the extensions, from 1 on */
 #define CAMPAIGN_MESSAGE_FILE    "message.eml"
 #define CAMPAIGN_REJECTED_FILE   "rejected.csv"
+#define CAMPAIGN_REJECTED_FILES  "rejected*.csv" /* with those of the extensions, for a person */
 #define CAMPAIGN_MANIFEST_FILE   "manifest" /* what Redis holds of it, should Redis forget (manifest_print) */
 /* By the node, when it takes the first of its recipients: from which place the event log tells of it. */
 #define CAMPAIGN_JOURNAL_FILE "journal"

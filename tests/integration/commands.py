@@ -86,6 +86,10 @@ class Commands(harness.Case):
         wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the control socket")
         return node
 
+    def log_says(self, words):
+        with open(self.path("stderr"), encoding="utf-8", errors="replace") as f:
+            return words in f.read()
+
     def counts(self, campaign="c"):
         return self.report(campaign)["counts"]
 
@@ -384,6 +388,8 @@ class Commands(harness.Case):
         node = self.serve()
         for name in lists:
             self.wait_settled(name)
+            words = f"campaign {name} is settled: {len(lists[name])} recipients, {len(lists[name])} sent\n"
+            wait_for(lambda: self.log_says(words), 5, words)
         self.interrupt(node, signal.SIGTERM)
         self.finish(node, expect=0)
         self.stop_receivers()
