@@ -38,7 +38,8 @@ static int clear(void **state)
         if (entry->d_name[0] != '.')
             unlink(name);
     }
-    closedir(folder);
+    if (folder != NULL)
+        closedir(folder);
     return 0;
 }
 
