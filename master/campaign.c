@@ -588,6 +588,46 @@ void campaign_go_on(struct campaign *campaign)
     log_info("campaign %s goes on", campaign->manifest.campaign);
 }
 
+static void give_way(struct campaign *campaign)
+{
+    campaign->halted = true;
+    log_warning(
+        "campaign %s: Redis says that it is paused, so another node did that, or Redis has lost that it "
+        "goes on; 'hikyaku resume' makes it go on",
+        campaign->manifest.campaign);
+    campaign_stop(campaign);
+}
+
+int campaign_put_state(struct campaign *campaign, const char *state, struct hk_why *why)
+{
+    struct manifest changed = campaign->manifest;
+    int rc;
+
+    snprintf(changed.state, sizeof changed.state, "%s", state);
+    rc = store_campaign_put(campaign->node->store, &changed, why);
+    if (rc == 0)
+        campaign->manifest = changed;
+    return rc;
+}
+
+void campaign_as_before(struct campaign *campaign, const char *state)
+{
+    struct hk_why why;
+
+    if (strcmp(campaign->manifest.state, state) == 0)
+        return;
+    if (strcmp(campaign->manifest.state, "paused") == 0) {
+        give_way(campaign);
+    } else if (strcmp(state, "paused") == 0 && campaign_runs(campaign)) {
+        if (campaign_put_state(campaign, state, &why) != 0)
+            snprintf(campaign->manifest.state, sizeof campaign->manifest.state, "%s", state);
+        campaign->halted = true;
+        log_warning("campaign %s: Redis has lost that it was paused; it stays paused, 'hikyaku resume' makes "
+                    "it go on",
+                    campaign->manifest.campaign);
+    }
+}
+
 /* With a beat, for Redis has just answered. What another node changed, or what a Redis that lost its last writes knows, counts. */
 static void ask_state(struct campaign *campaign)
 {
@@ -609,12 +649,7 @@ static void ask_state(struct campaign *campaign)
         campaign_go_on(campaign);
         return;
     }
-    campaign->halted = true;
-    log_warning(
-        "campaign %s: Redis says that it is paused, so another node did that, or Redis has lost that it "
-        "goes on; 'hikyaku resume' makes it go on",
-        campaign->manifest.campaign);
-    campaign_stop(campaign);
+    give_way(campaign);
 }
 
 void campaigns_ask_state(struct node *node)
@@ -769,15 +804,13 @@ static bool first_rows_are_done(const struct campaign *campaign)
 
 static void halt(struct campaign *campaign)
 {
-    struct manifest paused = campaign->manifest;
     struct hk_why why;
 
-    snprintf(paused.state, sizeof paused.state, "paused");
-    if (store_campaign_put(campaign->node->store, &paused, &why) != 0) {
-        log_warning("campaign %s: %s", paused.campaign, why.text); /* tried again at the next tick */
+    if (campaign_put_state(campaign, "paused", &why) != 0) {
+        log_warning("campaign %s: %s", campaign->manifest.campaign,
+                    why.text); /* tried again at the next tick */
         return;
     }
-    campaign->manifest = paused;
     campaign->halted = true;
     campaign_stop(campaign);
 }

@@ -353,10 +353,9 @@ static json_t *restore_begin(struct subject *s)
         rc = journal_replay(s->node, place, s->manifest.campaign, &story, &s->why);
     if (rc == 0)
         rc = store_campaign_recount(s->node->store, &s->manifest, &s->why);
-    if (rc == 0 && story.cancelled && !state_is(s, "cancelled"))
-        rc = put_state(s, "cancelled");
     if (rc != 0)
         return failed(s, rc);
+    s->manifest = s->campaign->manifest; /* the log may have told that it was cancelled */
     reply = done(s, NULL);
     json_object_set_new(reply, "told", json_integer((json_int_t)story.lines));
     return reply;

@@ -435,6 +435,15 @@ static bool is_remembered(const struct config *config, const struct journal_entr
     return entry->time_us + (uint64_t)config->sns.remember_s * 1000000u > clock_wall_us();
 }
 
+/* That it was cancelled, should Redis have lost it: nobody makes such a campaign go on. */
+static int tell_cancelled(struct campaign *campaign, struct hk_why *why)
+{
+    if (campaign->settled || strcmp(campaign->manifest.state, "cancelled") == 0)
+        return 0;
+    log_warning("campaign %s: Redis has lost that it was cancelled; it is", campaign->manifest.campaign);
+    return campaign_put_state(campaign, "cancelled", why);
+}
+
 static int tell(struct telling *t, const struct journal_entry *entry)
 {
     struct campaign *campaign = settle_campaign(t->node, entry->campaign, &t->opened);
@@ -443,10 +452,8 @@ static int tell(struct telling *t, const struct journal_entry *entry)
 
     if (campaign == NULL || (!is_unsubscribe(entry) && !is_about(campaign, entry)))
         return 0;
-    if (entry->index == UINT32_MAX) {
-        t->story->cancelled = true;
-        return 0;
-    }
+    if (entry->index == UINT32_MAX)
+        return tell_cancelled(campaign, t->why);
     if (entry->index >= segment_count(campaign->segment) ||
         entry->count > segment_count(campaign->segment) - entry->index)
         return 0;

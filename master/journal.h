@@ -37,7 +37,6 @@ int journal_begun(struct campaign *campaign, char place[LEASE_TOLD_SIZE], struct
 struct journal_story {
     uint64_t lines; /* that were told */
     bool whole;     /* the place was found; else what there is was told */
-    bool cancelled; /* the campaign was */
 };
 /* Tell the ledger what the log says from `place` on ("" or unknown: from its beginning) about every campaign whose list is
  * here, or only about `campaign`, and wait until it has heard. HK_EDOWN when Redis does not take it, HK_EIO when a part of

@@ -259,6 +259,7 @@ struct node {
     const struct config *config;
     struct node_place *place;
     const struct node_options *options;
+    struct last_life *last_life;
     struct ev_loop *loop;
     uint64_t epoch;
     struct lease lease;
@@ -322,6 +323,7 @@ struct node {
     bool beating;      /* the last beat has no answer yet */
     bool past_told;    /* what the event log knew at the start: from then on places in it can be told */
     bool told_to_stop; /* by a signal */
+    bool redis_lost;   /* something that it had acknowledged: what was known before this life counts */
     bool again; /* what it knows and what Redis knows differ: it starts over, settling all as after a death */
     bool abandoned; /* the ledger, for that */
     bool starved;   /* the disk is nearly full: nothing new is sent (machine.c) */
@@ -345,6 +347,8 @@ void node_wait(struct node *node); /* one step of the loop, at start, when no ti
 void node_freeze(struct campaign *campaign, const char *why);
 void node_freeze_a_while(struct campaign *campaign, const char *why); /* a worker could not: memory, a file */
 void node_start_over(struct node *node, const char *why);
+/* The same, because Redis has lost something: which campaigns were paused is remembered as well. */
+void node_start_over_lost(struct node *node, const char *why);
 #define REDIS_IS_BEHIND "Redis has less than it had acknowledged"
 bool node_is_told_to_stop(const struct node *node); /* at start: signals are not read yet */
 void node_give_up(struct node *node,
@@ -389,6 +393,10 @@ void campaign_release(struct campaign *campaign, uint32_t number, uint32_t index
  * does; cancelled, the ledger is told. */
 void run_let_go(struct campaign *campaign, struct run run);
 bool campaign_runs(const struct campaign *campaign);
+/* "running", "paused" or "cancelled", in Redis and here. On an error both are as they were. */
+int campaign_put_state(struct campaign *campaign, const char *state, struct hk_why *why) HK_MUST_USE;
+/* This state it had when Redis lost its last writes. Where the two differ it is paused: who made it go on is asked again. */
+void campaign_as_before(struct campaign *campaign, const char *state);
 /* Take over a new state: what waits leaves the queues, or is read again. */
 void campaign_stop(struct campaign *campaign);
 void campaign_go_on(struct campaign *campaign);

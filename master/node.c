@@ -123,9 +123,9 @@ static void on_ledger_behind(void *context, const char *campaign)
     (void)campaign;
     /* Nothing is under way yet: settle_wait() sees it, and this life ends there. */
     if (!node->past_told)
-        node->again = true;
+        node->again = node->redis_lost = true;
     else
-        node_start_over(node, REDIS_IS_BEHIND);
+        node_start_over_lost(node, REDIS_IS_BEHIND);
 }
 
 /* An embedded server that died is ours to start again. The ledger's own connection finds it: nothing waits here. */
@@ -187,6 +187,12 @@ void node_start_over(struct node *node, const char *why)
         return;
     log_error("%s: nothing is sent until the ledger has been told what the event log knows", why);
     node->again = true;
+}
+
+void node_start_over_lost(struct node *node, const char *why)
+{
+    node_start_over(node, why);
+    node->redis_lost = true;
 }
 
 /* Commits without an answer get none. */
@@ -642,14 +648,45 @@ static int open_ledger(struct node *node, struct hk_why *why)
     return rc;
 }
 
-static int open_campaigns(struct node *node, struct hk_why *why)
+/* What this process knew of its campaigns when Redis lost its last writes. */
+struct last_life {
+    struct {
+        char id[CAMPAIGN_ID_MAX + 1], state[sizeof((struct manifest *)NULL)->state];
+    } campaign[REGION_CAMPAIGNS_MAX];
+    uint32_t campaigns;
+};
+
+static void remember(const struct node *node, struct last_life *last)
+{
+    if (!node->past_told)
+        return; /* it was no more than a beginning */
+    last->campaigns = 0;
+    for (uint32_t i = 0; node->redis_lost && i < REGION_CAMPAIGNS_MAX; i++) {
+        const struct campaign *campaign = node->campaign[i];
+        if (campaign == NULL || campaign->parked)
+            continue;
+        memcpy(last->campaign[last->campaigns].id, campaign->manifest.campaign, sizeof last->campaign[0].id);
+        memcpy(last->campaign[last->campaigns].state, campaign->manifest.state,
+               sizeof last->campaign[0].state);
+        last->campaigns++;
+    }
+}
+
+static void take_up(struct node *node)
+{
+    for (uint32_t i = 0; i < node->last_life->campaigns; i++) {
+        struct campaign *campaign = campaign_find(node, node->last_life->campaign[i].id);
+        if (campaign != NULL)
+            campaign_as_before(campaign, node->last_life->campaign[i].state);
+    }
+}
+
+static int open_those_to_run(struct node *node, struct hk_why *why)
 {
     char **id = NULL;
     size_t count = 0;
     int rc;
 
-    if (node->options->request != NULL)
-        return 0; /* it opens the one that it is about */
     if (node->options->campaign != NULL)
         return campaign_run(node, node->options->campaign, why);
     rc = store_campaign_list(node->store, &id, &count, why);
@@ -662,6 +699,18 @@ static int open_campaigns(struct node *node, struct hk_why *why)
         free(id[i]);
     }
     free(id);
+    return rc;
+}
+
+static int open_campaigns(struct node *node, struct hk_why *why)
+{
+    int rc;
+
+    if (node->options->request != NULL)
+        return 0; /* it opens the one that it is about */
+    rc = open_those_to_run(node, why);
+    if (rc == 0)
+        take_up(node);
     return rc;
 }
 
@@ -868,7 +917,7 @@ bool node_left_untold(const struct config *config)
 
 /* One life. *again: it was no more than the beginning of the next one. */
 static int live(const struct config *config, struct node_place *place, const struct node_options *options,
-                bool *again)
+                struct last_life *last, bool *again)
 {
     struct node *node = hk_xcalloc(1, sizeof *node);
     struct hk_why why;
@@ -877,6 +926,7 @@ static int live(const struct config *config, struct node_place *place, const str
     node->config = config;
     node->place = place;
     node->options = options;
+    node->last_life = last;
     node->control_fd = -1;
     node->signal_fd = -1;
     node->started_ms = clock_now_ms();
@@ -904,6 +954,7 @@ static int live(const struct config *config, struct node_place *place, const str
     }
     exit_status = node->exit_status;
     *again = node->again && !node->told_to_stop;
+    remember(node, last);
     node_stop(node);
     free(node);
     return exit_status;
@@ -911,6 +962,7 @@ static int live(const struct config *config, struct node_place *place, const str
 
 int node_run(const struct config *config, struct node_place *place, const struct node_options *options)
 {
+    struct last_life last = {.campaigns = 0};
     struct rules *rules;
     struct hk_why why;
     unsigned lives = 0;
@@ -924,7 +976,7 @@ int node_run(const struct config *config, struct node_place *place, const struct
     rules_use(rules);
     do {
         uint64_t began_ms = clock_now_ms();
-        exit_status = live(config, place, options, &again);
+        exit_status = live(config, place, options, &last, &again);
         lives = clock_now_ms() - began_ms > START_OVER_MS ? 0 : lives + 1;
         if (again && lives == START_OVER_MAX) {
             log_error("it had to start over %u times in a row: Redis does not keep what it acknowledges",

@@ -670,7 +670,7 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
         return; /* settle.c waits for the ledger as a whole */
     }
     if (verdict == VERDICT_LOST)
-        node_start_over(node, "Redis has forgotten recipients that were taken");
+        node_start_over_lost(node, "Redis has forgotten recipients that were taken");
     else if (verdict == VERDICT_NOT_OURS)
         node_start_over(node,
                         "another node has taken over recipients of this one, which was silent for too long");

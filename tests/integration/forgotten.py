@@ -241,6 +241,67 @@ class Forgotten(harness.Case):
         self.finish(process, expect=0, timeout=20)
         self.judge()
 
+    # ---- a Redis that forgets what somebody decided ----
+
+    def redis_file(self):
+        return sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
+
+    def lose(self, size):
+        """Redis dies and has no more than so many bytes when it comes back."""
+        redis = self.status()["pids"]["redis"]
+        os.kill(redis, signal.SIGKILL)
+        os.truncate(self.redis_file(), size)
+
+    def all_taken(self):
+        return sum(r.taken().total() for r in (self.a, self.b))
+
+    def decide(self, command):
+        """The size of Redis' file before."""
+        size = os.path.getsize(self.redis_file())
+        self.hikyaku(command, "--config", self.path("hikyaku.conf"), "--campaign", "c", expect=0)
+        return size
+
+    def test_a_pause_that_redis_lost_is_still_one(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(800, process)
+        size = self.decide("pause")
+        time.sleep(0.5)  # what was under way without a body ends
+        taken = self.all_taken()
+        self.lose(size)
+        done = self.finish(process, expect=1)
+        self.assertIn("Redis has lost that it was paused; it stays paused", done.err)
+        self.assertEqual(self.all_taken(), taken)
+        self.send(expect=0)
+        self.judge()
+
+    def test_that_it_goes_on_is_asked_again_where_redis_lost_it(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(800, process)
+        self.decide("pause")
+        size = self.decide("resume")
+        self.wait_for_events(1200, process)
+        self.lose(size)
+        done = self.finish(process, expect=1)
+        self.assertIn("Redis says that it is paused", done.err)
+        self.send(expect=0)
+        self.judge()
+
+    def test_what_was_cancelled_is_cancelled_though_redis_lost_it(self):
+        self.configure(connections=10)
+        process = self.start_send(rows=PEOPLE)
+        self.wait_for_events(800, process)
+        size = self.decide("cancel")
+        self.finish(process, expect=0)
+        os.truncate(self.redis_file(), size)
+        taken = self.all_taken()
+        done = self.send(expect=0)
+        self.assertIn("Redis has lost that it was cancelled", done.err)
+        counts = self.report()["counts"]
+        self.assertGreater(counts["cancelled"], 1000)
+        self.assertEqual((counts["sent"] + counts["unknown"], self.all_taken()), (taken, taken))
+
     # ---- two nodes ----
 
     def node(self, name, server, state, lease="2s"):
