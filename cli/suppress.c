@@ -203,9 +203,11 @@ int cmd_suppress_remove(const struct cli_options *options)
 
 /* ---- check ---- */
 
+/* Each scope that he is in: who came back and unsubscribed as well is told of both. */
 static int check_one(struct job *job, const char *address, const char *shown, struct hk_why *why)
 {
     struct suppress_entry entry;
+    bool found = false;
 
     for (size_t i = 0; i < job->scopes.count; i++) {
         int rc = suppress_find(job->reach.store, job->scopes.name[i], address, &entry, why);
@@ -218,9 +220,11 @@ static int check_one(struct job *job, const char *address, const char *shown, st
             continue;
         }
         print_entry(shown, "suppressed", &entry);
-        job->suppressed = true;
-        return 0;
+        found = true;
     }
+    job->suppressed = job->suppressed || found;
+    if (found)
+        return 0;
     printf("%s: not suppressed\n", shown);
     return feedback_soft(job->reach.store, job->reach.config, address, print_soft, (void *)(uintptr_t)shown,
                          why);
