@@ -5,12 +5,14 @@
 --   KEYS  hash of the scope, log, seq, scopes (suppress.lua); then
 --         soft: sorted set, message -> second, of one class and address
 --         unknown: sorted set, address -> second, of one domain: who became unknown in the last breaker period
---         trip: exists while that domain's bounces are held
+--         trip: while that domain's bounces are held, the second of the last one
 --         held: hash, address -> what would stand in the hash of the scope
 --         block: sorted set, message -> second, of one class: refusals in the last hour that are our own fault
 --   ARGV  suppress | count | block, scope, entries kept in the stream, address, its value, message, now in s, now in us;
 --         soft bounces that suppress (0: none does), within s, those less than s apart count once;
 --         unknown ones that trip the breaker (0: none does), within s; most that are held; refusals kept
+-- The time of a call may lie in the past: what an event log tells again. So the breaker counts by times that it keeps, and lets
+-- keys run out by the clock only where they can be of no use any more.
 -- Reply: {what was done, how many there are}: suppressed, known, counted, near, again, blocked, held, tripped, full.
 local hash, log, seq, scopes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local soft, unknown, trip, held, block = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -81,9 +83,14 @@ local function let_go()
     end
 end
 
+local function is_tripped()
+    local at = call('GET', trip)
+    return at and math.abs(now - tonumber(at)) <= tonumber(period)
+end
+
 local function hold()
-    local tripped = call('EXISTS', trip) == 0
-    call('SET', trip, now, 'EX', period)
+    local tripped = not is_tripped()
+    call('SET', trip, string.format('%.0f', now), 'EX', period)
     if tripped then
         let_go()
     end
@@ -94,19 +101,29 @@ local function hold()
     return tripped and 'tripped' or 'held'
 end
 
+-- What is no domain's fault, such as a complaint, stands whatever becomes of the domain.
+local function alone()
+    call('HDEL', held, address)
+    call('ZREM', unknown, address)
+    return { suppress() and 'suppressed' or 'known', 0 }
+end
+
 local function bounced()
+    if need == 0 then
+        return alone()
+    end
     if call('HEXISTS', held, address) == 1 then
         return { 'held', call('ZCARD', unknown) }
     end
     local there = call('HGET', hash, address)
-    if need == 0 or (there and not gives_way(there)) then
+    if there and not gives_way(there) then
         return { suppress() and 'suppressed' or 'known', 0 }
     end
     forget_before(unknown, tonumber(period))
     call('ZADD', unknown, now, address)
     call('EXPIRE', unknown, period)
     local count = call('ZCARD', unknown)
-    if count >= need or call('EXISTS', trip) == 1 then
+    if count >= need or is_tripped() then
         return { hold(), count }
     end
     suppress()

@@ -2,7 +2,7 @@
  *
  *   hikyaku:soft:CLASS:KEY       sorted set: message -> second, soft bounces of an address; lives as long as they count
  *   hikyaku:bounce:unknown:DOMAIN  sorted set: address key -> second, who became unknown within the breaker's period
- *   hikyaku:bounce:trip:DOMAIN   exists while what comes of that domain is held
+ *   hikyaku:bounce:trip:DOMAIN   while what comes of that domain is held: the second of the last one that was
  *   hikyaku:bounce:held          hash: address key -> entry as in suppress.h: held back until a person decides
  *   hikyaku:bounce:heard:ID      exists for a while behind a notice that was handled
  *   hikyaku:ses:DAY:BUCKET       hash: id of a relay, hashed -> token of our message (state/sent_ids.h), lives for sns.remember

@@ -389,6 +389,49 @@ static void complaints_and_a_breaker_that_is_off_are_not_held(void **state)
     }
 }
 
+static void a_complaint_stands_whatever_becomes_of_its_domain(void **state)
+{
+    static const char *const people[] = {"a@a.test", "b@a.test", "c@a.test", "d@a.test", "e@a.test"};
+    struct feedback complaint = about("a@a.test", "a", "complaint", DISPOSITION_SUPPRESS, NOON_S + 2);
+    struct suppress_entry entry;
+
+    (void)state;
+    /* Unknown first, then he complains; complained first, then unknown; complains while he is held. */
+    assert_int_equal(unknown("a@a.test", "a", NOON_S), FEEDBACK_SUPPRESSED);
+    assert_int_equal(apply(&complaint).done, FEEDBACK_KNOWN);
+    complaint = about("b@a.test", "b", "complaint", DISPOSITION_SUPPRESS, NOON_S + 2);
+    assert_int_equal(apply(&complaint).done, FEEDBACK_SUPPRESSED);
+    assert_int_equal(unknown("b@a.test", "b", NOON_S + 3), FEEDBACK_KNOWN);
+    for (unsigned i = 2; i < 5; i++)
+        assert_int_equal(unknown(people[i], people[i], NOON_S + 4), FEEDBACK_SUPPRESSED);
+    assert_int_equal(unknown("f@a.test", "f", NOON_S + 5), FEEDBACK_TRIPPED);
+    assert_int_equal(held(), 4);
+    complaint = about("c@a.test", "c", "complaint", DISPOSITION_SUPPRESS, NOON_S + 6);
+    assert_int_equal(apply(&complaint).done, FEEDBACK_SUPPRESSED);
+    assert_int_equal(held(), 3);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(find(people[i], &entry), i < 3);
+    assert_int_equal(find("c@a.test", &entry), 1);
+    assert_int_equal(unknown("c@a.test", "c", NOON_S + 7), FEEDBACK_KNOWN); /* not held again */
+    assert_int_equal(held(), 3);
+}
+
+/* An event log is told again in one go: what it says of later hours is not held for what tripped earlier. */
+static void a_domain_is_believed_again_by_the_time_of_what_is_told(void **state)
+{
+    static const char *const people[] = {"a@a.test", "b@a.test", "c@a.test", "d@a.test"};
+    struct suppress_entry entry;
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        (void)unknown(people[i], people[i], NOON_S + i);
+    assert_int_equal(held(), 4);
+    assert_int_equal(unknown("e@a.test", "e", NOON_S + 3603), FEEDBACK_HELD);
+    assert_int_equal(unknown("f@a.test", "f", NOON_S + 7204), FEEDBACK_SUPPRESSED);
+    assert_int_equal(find("f@a.test", &entry), 1);
+    assert_int_equal(held(), 5);
+}
+
 static void who_is_held_is_let_go_by_a_person(void **state)
 {
     struct hk_why why = {""};
@@ -577,6 +620,8 @@ int main(void)
         cmocka_unit_test_setup(a_few_of_many_do_not_trip_it, anew),
         cmocka_unit_test_setup(those_of_other_days_do_not_trip_it, anew),
         cmocka_unit_test_setup(complaints_and_a_breaker_that_is_off_are_not_held, anew),
+        cmocka_unit_test_setup(a_complaint_stands_whatever_becomes_of_its_domain, anew),
+        cmocka_unit_test_setup(a_domain_is_believed_again_by_the_time_of_what_is_told, anew),
         cmocka_unit_test_setup(who_is_held_is_let_go_by_a_person, anew),
         cmocka_unit_test_setup(many_are_applied_in_one_go, anew),
         cmocka_unit_test_setup(what_was_heard_is_known_for_a_while, anew),
