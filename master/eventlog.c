@@ -418,7 +418,8 @@ void event_begin_again(struct eventlog *log, const char *type, uint64_t epoch, u
 
     at = hk_put(hk_put_number(at, id + sizeof id, epoch), id + sizeof id, "-");
     (void)hk_put_number(at, id + sizeof id, number);
-    clock_rfc3339(clock_wall_us(), when);
+    log->line_us = clock_wall_us();
+    clock_rfc3339(log->line_us, when);
     event_raw(log, "{", 1);
     event_number(log, "v", 1);
     event_word(log, "id", id);

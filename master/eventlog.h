@@ -20,6 +20,7 @@ struct eventlog {
     int fd;
     uint64_t epoch, number;         /* the next line's id is epoch-number */
     uint64_t file_bytes, rotate_at; /* past this size it is put aside */
+    uint64_t line_us;               /* when the last line was begun, as it says itself */
     char first_id[EVENT_ID_SIZE];   /* of the first line of the file */
     char *buffer;
     size_t used, room;

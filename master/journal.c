@@ -51,18 +51,26 @@ static uint64_t time_of(const char *text)
     return (uint64_t)timegm(&tm) * 1000000u + us;
 }
 
+/* What the line says of the reply, as far as there is room. */
+static void read_text(const json_t *text, struct journal_entry *out)
+{
+    size_t length = json_string_length(text);
+
+    out->text_length = (uint16_t)(length < sizeof out->text ? length : sizeof out->text);
+    if (out->text_length > 0)
+        memcpy(out->text, json_string_value(text), out->text_length);
+}
+
 static bool read_reply(const json_t *line, struct journal_entry *out)
 {
-    const json_t *reply = json_object_get(line, "reply"), *text = json_object_get(reply, "text");
+    const json_t *reply = json_object_get(line, "reply");
     json_int_t code;
 
     if (!number_within(json_object_get(reply, "code"), 0, 999, &code))
         code = 0; /* bounced without a reply: no such domain */
     out->word.code = (uint16_t)code;
     out->word.reply_class = class_of(word_at(line, "class"));
-    out->text_length = (uint16_t)(json_string_length(text) < sizeof out->text ? json_string_length(text) : 0);
-    if (out->text_length > 0)
-        memcpy(out->text, json_string_value(text), out->text_length);
+    read_text(json_object_get(reply, "text"), out);
     out->suppress = strcmp(word_at(line, "disposition"), disposition_name(DISPOSITION_SUPPRESS)) == 0 &&
                     (code >= 500 || out->word.reply_class == CLASS_DOMAIN_INVALID);
     return true;
@@ -126,18 +134,25 @@ static bool read_unknown(const json_t *line, struct journal_entry *out)
     return out->kind == OP_OUTCOME || attempt > 0;
 }
 
+static void read_source(const json_t *line, struct journal_entry *out)
+{
+    (void)snprintf(out->source, sizeof out->source, "%s", word_at(line, "source"));
+}
+
 /* What came back later. One that counted for nothing has no class that says so, and a delay is none. */
 static bool read_returned(const json_t *line, uint8_t mark, struct journal_entry *out)
 {
+    const char *kind = word_at(line, "kind"), *disposition = word_at(line, "disposition");
     const char *wanted =
         mark == LEDGER_MARK_BOUNCED ? bounce_kind_name(KIND_BOUNCE) : bounce_kind_name(KIND_FEEDBACK);
-    const char *disposition = word_at(line, "disposition");
 
-    if (strcmp(word_at(line, "kind"), wanted) != 0 || json_object_get(line, "ignored") != NULL)
-        return false;
-    (void)read_reply(line, out);
-    out->suppress = false;
     out->kind = OP_MARK;
+    out->delivered = strcmp(kind, bounce_kind_name(KIND_DELIVERED)) == 0;
+    if (json_object_get(line, "ignored") != NULL || out->delivered || strcmp(kind, wanted) != 0)
+        return out->delivered && json_object_get(line, "ignored") == NULL;
+    (void)read_reply(line, out);
+    read_source(line, out);
+    out->suppress = false;
     out->word.marks = mark;
     for (int d = DISPOSITION_COUNT; d <= DISPOSITION_SUPPRESS; d++)
         if (strcmp(disposition, disposition_name((enum disposition)d)) == 0)
@@ -156,9 +171,11 @@ static bool read_unsubscribe(const json_t *line, struct journal_entry *out)
         return false;
     out->text_length = (uint16_t)json_string_length(token);
     memcpy(out->text, json_string_value(token), out->text_length);
+    read_source(line, out);
     return true;
 }
 
+/* Who was given up at an attempt is told what its reply counts for his address; who waited, and all others, are not. */
 static bool read_settled(const json_t *line, uint8_t state, struct journal_entry *out)
 {
     json_int_t count;
@@ -360,6 +377,7 @@ struct telling {
     const char *only; /* this campaign; NULL: all */
     struct journal_story *story;
     struct settle_open opened;
+    bool counts_wait; /* soft bounces are on their way to Redis */
     struct hk_why *why;
 };
 
@@ -397,15 +415,21 @@ static bool is_about(const struct campaign *campaign, const struct journal_entry
     return entry->epoch > campaign->begun_epoch || entry->number >= campaign->begun_number;
 }
 
+static enum bounce_kind kind_of(const struct journal_entry *entry)
+{
+    if (entry->delivered)
+        return KIND_DELIVERED;
+    return entry->word.marks == LEDGER_MARK_BOUNCED ? KIND_BOUNCE : KIND_FEEDBACK;
+}
+
 static int retell_returned(struct campaign *campaign, const struct journal_entry *entry, struct hk_why *why)
 {
     char text[REGION_REPLY_TEXT + 1];
-    const struct returned returned = {.kind = entry->word.marks == LEDGER_MARK_BOUNCED ? KIND_BOUNCE
-                                                                                       : KIND_FEEDBACK,
+    const struct returned returned = {.kind = kind_of(entry),
                                       .reply_class = (enum reply_class)entry->word.reply_class,
                                       .disposition = (enum disposition)entry->disposition,
                                       .ignored = "",
-                                      .source = "",
+                                      .source = entry->source,
                                       .remote_id = "",
                                       .text = text};
 
@@ -427,7 +451,28 @@ static int retell_unsubscribe(struct campaign *campaign, const struct journal_en
 
     memcpy(token, entry->text, entry->text_length);
     token[entry->text_length] = '\0';
-    return unsubscribe_retell(campaign->node, token, entry->time_us, is_ours, why);
+    return unsubscribe_retell(campaign->node, token, entry->source, entry->time_us, is_ours, why);
+}
+
+/* What follows from a mark's line, and the mark itself. */
+static int tell_mark(struct telling *t, struct campaign *campaign, const struct journal_entry *entry,
+                     struct ledger_op op)
+{
+    bool is_ours = true;
+    int rc = 0;
+
+    /* What is counted goes to Redis in order; what takes counts back goes there at once. */
+    if (entry->delivered && t->counts_wait) {
+        rc = settle_wait(t->node, t->why);
+        t->counts_wait = false;
+    }
+    if (rc == 0)
+        rc = is_unsubscribe(entry) ? retell_unsubscribe(campaign, entry, &is_ours, t->why)
+                                   : retell_returned(campaign, entry, t->why);
+    if (!is_ours || entry->delivered)
+        return rc;
+    /* Of a span that nobody took there is nobody to mark, and for a mark alone it is not taken. */
+    return rc != 0 || !campaign->span[op.span].known ? rc : settle_push(campaign, op);
 }
 
 static bool is_remembered(const struct config *config, const struct journal_entry *entry)
@@ -461,15 +506,9 @@ static int tell(struct telling *t, const struct journal_entry *entry)
     if (op.index - op.span_first + op.count > campaign->span[op.span].count)
         return 0;
     t->story->lines++;
-    if (entry->kind == OP_MARK) {
-        bool is_ours = true;
-        int rc = is_unsubscribe(entry) ? retell_unsubscribe(campaign, entry, &is_ours, t->why)
-                                       : retell_returned(campaign, entry, t->why);
-        if (!is_ours)
-            return rc;
-        /* Of a span that nobody took there is nobody to mark, and for a mark alone it is not taken. */
-        return rc != 0 || !campaign->span[op.span].known ? rc : settle_push(campaign, op);
-    }
+    t->counts_wait = t->counts_wait || entry->disposition == DISPOSITION_COUNT;
+    if (entry->kind == OP_MARK)
+        return tell_mark(t, campaign, entry, op);
     if (entry->has_id && is_remembered(t->node->config, entry))
         meant_remember(campaign, entry->index, entry->text, entry->text_length, entry->time_us);
     if (entry->suppress || entry->disposition == DISPOSITION_COUNT) {

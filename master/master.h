@@ -302,7 +302,9 @@ struct node {
     struct campaign *campaign[REGION_CAMPAIGNS_MAX];
     SLIST_HEAD(, campaign) closed;
 
-    STAILQ_HEAD(, wish) wishes; /* who unsubscribed, written down and not applied yet (unsubscribe.c) */
+    /* Who unsubscribed (unsubscribe.c): written down and not applied yet; applied, and the ledger has not answered. */
+    STAILQ_HEAD(, wish) wishes, wishes_applied;
+    struct table wish_by_token; /* both */
     uint64_t wishes_again_ms;
     struct signer *tokens; /* takes tokens of our return path apart (meant.h); NULL until one comes */
     struct front *front;   /* processes that face the network (front.h) */
@@ -332,7 +334,7 @@ struct node {
     uint64_t redis_revived_ms; /* 0: never */
     uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */
     int exit_status;
-    uint32_t wish_count;
+    uint32_t wish_number; /* of the last one */
     uint32_t refill_from; /* the campaign that takes its next span first */
     uint64_t settled_total, rate_at_ms, rate_from;
     double rate;
@@ -503,6 +505,8 @@ uint32_t recipient_resend(struct campaign *campaign, uint32_t number, uint32_t i
 #define COOKIE_CALL_OFF   (UINT64_MAX - 1)    /* of an op that cancels who waits in a span */
 #define COOKIE_ERRAND     (UINT64_MAX - 2)    /* of an op that a command asked for */
 #define COOKIE_MARK       ((uint64_t)3 << 62) /* of a mark, with the number of its errand */
+#define COOKIE_WISH \
+    (COOKIE_MARK | (uint64_t)1 << 32) /* of one of who unsubscribed, with the number of his wish */
 void outcome_verdict(void *context, const char *id, const struct ledger_op *op, enum ledger_verdict verdict);
 /* Runs of one domain that cannot be tried. Each consumes the run: it is active until the ledger has said so. */
 void run_put_back(struct campaign *campaign, struct run run, enum reply_class reply_class, uint16_t code);

@@ -932,6 +932,7 @@ static int live(const struct config *config, struct node_place *place, const str
     node->started_ms = clock_now_ms();
     TAILQ_INIT(&node->errands);
     STAILQ_INIT(&node->wishes);
+    STAILQ_INIT(&node->wishes_applied);
     TAILQ_INIT(&node->ready);
     TAILQ_INIT(&node->waiting);
     domains_open(node);

@@ -322,7 +322,7 @@ void run_bounce(struct campaign *campaign, struct run run, const char *site,
         event_word(&node->log, "site", site);
         event_end(&node->log);
         if (verdict.disposition == DISPOSITION_SUPPRESS)
-            refusal_count(campaign, run.index + i, reply, verdict, clock_wall_us());
+            refusal_count(campaign, run.index + i, reply, verdict, node->log.line_us);
     }
     push_run(campaign, &run, (struct ledger_op){.kind = OP_SETTLE, .word = ledger_pack(word)});
 }
@@ -486,7 +486,7 @@ void flight_outcome(struct node *node, const struct region *region, uint32_t wor
         event_given_up(node, campaign, op.index, reply, verdict);
     if ((word.state == LEDGER_BOUNCED && reply->code >= 500) ||
         (word.state == LEDGER_EXPIRED && reply->code >= 400))
-        refusal_count(campaign, op.index, reply, verdict, clock_wall_us());
+        refusal_count(campaign, op.index, reply, verdict, node->log.line_us);
     if (op.granted == 0)
         push(campaign, &op);
     else if (settle_push(campaign, op) != 0)

@@ -221,10 +221,36 @@ struct taking {
     size_t about[RETURNED_MAX]; /* feedback[i] is about returned[about[i]] */
     size_t count, feedbacks, marks;
     struct returned_mark *mark;
-    uint64_t now_us;
-    bool known; /* it was heard before: nothing is done */
+    uint64_t time_us[RETURNED_MAX]; /* of its line; of one that has no new one: now */
+    bool known;                     /* it was heard before: nothing is done */
     struct hk_why why;
 };
+
+/* Is there a line about it already? A second bounce of the same message that says something else has its own: it may suppress
+ * where the first one only counted. */
+static bool is_told(struct ledger_word there, uint8_t marks, const struct returned *returned)
+{
+    if (marks == LEDGER_MARK_BOUNCED && there.state == LEDGER_BOUNCED)
+        return true;
+    if ((there.marks & marks) != marks)
+        return false;
+    return marks != LEDGER_MARK_BOUNCED || there.state != LEDGER_SENT ||
+           there.reply_class == returned->reply_class || returned->disposition != DISPOSITION_SUPPRESS;
+}
+
+/* The same in this request: a mail that was brought twice at a time. */
+static bool is_told_here(const struct taking *t, size_t i)
+{
+    const struct returned *a = &t->returned[i];
+
+    for (size_t j = 0; j < i; j++) {
+        const struct returned *b = &t->returned[j];
+        if (a->index == b->index && b->is_ours && a->reply_class == b->reply_class &&
+            returned_marks(a) == returned_marks(b) && strcmp(a->campaign, b->campaign) == 0)
+            return true;
+    }
+    return false;
+}
 
 static int mark_one(struct taking *t, size_t i)
 {
@@ -250,8 +276,7 @@ static int mark_one(struct taking *t, size_t i)
     if (rc == HK_EDOWN || rc == HK_ENOMEM)
         return rc;
     there = ledger_unpack(word);
-    t->again[i] =
-        (there.marks & marks) == marks || (marks == LEDGER_MARK_BOUNCED && there.state == LEDGER_BOUNCED);
+    t->again[i] = is_told(there, marks, returned) || is_told_here(t, i);
     snprintf(t->mark[t->marks].campaign, sizeof t->mark[0].campaign, "%s", returned->campaign);
     t->mark[t->marks++].op = op;
     return 0;
@@ -311,9 +336,11 @@ static int mean_all(struct taking *t, const json_t *request)
 
 static int tell_lines(struct taking *t)
 {
-    for (size_t i = 0; i < t->count; i++)
+    for (size_t i = 0; i < t->count; i++) {
         if (!t->again[i])
             event_returned(&t->node->log, &t->returned[i]);
+        t->time_us[i] = t->again[i] ? clock_wall_us() : t->node->log.line_us;
+    }
     return eventlog_flush(&t->node->log) == 0 ? 0
                                               : why_set(&t->why, HK_EDOWN, "the event log cannot be written");
 }
@@ -324,7 +351,7 @@ static void add_feedback(struct taking *t, size_t i)
     struct feedback *feedback = &t->feedback[t->feedbacks];
     struct hk_why why;
 
-    feedback_of(&t->returned[i], t->now_us, feedback);
+    feedback_of(&t->returned[i], t->time_us[i], feedback);
     if (suppress_entry_check(&feedback->entry, &why) != 0) {
         log_warning("%s came back, and cannot be suppressed: %s", feedback->entry.address, why.text);
         return;
@@ -406,7 +433,6 @@ json_t *returned_take(struct node *node, const json_t *request, struct returned_
     int rc;
 
     t->node = node;
-    t->now_us = clock_wall_us();
     t->mark = hk_xcalloc(RETURNED_MAX, sizeof *t->mark);
     rc = read_all(t, request);
     if (rc == 0)
@@ -440,7 +466,6 @@ int returned_retell(struct campaign *campaign, uint32_t index, const struct retu
     struct segment_record record;
     struct segment_domain domain;
     struct feedback feedback;
-    struct feedback_result result;
     char address[ADDRESS_MAX + 1];
 
     if (segment_record(campaign->segment, index, &record) != 0 || record.wire_length > ADDRESS_MAX)
@@ -452,10 +477,13 @@ int returned_retell(struct campaign *campaign, uint32_t index, const struct retu
     again.campaign = campaign->manifest.campaign;
     again.index = index;
     again.domain_recipients = domain.count;
+    if (again.kind == KIND_DELIVERED)
+        return feedback_delivered(campaign->node->store, campaign->node->config, address, why);
     if (!has_effect(&again))
         return 0;
     feedback_of(&again, time_us, &feedback);
     if (suppress_entry_check(&feedback.entry, why) != 0)
         return 0; /* said when it came */
-    return feedback_apply(campaign->node->store, campaign->node->config, &feedback, 1, &result, why);
+    /* On the connection of the refusals in sessions that are told again beside it, so that all of them come in order. */
+    return ledger_feedback(campaign->node->ledger, campaign->node->config, &feedback);
 }

@@ -12,11 +12,13 @@
 #define WISH_TOKEN_SIZE 64u   /* as message/ makes them, with a NUL */
 #define AGAIN_MS        1000u /* after Redis did not take them */
 
-/* One that is written down and not applied yet. */
+/* One that is written down, until it is applied and the ledger has said so: whoever says the same meanwhile changes nothing. */
 struct wish {
+    struct table_link by_token;
     STAILQ_ENTRY(wish) link;
     char token[WISH_TOKEN_SIZE];
     char source[16];
+    uint32_t number;
     uint64_t time_us;
 };
 
@@ -113,49 +115,61 @@ static int mark_of(struct node *node, const struct meant *meant, struct campaign
         *campaign = NULL;
         return 0;
     }
-    *op = (struct ledger_op){
-        .kind = OP_MARK, .index = meant->index, .count = 1, .cookie = COOKIE_MARK}; /* nobody waits for it */
+    *op = (struct ledger_op){.kind = OP_MARK, .index = meant->index, .count = 1};
     op->word = ledger_pack((struct ledger_word){.marks = LEDGER_MARK_UNSUBSCRIBED});
     op->span = segment_span_of((*campaign)->segment, op->index);
     op->span_first = (*campaign)->span[op->span].first;
     return 0;
 }
 
-/* Onto the list. *meant: who it was, address "" nobody. */
-static int apply(struct node *node, const char *text, const char *source, uint64_t time_us, struct meant *out,
-                 struct hk_why *why)
+/* Whom a token means now, and his entry of the list: 1. Nobody (*out has no address): 0. */
+static int entry_for(struct node *node, const char *text, const char *source, uint64_t time_us,
+                     struct meant *out, struct suppress_entry *entry, struct hk_why *why)
 {
-    struct suppress_entry entry;
     int rc = find(node, text, out, why);
 
     if (rc == HK_EINVAL) { /* its secret was given up since */
-        *out = (struct meant){.ignored = why->text};
+        *out = (struct meant){.ignored = ""};
         return 0;
     }
-    if (rc != 0 || out->address[0] == '\0')
-        return rc == 0 && out->ignored[0] == '\0' ? why_set(why, HK_EDOWN, "Redis does not answer") : rc;
-    entry_of(node, out, source, time_us, &entry);
-    if (suppress_entry_check(&entry, why) != 0) {
-        log_warning("%s unsubscribed, and cannot be suppressed: %s", out->address, why->text);
-        return 0;
-    }
-    rc = suppress_add(node->store, &entry, why);
-    return rc < 0 ? rc : 0;
+    if (rc != 0)
+        return rc;
+    if (out->address[0] == '\0')
+        return out->ignored[0] == '\0' ? why_set(why, HK_EDOWN, "Redis does not answer") : 0;
+    entry_of(node, out, source, time_us, entry);
+    if (suppress_entry_check(entry, why) == 0)
+        return 1;
+    log_warning("%s unsubscribed, and cannot be suppressed: %s", out->address, why->text);
+    out->address[0] = '\0';
+    return 0;
 }
 
-/* First the list, then the mark: a mark means that he is on the list. */
-static int apply_wish(struct node *node, const struct wish *wish, struct hk_why *why)
+/* The list first, then the mark, on the ledger's own connection: a mark means that he is on the list. Without a mark the list is
+ * told by a call that waits, for there is no answer of the ledger to wait for. *awaited: there is one. */
+static int apply_wish(struct node *node, const struct wish *wish, bool *awaited, struct hk_why *why)
 {
     struct campaign *campaign = NULL;
+    struct suppress_entry entry;
     struct ledger_op op;
     struct meant meant;
-    int rc = apply(node, wish->token, wish->source, wish->time_us, &meant, why);
+    int rc = entry_for(node, wish->token, wish->source, wish->time_us, &meant, &entry, why);
 
-    if (rc == 0 && meant.address[0] != '\0')
-        rc = mark_of(node, &meant, &campaign, &op, why);
-    if (rc == 0 && campaign != NULL)
+    *awaited = false;
+    if (rc != 1)
+        return rc;
+    rc = mark_of(node, &meant, &campaign, &op, why);
+    if (rc != 0)
+        return rc;
+    if (campaign == NULL) {
+        rc = suppress_add(node->store, &entry, why);
+        return rc < 0 ? rc : 0;
+    }
+    op.cookie = COOKIE_WISH | wish->number;
+    rc = ledger_suppress(node->ledger, node->suppress, &entry);
+    if (rc == 0)
         rc = ledger_push(node->ledger, campaign->manifest.campaign, &op);
-    return rc;
+    *awaited = rc == 0;
+    return rc == 0 ? 0 : why_set(why, rc, "%s", hk_strerror(rc));
 }
 
 /* ---- taking ---- */
@@ -178,22 +192,20 @@ static json_t *accepted(const char *result)
     return json_pack("{s:b,s:s}", "ok", 1, "result", result);
 }
 
-static bool waits_already(const struct node *node, const char *token)
-{
-    const struct wish *wish;
-
-    STAILQ_FOREACH(wish, &node->wishes, link)
-    if (strcmp(wish->token, token) == 0)
-        return true;
-    return false;
-}
-
 /* Was it done before, and is it still so? An entry that ends is not what he asked for. */
 static bool is_done(struct node *node, const struct meant *meant)
 {
     return node->ledger_up && meant->address[0] != '\0' &&
            suppress_has_for_good(node->suppress, meant->address, strlen(meant->address)) &&
            recipient_has_mark(node, meant, LEDGER_MARK_UNSUBSCRIBED);
+}
+
+/* What is accepted stands in the log. The line stays in memory where that fails, and is tried again; but it is not written, and may
+ * never be. */
+static json_t *accepted_if_written(struct node *node)
+{
+    return eventlog_flush(&node->log) == 0 ? accepted("accepted")
+                                           : errand_error("the event log cannot be written", EXIT_NEEDED);
 }
 
 static json_t *write_down(struct node *node, const struct meant *meant, const char *token, const char *source)
@@ -204,14 +216,12 @@ static json_t *write_down(struct node *node, const struct meant *meant, const ch
         return errand_error("out of memory", EXIT_NEEDED);
     (void)snprintf(wish->token, sizeof wish->token, "%s", token);
     (void)snprintf(wish->source, sizeof wish->source, "%s", source);
-    wish->time_us = clock_wall_us();
     event_unsubscribe(&node->log, meant, token, source);
+    wish->time_us = node->log.line_us;
+    wish->number = ++node->wish_number;
     STAILQ_INSERT_TAIL(&node->wishes, wish, link);
-    node->wish_count++;
-    /* The line stays in memory and is tried again; but it is not written, and may never be. */
-    if (eventlog_flush(&node->log) != 0)
-        return errand_error("the event log cannot be written", EXIT_NEEDED);
-    return accepted("accepted");
+    table_add(&node->wish_by_token, &wish->by_token, wish->token);
+    return accepted_if_written(node);
 }
 
 json_t *unsubscribe_take(struct node *node, const json_t *request)
@@ -226,9 +236,9 @@ json_t *unsubscribe_take(struct node *node, const json_t *request)
         node->options->request != NULL)
         return errand_error("\"token\" is missing or none", EXIT_USAGE);
     source = source != NULL && strcmp(source, "mailto") == 0 ? "mailto" : "one-click";
-    if (waits_already(node, token))
-        return accepted("accepted");
-    if (node->wish_count >= UNSUBSCRIBES_MAX)
+    if (table_find(&node->wish_by_token, token) != NULL)
+        return accepted_if_written(node);
+    if (node->wish_by_token.count >= UNSUBSCRIBES_MAX)
         return errand_error("too many wait for Redis", EXIT_NEEDED);
     rc = find(node, token, &meant, &why);
     if (rc != 0)
@@ -240,53 +250,74 @@ json_t *unsubscribe_take(struct node *node, const json_t *request)
 
 /* ---- applying ---- */
 
+static void wish_end(struct node *node, struct wish *wish)
+{
+    table_remove(&node->wish_by_token, &wish->by_token);
+    free(wish);
+}
+
 void unsubscribes_turn(struct node *node)
 {
     uint64_t now = clock_now_ms();
     struct hk_why why;
-    uint32_t done = 0;
 
     if (STAILQ_EMPTY(&node->wishes) || !node->ledger_up || now < node->wishes_again_ms || node->log.failing)
         return;
-    while (!STAILQ_EMPTY(&node->wishes) && done < AT_ONCE) {
+    for (uint32_t done = 0; done < AT_ONCE && !STAILQ_EMPTY(&node->wishes); done++) {
         struct wish *wish = STAILQ_FIRST(&node->wishes);
-        int rc = apply_wish(node, wish, &why);
+        bool awaited;
+        int rc = apply_wish(node, wish, &awaited, &why);
         if (rc != 0) {
-            log_warning("%" PRIu32 " who unsubscribed are written down and not applied yet: %s",
-                        node->wish_count, why.text);
+            log_warning("%zu who unsubscribed are written down and not applied yet: %s",
+                        node->wish_by_token.count, why.text);
             node->wishes_again_ms = now + AGAIN_MS;
-            break;
+            return;
         }
         STAILQ_REMOVE_HEAD(&node->wishes, link);
-        node->wish_count--;
-        free(wish);
-        done++;
+        if (awaited)
+            STAILQ_INSERT_TAIL(&node->wishes_applied, wish, link);
+        else
+            wish_end(node, wish);
     }
-    if (done > 0)
-        suppression_follow(node);
+}
+
+/* Answers come in the order of a campaign's ops, so the wanted one is among the first. */
+void unsubscribe_marked(struct node *node, uint32_t number)
+{
+    struct wish *wish;
+
+    STAILQ_FOREACH(wish, &node->wishes_applied, link)
+    if (wish->number == number) {
+        STAILQ_REMOVE(&node->wishes_applied, wish, wish, link);
+        wish_end(node, wish);
+        return;
+    }
 }
 
 bool unsubscribes_wait(const struct node *node)
 {
-    return node->wish_count > 0;
+    return node->wish_by_token.count > 0;
 }
 
 void unsubscribes_close(struct node *node)
 {
     struct wish *wish;
 
+    STAILQ_CONCAT(&node->wishes, &node->wishes_applied);
     while ((wish = STAILQ_FIRST(&node->wishes)) != NULL) {
         STAILQ_REMOVE_HEAD(&node->wishes, link);
-        free(wish);
+        wish_end(node, wish);
     }
+    table_clear(&node->wish_by_token);
 }
 
-int unsubscribe_retell(struct node *node, const char *token, uint64_t time_us, bool *is_ours,
-                       struct hk_why *why)
+int unsubscribe_retell(struct node *node, const char *token, const char *source, uint64_t time_us,
+                       bool *is_ours, struct hk_why *why)
 {
+    struct suppress_entry entry;
     struct meant meant;
-    int rc = apply(node, token, "one-click", time_us, &meant, why);
+    int rc = entry_for(node, token, source, time_us, &meant, &entry, why);
 
-    *is_ours = rc == 0 && meant.is_ours;
-    return rc;
+    *is_ours = rc == 1 && meant.is_ours;
+    return rc == 1 ? ledger_suppress(node->ledger, node->suppress, &entry) : rc;
 }

@@ -213,6 +213,60 @@ static void what_came_back_is_told_as_a_mark(void **state)
         HEAD "\"type\":\"bounce\",\"kind\":\"bounce\",\"ignored\":\"x\",\"disposition\":\"count\"}", &e));
 }
 
+static void what_is_told_again_says_where_it_came_from_and_all_its_words(void **state)
+{
+    static char line[2 * REGION_REPLY_TEXT];
+    struct journal_entry e;
+
+    (void)state;
+    snprintf(line, sizeof line,
+             HEAD "\"type\":\"bounce\",\"kind\":\"bounce\",\"class\":\"mailbox-unknown\",\"disposition\":"
+                  "\"suppress\",\"reply\":{\"text\":\"%0*d\"},\"source\":\"ses\"}",
+             (int)REGION_REPLY_TEXT, 0);
+    assert_true(read_line(line, &e));
+    assert_string_equal(e.source, "ses");
+    assert_int_equal(e.text_length, REGION_REPLY_TEXT);
+    assert_true(read_line(HEAD "\"type\":\"bounce\",\"kind\":\"bounce\",\"class\":\"mailbox-unknown\","
+                               "\"disposition\":\"suppress\"}",
+                          &e));
+    assert_string_equal(e.source, "");
+    assert_true(read_line(
+        HEAD "\"type\":\"unsubscribe\",\"source\":\"a source that is longer than any\",\"token\":\"abc234\"}",
+        &e));
+    assert_int_equal(strlen(e.source), sizeof e.source - 1);
+}
+
+static void mail_that_was_delivered_is_told_without_a_mark(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_line(
+        HEAD "\"type\":\"bounce\",\"kind\":\"delivered\",\"class\":\"delivered\",\"disposition\":\"none\"}",
+        &e));
+    assert_int_equal(e.kind, OP_MARK);
+    assert_true(e.delivered);
+    assert_int_equal(e.word.marks, 0);
+    assert_false(
+        read_line(HEAD "\"type\":\"bounce\",\"kind\":\"delivered\",\"ignored\":\"no token of ours\"}", &e));
+}
+
+static void who_was_given_up_is_told_what_his_last_reply_counts(void **state)
+{
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_line(HEAD "\"type\":\"expired\",\"class\":\"mailbox-full\",\"disposition\":\"count\","
+                               "\"reply\":{\"code\":452,\"text\":\"full\"}}",
+                          &e));
+    assert_int_equal(e.kind, OP_SETTLE);
+    assert_int_equal(e.disposition, DISPOSITION_COUNT);
+    assert_int_equal(e.text_length, 4);
+    assert_true(
+        read_line(HEAD "\"type\":\"expired\",\"class\":\"mailbox-full\",\"reply\":{\"code\":452}}", &e));
+    assert_int_equal(e.disposition, DISPOSITION_NONE);
+}
+
 static void who_unsubscribed_is_told_by_his_token(void **state)
 {
     struct journal_entry e;
@@ -225,6 +279,7 @@ static void who_unsubscribed_is_told_by_his_token(void **state)
     assert_int_equal(e.word.marks, LEDGER_MARK_UNSUBSCRIBED);
     assert_int_equal(e.text_length, 6);
     assert_memory_equal(e.text, "abc234", 6);
+    assert_string_equal(e.source, "one-click");
     assert_false(read_line(HEAD "\"type\":\"unsubscribe\"}", &e));
     assert_false(read_line(HEAD "\"type\":\"unsubscribe\",\"token\":\"\"}", &e));
     assert_false(read_line(HEAD "\"type\":\"unsubscribe\",\"token\":7}", &e));
@@ -417,6 +472,9 @@ int main(void)
         cmocka_unit_test(what_ends_without_an_attempt_settles_who_waits),
         cmocka_unit_test(who_was_given_up_counts_by_what_the_last_deferral_said),
         cmocka_unit_test(a_cancelled_campaign_is_a_line_without_an_index),
+        cmocka_unit_test(what_is_told_again_says_where_it_came_from_and_all_its_words),
+        cmocka_unit_test(mail_that_was_delivered_is_told_without_a_mark),
+        cmocka_unit_test(who_was_given_up_is_told_what_his_last_reply_counts),
         cmocka_unit_test(who_unsubscribed_is_told_by_his_token),
         cmocka_unit_test(an_unknown_is_found_or_decided),
         cmocka_unit_test(what_came_back_is_told_as_a_mark),
