@@ -79,10 +79,11 @@ static const struct command command_table[] = {
     {
         .name = "suppress check",
         .summary = "say whether these addresses are suppressed",
-        .help =
-            "One line for each address: since when, why and by what it is suppressed, or that it is not.\n"
-            "Without --scope: in every scope that applies to this configuration's sender. Exit status: 0\n"
-            "none of them is suppressed, 1 at least one is.\n",
+        .help = "A line for each scope that an address is suppressed in: since when, why and by what; or one "
+                "that it\n"
+                "is in none. Without --scope: every scope that applies to this configuration's sender. Exit "
+                "status:\n"
+                "0 none of them is suppressed, 1 at least one is.\n",
         .required = OPTION_BIT(CONFIG),
         .optional = OPTION_BIT(SCOPE),
         .operands = "ADDRESS...",

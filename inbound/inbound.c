@@ -9,8 +9,9 @@
 
 #include "hikyaku/client_cert.h"
 
-#define ACCEPTS_MAX    64  /* at once; then the others have their turn */
-#define ACCEPT_PAUSE_S 0.2 /* after the system had no descriptor left */
+#define ACCEPTS_MAX    64      /* at once; then the others have their turn */
+#define ANSWER_WAIT_MS 120000u /* for the master; then whoever waits is told to come again */
+#define ACCEPT_PAUSE_S 0.2     /* after the system had no descriptor left */
 
 size_t inbound_listens(const struct config *config, const struct cfg_address *out[FRONT_LISTEN_MAX])
 {
@@ -124,7 +125,7 @@ static int open_all(struct inbound *in, int master_fd, struct hk_why *why)
     in->guard = guard_new(connections, c->inbound.connections_each, c->inbound.rate, c->inbound.rate_each);
     in->loop = ev_loop_new(EVFLAG_AUTO);
     if (in->loop != NULL)
-        in->desk = desk_new(in->loop, master_fd, DESK_WAIT_MS, peer_answer, on_gone, in);
+        in->desk = desk_new(in->loop, master_fd, ANSWER_WAIT_MS, peer_answer, on_gone, in);
     if (in->reader == NULL || in->guard == NULL || in->desk == NULL)
         return why_set(why, HK_ENOMEM, "not enough memory to receive bounces");
     charsets_load();

@@ -6,8 +6,8 @@
 #include <openssl/ssl.h>
 #include <sys/queue.h>
 
-#include "desk.h"
 #include "guard.h"
+#include "hikyaku/desk.h"
 #include "hikyaku/inbound.h"
 #include "hikyaku/whose.h"
 #include "session.h"
@@ -37,7 +37,7 @@ struct inbound {
 void peer_open(struct inbound *in, int fd, const struct sockaddr *from, bool lmtp);
 void peers_leave(struct inbound *in); /* the node stops: all are told, and closed */
 void peers_look(struct inbound *in);  /* now and then: is there room, or has everybody to hurry? */
-void peer_answer(void *whose, unsigned nth, enum desk_answer answer);
+void peer_answer(void *whose, unsigned nth, enum desk_answer answer, const struct json_t *told);
 
 /* mail.c: what an address is, and what a message says (struct session_host). `in` is the process, `session` whose message. */
 enum rcpt_kind mail_rcpt(const struct inbound *in, const char *address, size_t length);

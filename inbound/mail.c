@@ -59,7 +59,7 @@ static void take_for(struct inbound *in, struct session *s, unsigned nth, void *
 
     if (r->kind == RCPT_UNSUBSCRIBE) {
         const char *token = r->address + 2;
-        desk_unsubscribe(in->desk, token, strcspn(token, "@"), whose, nth);
+        desk_unsubscribe(in->desk, "mailto", token, strcspn(token, "@"), whose, nth);
     } else if (whose_read(&in->whose, in->reader, r->kind == RCPT_TOKEN ? r->address : NULL, s->body,
                           s->body_length, &said) != 0) {
         session_answer(s, nth, SESSION_LATER);

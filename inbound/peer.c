@@ -74,12 +74,13 @@ static void host_message(void *context, struct session *session)
 static const struct session_host host = {
     .rcpt = host_rcpt, .mail = host_mail, .memory = host_memory, .message = host_message};
 
-void peer_answer(void *whose, unsigned nth, enum desk_answer answer)
+void peer_answer(void *whose, unsigned nth, enum desk_answer answer, const struct json_t *told)
 {
     struct peer *peer = whose;
     static const enum session_verdict verdict[] = {
         [DESK_TAKEN] = SESSION_TAKEN, [DESK_LATER] = SESSION_LATER, [DESK_REFUSED] = SESSION_NOT_OURS};
 
+    (void)told;
     session_answer(&peer->session, nth, verdict[answer]);
     ev_feed_event(peer->in->loop, &peer->io, EV_CUSTOM); /* its turn comes when the desk is done */
 }

@@ -197,16 +197,17 @@ void meant_in_list(struct node *node, const struct campaign *campaign, const str
 
 bool recipient_has_mark(struct node *node, const struct meant *meant, uint8_t mark)
 {
+    struct store_place place = {.campaign = meant->campaign};
     struct campaign *campaign;
-    uint32_t word = 0, due_s, first_s, span;
     struct hk_why why;
+    uint32_t word = 0;
 
     if (!meant->is_ours || (campaign = campaign_find(node, meant->campaign)) == NULL ||
         meant->index >= segment_count(campaign->segment))
         return false;
-    span = segment_span_of(campaign->segment, meant->index);
-    return store_recipient(node->store, meant->campaign, 0, span, meant->index - campaign->span[span].first,
-                           &word, &due_s, &first_s, &why) == 0 &&
+    place.span = segment_span_of(campaign->segment, meant->index);
+    place.offset = meant->index - campaign->span[place.span].first;
+    return store_words(node->store, &place, 1, &word, &why) == 0 &&
            (ledger_unpack(word).marks & mark) == mark;
 }
 

@@ -70,6 +70,7 @@ static bool read_returned(const json_t *object, struct returned *out)
                              .text = word_of(object, "text"),
                              .source = word_of(object, "source"),
                              .remote_id = word_of(object, "remote_id"),
+                             .heard = json_object_get(object, "heard"),
                              .reply_class = class_of(word_of(object, "class")),
                              .disposition = disposition_of(word_of(object, "disposition")),
                              .index = number_of(object, "index"),
@@ -211,18 +212,26 @@ static void tell_alarm(struct node *node, const struct returned *returned,
 
 /* ---- taking a request ---- */
 
+#define HEARD_EACH_MAX   4u /* texts that one may be known by */
+#define RETURNED_IDS_MAX (RETURNED_MAX * HEARD_EACH_MAX)
+
 struct taking {
     struct node *node;
     struct returned returned[RETURNED_MAX];
     struct meant meant[RETURNED_MAX]; /* of those that came with a token */
     bool again[RETURNED_MAX];
+    bool known[RETURNED_MAX]; /* it was heard before: nothing is done */
     struct feedback feedback[RETURNED_MAX];
     struct feedback_result result[RETURNED_MAX];
     size_t about[RETURNED_MAX]; /* feedback[i] is about returned[about[i]] */
     size_t count, feedbacks, marks;
     struct returned_mark *mark;
+    struct store_place place[RETURNED_MAX]; /* in the ledger, of each mark */
+    size_t marked[RETURNED_MAX];            /* whose it is */
+    const char *id[RETURNED_IDS_MAX];       /* what all of them may be known by again; id_of: whose each is */
+    uint16_t id_of[RETURNED_IDS_MAX];
+    size_t ids;
     uint64_t time_us[RETURNED_MAX]; /* of its line; of one that has no new one: now */
-    bool known;                     /* it was heard before: nothing is done */
     struct hk_why why;
 };
 
@@ -252,17 +261,17 @@ static bool is_told_here(const struct taking *t, size_t i)
     return false;
 }
 
-static int mark_one(struct taking *t, size_t i)
+/* The mark of one, where it gets one: its place in the ledger is asked for with those of the others. */
+static int prepare_mark(struct taking *t, size_t i)
 {
     const struct returned *returned = &t->returned[i];
     const uint8_t marks = returned_marks(returned);
     struct ledger_op op = {.kind = OP_MARK, .index = returned->index, .count = 1};
+    struct returned_mark *mark = &t->mark[t->marks];
     struct campaign *campaign;
-    uint32_t word = 0, due_s, first_s;
-    struct ledger_word there;
     int rc;
 
-    if (marks == 0 || !returned->is_ours)
+    if (t->known[i] || marks == 0 || !returned->is_ours)
         return 0;
     rc = campaign_for_marks(t->node, returned->campaign, &campaign, &t->why);
     if (rc != 0 || campaign == NULL || returned->index >= segment_count(campaign->segment))
@@ -271,15 +280,30 @@ static int mark_one(struct taking *t, size_t i)
     op.span_first = campaign->span[op.span].first;
     op.word = ledger_pack((struct ledger_word){
         .marks = marks, .reply_class = (uint8_t)returned->reply_class, .code = returned->code});
-    rc = store_recipient(t->node->store, returned->campaign, 0, op.span, op.index - op.span_first, &word,
-                         &due_s, &first_s, &t->why);
-    if (rc == HK_EDOWN || rc == HK_ENOMEM)
-        return rc;
-    there = ledger_unpack(word);
-    t->again[i] = is_told(there, marks, returned) || is_told_here(t, i);
-    snprintf(t->mark[t->marks].campaign, sizeof t->mark[0].campaign, "%s", returned->campaign);
-    t->mark[t->marks++].op = op;
+    snprintf(mark->campaign, sizeof mark->campaign, "%s", returned->campaign);
+    mark->op = op;
+    t->place[t->marks] =
+        (struct store_place){.campaign = mark->campaign, .span = op.span, .offset = op.index - op.span_first};
+    t->marked[t->marks++] = i;
     return 0;
+}
+
+/* What the ledger says of those who get one: has it been told before? */
+static int mark_all(struct taking *t)
+{
+    uint32_t word[RETURNED_MAX];
+    int rc = 0;
+
+    for (size_t i = 0; i < t->count && rc == 0; i++)
+        rc = prepare_mark(t, i);
+    if (rc == 0)
+        rc = store_words(t->node->store, t->place, t->marks, word, &t->why);
+    for (size_t k = 0; k < t->marks && rc == 0; k++) {
+        size_t i = t->marked[k];
+        t->again[i] = is_told(ledger_unpack(word[k]), returned_marks(&t->returned[i]), &t->returned[i]) ||
+                      is_told_here(t, i);
+    }
+    return rc;
 }
 
 static int read_all(struct taking *t, const json_t *request)
@@ -330,16 +354,16 @@ static int mean_all(struct taking *t, const json_t *request)
     int rc = 0;
 
     for (size_t i = 0; i < t->count && rc == 0; i++)
-        rc = mean_one(t, i, json_array_get(array, i));
+        rc = t->known[i] ? 0 : mean_one(t, i, json_array_get(array, i));
     return rc;
 }
 
 static int tell_lines(struct taking *t)
 {
     for (size_t i = 0; i < t->count; i++) {
-        if (!t->again[i])
+        if (!t->again[i] && !t->known[i])
             event_returned(&t->node->log, &t->returned[i]);
-        t->time_us[i] = t->again[i] ? clock_wall_us() : t->node->log.line_us;
+        t->time_us[i] = t->again[i] || t->known[i] ? clock_wall_us() : t->node->log.line_us;
     }
     return eventlog_flush(&t->node->log) == 0 ? 0
                                               : why_set(&t->why, HK_EDOWN, "the event log cannot be written");
@@ -365,6 +389,8 @@ static int apply_all(struct taking *t)
 
     for (size_t i = 0; i < t->count; i++) {
         const struct returned *returned = &t->returned[i];
+        if (t->known[i])
+            continue;
         if (has_effect(returned)) {
             add_feedback(t, i);
         } else if (returned->kind == KIND_DELIVERED && returned->recipient[0] != '\0' &&
@@ -387,8 +413,9 @@ static json_t *reply_of(const struct taking *t)
 
     for (size_t i = 0; i < t->count; i++) {
         const struct returned *returned = &t->returned[i];
-        json_t *one = json_pack("{s:b,s:s,s:s,s:s}", "again", t->again[i], "campaign", returned->campaign,
-                                "recipient", returned->recipient, "ignored", returned->ignored);
+        json_t *one =
+            json_pack("{s:b,s:b,s:s,s:s,s:s}", "again", t->again[i], "heard", t->known[i], "campaign",
+                      returned->campaign, "recipient", returned->recipient, "ignored", returned->ignored);
         if (next < t->feedbacks && t->about[next] == i) {
             const struct feedback_result *result = &t->result[next++];
             json_object_set_new(one, "done", json_string(feedback_done_word(result->done)));
@@ -397,38 +424,65 @@ static json_t *reply_of(const struct taking *t)
         }
         json_array_append_new(array, one);
     }
-    return json_pack("{s:b,s:b,s:o}", "ok", 1, "heard", t->known, "bounces", array);
+    return json_pack("{s:b,s:o}", "ok", 1, "bounces", array);
 }
 
-/* By what whoever told it is known again. */
-static size_t ids_of(const json_t *request, const char *id[FEEDBACK_HEARD_MAX])
-{
-    const json_t *array = json_object_get(request, "heard");
-    size_t count = 0;
+/* ---- what was told before ---- */
 
-    for (size_t i = 0; i < json_array_size(array) && count < FEEDBACK_HEARD_MAX; i++)
-        if (json_string_length(json_array_get(array, i)) > 0)
-            id[count++] = json_string_value(json_array_get(array, i));
-    return count;
+static bool is_named_before(const struct taking *t, size_t id)
+{
+    for (size_t i = 0; i < id && t->id_of[i] < t->id_of[id]; i++)
+        if (strcmp(t->id[i], t->id[id]) == 0)
+            return true;
+    return false;
+}
+
+static void collect_ids(struct taking *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        for (size_t k = 0; k < json_array_size(t->returned[i].heard) && k < HEARD_EACH_MAX; k++) {
+            const char *id = json_string_value(json_array_get(t->returned[i].heard, k));
+            if (id == NULL || id[0] == '\0')
+                continue;
+            t->id_of[t->ids] = (uint16_t)i;
+            t->id[t->ids++] = id;
+        }
+}
+
+/* Told before, in another request or earlier in this one. */
+static int find_known(struct taking *t)
+{
+    bool known[RETURNED_IDS_MAX] = {false};
+    int rc;
+
+    collect_ids(t);
+    rc = feedback_was_heard(t->node->store, t->id, t->ids, known, &t->why);
+    for (size_t i = 0; rc == 0 && i < t->ids; i++)
+        if (known[i] || is_named_before(t, i))
+            t->known[t->id_of[i]] = true;
+    return rc;
 }
 
 static int take_all(struct taking *t, const json_t *request)
 {
-    int rc = mean_all(t, request);
+    int rc = find_known(t);
 
-    for (size_t i = 0; rc == 0 && i < t->count; i++)
-        rc = mark_one(t, i);
+    if (rc == 0)
+        rc = mean_all(t, request);
+    if (rc == 0)
+        rc = mark_all(t);
     if (rc == 0)
         rc = tell_lines(t);
-    return rc == 0 ? apply_all(t) : rc;
+    if (rc == 0)
+        rc = apply_all(t);
+    /* Behind it: a node that dies between the two is told again, and that changes nothing. */
+    return rc == 0 ? feedback_hear(t->node->store, t->id, t->ids, &t->why) : rc;
 }
 
 json_t *returned_take(struct node *node, const json_t *request, struct returned_mark **mark, size_t *count,
                       json_t **reply)
 {
     struct taking *t = hk_xcalloc(1, sizeof *t);
-    const char *id[FEEDBACK_HEARD_MAX];
-    size_t ids = ids_of(request, id);
     json_t *error = NULL;
     int rc;
 
@@ -436,14 +490,7 @@ json_t *returned_take(struct node *node, const json_t *request, struct returned_
     t->mark = hk_xcalloc(RETURNED_MAX, sizeof *t->mark);
     rc = read_all(t, request);
     if (rc == 0)
-        rc = feedback_was_heard(node->store, id, ids, &t->known, &t->why);
-    if (rc == 0 && !t->known)
         rc = take_all(t, request);
-    if (rc == 0 &&
-        !t->known) /* behind it: a node that dies between the two is told again, and that changes nothing */
-        rc = feedback_hear(node->store, id, ids, &t->why);
-    if (rc == 0 && t->known)
-        t->count = 0;
     if (rc == 0) {
         suppression_follow(node);
         *reply = reply_of(t);

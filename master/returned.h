@@ -29,7 +29,8 @@ struct returned {
     uint32_t index;
     uint32_t domain_recipients;
     uint16_t code;
-    bool is_ours; /* the campaign is here, and the index is one of its list: the ledger gets a mark */
+    const json_t *heard; /* an array of texts by which it is known again when it is told twice; NULL none */
+    bool is_ours;        /* the campaign is here, and the index is one of its list: the ledger gets a mark */
 };
 
 /* The answer, or NULL: it comes with the last verdict, see errand.c. *ops, malloc'd, are for the caller to push, `*count` of

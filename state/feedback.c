@@ -86,35 +86,60 @@ int feedback_apply(struct store *store, const struct config *config, const struc
 
 /* ---- said twice ---- */
 
-int feedback_was_heard(struct store *store, const char *const *id, size_t count, bool *known,
+/* A command for each text, in one go; an error of one is that of all. */
+static int append_each(struct store *store, const char *const *id, size_t count, const char *verb,
                        struct hk_why *why)
 {
-    redisReply *reply;
-    int error = 0;
+    char life[16];
+    int error = count > 0 ? store_connected(store, why) : 0;
 
-    *known = false;
-    for (size_t i = 0; i < count && !error && !*known; i++) {
-        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EXISTS " HEARD_KEY "%s", id[i]);
-        if (error)
-            break;
-        *known = reply->integer > 0;
-        freeReplyObject(reply);
+    (void)snprintf(life, sizeof life, "%u", FEEDBACK_HEARD_S);
+    for (size_t i = 0; i < count && !error; i++) {
+        int rc = strcmp(verb, "SET") == 0
+                     ? redisAppendCommand(store->redis, "SET " HEARD_KEY "%s 1 EX %s", id[i], life)
+                     : redisAppendCommand(store->redis, "EXISTS " HEARD_KEY "%s", id[i]);
+        if (rc == REDIS_OK)
+            continue;
+        store->redis->err = REDIS_ERR_OOM; /* answers would be out of step from here on */
+        error = why_set(why, HK_ENOMEM, "no memory to ask Redis what was heard before");
     }
     return error;
 }
 
+/* All answers are read, so that the connection stays in step. known: of EXISTS; NULL: of SET. */
+static int read_each(struct store *store, size_t count, bool *known, struct hk_why *why)
+{
+    const int type = known ? REDIS_REPLY_INTEGER : REDIS_REPLY_STATUS;
+    int first_error = 0;
+
+    for (size_t i = 0; i < count && !store->redis->err; i++) {
+        redisReply *reply;
+        int error = store_next(store, &reply, first_error ? NULL : why);
+        if (!error) {
+            if (reply->type != type)
+                error = store_strange(store, first_error ? NULL : why);
+            else if (known)
+                known[i] = reply->integer > 0;
+            freeReplyObject(reply);
+        }
+        first_error = first_error ? first_error : error;
+    }
+    return first_error;
+}
+
+int feedback_was_heard(struct store *store, const char *const *id, size_t count, bool *known,
+                       struct hk_why *why)
+{
+    int error = append_each(store, id, count, "EXISTS", why);
+
+    return error || count == 0 ? error : read_each(store, count, known, why);
+}
+
 int feedback_hear(struct store *store, const char *const *id, size_t count, struct hk_why *why)
 {
-    redisReply *reply;
-    int error = 0;
+    int error = append_each(store, id, count, "SET", why);
 
-    for (size_t i = 0; i < count && !error; i++) {
-        error = store_ask(store, REDIS_REPLY_STATUS, &reply, why, "SET " HEARD_KEY "%s 1 EX %u", id[i],
-                          FEEDBACK_HEARD_S);
-        if (!error)
-            freeReplyObject(reply);
-    }
-    return error;
+    return error || count == 0 ? error : read_each(store, count, NULL, why);
 }
 
 /* ---- soft bounces of one address ---- */

@@ -209,10 +209,16 @@ int store_ledger_walk(struct store *store, const struct manifest *manifest,
 }
 
 /* One number out of a string of them; 0 behind its end. */
+static uint32_t number_of(const redisReply *reply)
+{
+    const uint8_t *at = (const uint8_t *)reply->str;
+
+    return reply->len == 4 ? at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24 : 0;
+}
+
 static int number_at(struct store *store, const char *campaign, const char *part, uint32_t segment,
                      uint32_t span, uint32_t offset, uint32_t *out, struct hk_why *why)
 {
-    const uint8_t *at;
     redisReply *reply;
     int error = store_ask(store, REDIS_REPLY_STRING, &reply, why,
                           "GETRANGE {%s}:%s:%" PRIu32 ".%" PRIu32 " %" PRIu32 " %" PRIu32, campaign, part,
@@ -220,8 +226,7 @@ static int number_at(struct store *store, const char *campaign, const char *part
 
     if (error)
         return error;
-    at = (const uint8_t *)reply->str;
-    *out = reply->len == 4 ? at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24 : 0;
+    *out = number_of(reply);
     freeReplyObject(reply);
     return 0;
 }
@@ -236,6 +241,43 @@ int store_recipient(struct store *store, const char *campaign, uint32_t segment,
     if (!error)
         error = number_at(store, campaign, "f", segment, span, offset, first_s, why);
     return error;
+}
+
+/* Every answer is read, whatever came before: the connection stays in step. */
+static int read_words(struct store *store, size_t count, uint32_t *word, struct hk_why *why)
+{
+    int first_error = 0;
+
+    for (size_t i = 0; i < count && !store->redis->err; i++) {
+        redisReply *reply;
+        int error = store_next(store, &reply, first_error ? NULL : why);
+        if (!error) {
+            if (reply->type == REDIS_REPLY_STRING)
+                word[i] = number_of(reply);
+            else
+                error = store_strange(store, first_error ? NULL : why);
+            freeReplyObject(reply);
+        }
+        first_error = first_error ? first_error : error;
+    }
+    return first_error;
+}
+
+int store_words(struct store *store, const struct store_place *place, size_t count, uint32_t *word,
+                struct hk_why *why)
+{
+    int error = count > 0 ? store_connected(store, why) : 0;
+
+    for (size_t i = 0; i < count && !error; i++) {
+        const struct store_place *p = &place[i];
+        if (redisAppendCommand(store->redis, "GETRANGE {%s}:s:%" PRIu32 ".%" PRIu32 " %" PRIu32 " %" PRIu32,
+                               p->campaign, p->segment, p->span, p->offset * 4,
+                               p->offset * 4 + 3) == REDIS_OK)
+            continue;
+        store->redis->err = REDIS_ERR_OOM; /* answers would be out of step from here on */
+        error = why_set(why, HK_ENOMEM, "no memory to ask Redis for recipients");
+    }
+    return error || count == 0 ? error : read_words(store, count, word, why);
 }
 
 /* ---- sites, domains, spans ---- */

@@ -1,6 +1,7 @@
 /* notify.c - see notify.h. */
 #include "notify.h"
 
+#include <jansson.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/queue.h>
@@ -8,6 +9,7 @@
 #include "hikyaku/ses.h"
 
 #define KEPT_MAX  8u
+#define GOOD_KEPT (KEPT_MAX / 2)        /* good ones that others, which anybody may name, cannot drive out */
 #define KEPT_MS   (24u * 3600u * 1000u) /* a certificate; then it is fetched again */
 #define FAILED_MS 30000u /* one that was not to be had, or not good, is not asked for again before */
 
@@ -37,7 +39,7 @@ struct notice {
 struct notifier {
     const struct config *config;
     struct courier *courier;
-    struct asker *asker;
+    struct desk *desk;
     struct sns_trust *trust;
     struct kept kept[KEPT_MAX];
     TAILQ_HEAD(, notice) waiting;
@@ -127,18 +129,6 @@ static json_t *clean(const char *text)
     return json_string(out);
 }
 
-static json_t *entry_of(const struct config *config, const struct ses_notice *notice, const struct bounce *b)
-{
-    char token[2 * ADDRESS_MAX];
-
-    token_of(config, notice, token, sizeof token);
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:o,s:o}", "token", token, "source", "ses", "kind",
-                     bounce_kind_name(b->kind), "class", reply_class_name(b->verdict.reply_class),
-                     "disposition", disposition_name(b->verdict.disposition), "code", (int)b->code, "status",
-                     b->status, "ignored", token[0] != '\0' ? "" : "no token of ours", "remote_id",
-                     notice->message_id, "text", clean(b->reason), "reported", clean(b->recipient));
-}
-
 /* By these it is known again when it is delivered twice. */
 static json_t *ids_of(const char *message_id, const struct ses_notice *notice)
 {
@@ -151,13 +141,26 @@ static json_t *ids_of(const char *message_id, const struct ses_notice *notice)
     return ids;
 }
 
-static void on_told(void *context, const json_t *answer)
+static json_t *entry_of(const struct config *config, const char *message_id, const struct ses_notice *notice,
+                        const struct bounce *b)
 {
-    struct request *request = context;
+    char token[2 * ADDRESS_MAX];
 
-    if (json_is_true(json_object_get(answer, "ok")))
-        request_answer(request, OK,
-                       json_is_true(json_object_get(answer, "heard")) ? "known already" : "taken");
+    token_of(config, notice, token, sizeof token);
+    return json_pack(
+        "{s:o,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:o,s:o,s:o,s:o}", "token", clean(token), "source", "ses", "kind",
+        bounce_kind_name(b->kind), "class", reply_class_name(b->verdict.reply_class), "disposition",
+        disposition_name(b->verdict.disposition), "code", (int)b->code, "status", b->status, "ignored",
+        token[0] != '\0' ? "" : "no token of ours", "remote_id", clean(notice->message_id), "text",
+        clean(b->reason), "reported", clean(b->recipient), "heard", ids_of(message_id, notice));
+}
+
+void notifier_told(struct request *request, enum desk_answer answer, const struct json_t *told)
+{
+    if (answer == DESK_TAKEN)
+        request_answer(request, OK, json_is_true(json_object_get(told, "heard")) ? "known already" : "taken");
+    else if (answer == DESK_REFUSED)
+        refuse(request, BAD, "the master does not understand it");
     else
         request_answer(request, LATER, "not now");
 }
@@ -178,12 +181,7 @@ static void tell(struct notifier *n, struct request *request, const char *messag
         request_answer(request, OK, "nothing follows from it");
         return;
     }
-    error = ask(n->asker,
-                json_pack("{s:s,s:o,s:[o]}", "command", "bounce", "heard", ids_of(message_id, &notice),
-                          "bounces", entry_of(n->config, &notice, &t.chosen)),
-                on_told, request);
-    if (error != 0)
-        refuse(request, error == HK_ETOOBIG ? BAD : LATER, hk_strerror(error));
+    desk_bounce(n->desk, entry_of(n->config, message_id, &notice, &t.chosen), request, ASKED_NOTICE);
 }
 
 /* ---- a message whose signature holds ---- */
@@ -306,20 +304,31 @@ static bool is_usable(const struct kept *kept, uint64_t now_ms)
              sns_certificate_is_valid(kept->certificate, (int64_t)(clock_wall_us() / 1000000u))));
 }
 
-/* The one of this URL, or a place for it, free or the oldest. NULL: all are being fetched. */
+/* Which of two places is given away first? A free one, a failed one, then the good one that was fetched first. */
+static bool is_cheaper(const struct kept *a, const struct kept *b)
+{
+    static const unsigned price[] = {[KEPT_FREE] = 0, [KEPT_FAILED] = 1, [KEPT_GOOD] = 2};
+
+    return price[a->state] < price[b->state] ||
+           (price[a->state] == price[b->state] && a->until_ms < b->until_ms);
+}
+
+/* The one of this URL, or a place for it. NULL: too many are being fetched. */
 static struct kept *kept_of(struct notifier *n, const char *url)
 {
     struct kept *place = NULL;
+    unsigned good = 0;
 
     for (size_t i = 0; i < KEPT_MAX; i++) {
         struct kept *kept = &n->kept[i];
         if (kept->state != KEPT_FREE && strcmp(kept->url, url) == 0)
             return kept;
-        if (kept->state != KEPT_FETCHING &&
-            (place == NULL ||
-             (place->state != KEPT_FREE && (kept->state == KEPT_FREE || kept->until_ms < place->until_ms))))
+        good += kept->state == KEPT_GOOD;
+        if (kept->state != KEPT_FETCHING && (place == NULL || is_cheaper(kept, place)))
             place = kept;
     }
+    if (place != NULL && place->state == KEPT_GOOD && good <= GOOD_KEPT)
+        return NULL;
     if (place != NULL)
         kept_clear(place);
     return place;
@@ -408,7 +417,7 @@ void notifier_take(struct notifier *notifier, struct request *request, const str
         take_envelope(notifier, request, asked);
 }
 
-int notifier_open(const struct config *config, struct courier *courier, struct asker *asker,
+int notifier_open(const struct config *config, struct courier *courier, struct desk *desk,
                   struct notifier **out, struct hk_why *why)
 {
     struct notifier *n = hk_xcalloc(1, sizeof *n);
@@ -420,7 +429,7 @@ int notifier_open(const struct config *config, struct courier *courier, struct a
     }
     n->config = config;
     n->courier = courier;
-    n->asker = asker;
+    n->desk = desk;
     TAILQ_INIT(&n->waiting);
     *out = n;
     return 0;

@@ -1,11 +1,15 @@
 /* web.c - the web process's life (web.h): what it reads, what it gives up, what it answers. */
 #include "hikyaku/web.h"
 
+#include <ev.h>
+#include <jansson.h>
 #include <signal.h>
 #include <string.h>
 
 #include "hikyaku/message.h"
 #include "notify.h"
+
+#define ANSWER_WAIT_MS 20000u /* for the master; then whoever waits is asked to come again */
 
 struct web {
     const struct config *config;
@@ -13,7 +17,7 @@ struct web {
     struct signer *signer; /* the token's secrets alone */
     struct route_table routes;
     struct server *server;
-    struct asker *asker;
+    struct desk *desk;
     struct courier *courier;
     struct notifier *notifier;
     int status;
@@ -29,16 +33,22 @@ size_t web_listens(const struct config *config, const struct cfg_address *out[FR
 
 /* ---- unsubscribing ---- */
 
-static void on_unsubscribed(void *context, const json_t *answer)
+static void unsubscribe_told(struct request *request, enum desk_answer answer, const json_t *told)
 {
-    struct request *request = context;
-    const char *result = json_string_value(json_object_get(answer, "result"));
+    const char *result = json_string_value(json_object_get(told, "result"));
 
-    if (!json_is_true(json_object_get(answer, "ok")))
-        request_show(request,
-                     json_integer_value(json_object_get(answer, "exit")) == 2 ? PAGE_UNKNOWN : PAGE_LATER);
+    if (answer != DESK_TAKEN)
+        request_show(request, answer == DESK_REFUSED ? PAGE_UNKNOWN : PAGE_LATER);
     else
         request_show(request, result != NULL && strcmp(result, "gone") == 0 ? PAGE_GONE : PAGE_DONE);
+}
+
+static void on_told(void *whose, unsigned nth, enum desk_answer answer, const json_t *told)
+{
+    if (nth == ASKED_UNSUBSCRIBE)
+        unsubscribe_told(whose, answer, told);
+    else
+        notifier_told(whose, answer, told);
 }
 
 /* RFC 8058 3.2: the POST alone counts, without a redirect, a cookie or anything else. GET only asks. */
@@ -49,17 +59,14 @@ static void serve_unsubscribe(struct web *web, struct request *request, const st
     enum page page = PAGE_LATER;
     int error = unsubscribe_parse(web->signer, text, strlen(text), &token);
 
-    if (error != 0 && error != HK_ENOMEM)
-        page = PAGE_UNKNOWN;
-    else if (error == 0 && !asked->is_post)
-        page = PAGE_ASK;
-    else if (error == 0 && !asked->one_click)
-        page = PAGE_WRONG;
-    else if (error == 0 &&
-             ask(web->asker,
-                 json_pack("{s:s,s:s,s:s}", "command", "unsubscribe", "token", text, "source", "web"),
-                 on_unsubscribed, request) == 0)
+    if (error == 0 && asked->is_post && asked->one_click) {
+        desk_unsubscribe(web->desk, "web", text, strlen(text), request, ASKED_UNSUBSCRIBE);
         return;
+    }
+    if (error == 0)
+        page = asked->is_post ? PAGE_WRONG : PAGE_ASK;
+    else if (error != HK_ENOMEM)
+        page = PAGE_UNKNOWN;
     request_show(request, page);
 }
 
@@ -124,12 +131,13 @@ static int open_all(struct web *web, const struct front_args *args, struct hk_wh
     int error;
 
     web->loop = ev_loop_new(EVFLAG_AUTO);
-    web->asker = web->loop != NULL ? asker_open(web->loop, args->master_fd, on_master_gone, web) : NULL;
-    if (web->asker == NULL)
+    if (web->loop != NULL)
+        web->desk = desk_new(web->loop, args->master_fd, ANSWER_WAIT_MS, on_told, on_master_gone, web);
+    if (web->desk == NULL)
         return why_set(why, HK_ENOMEM, "no memory to begin with");
     if (web->courier != NULL)
         courier_watch(web->courier, web->loop, on_courier_gone, web);
-    error = notifier_open(web->config, web->courier, web->asker, &web->notifier, why);
+    error = notifier_open(web->config, web->courier, web->desk, &web->notifier, why);
     if (error == 0)
         error = server_open(web->config, &web->routes, web->loop, serve, web, &web->server, why);
     for (size_t i = 0; error == 0 && i < args->listen_count; i++)
@@ -141,10 +149,13 @@ int web_main(const struct front_args *args)
 {
     struct web web = {.config = args->config};
     struct hk_why why = {""};
-    int error = read_all(&web, &why);
+    int error = 0;
 
-    if (error == 0 && web.config->sns.topics.count > 0)
+    /* Before any secret is read: what it does not have nobody gets from it. */
+    if (web.config->sns.topics.count > 0)
         error = courier_fork(web.config, &web.courier, &why);
+    if (error == 0)
+        error = read_all(&web, &why);
     if (error == 0)
         error = open_all(&web, args, &why);
     if (error == 0)

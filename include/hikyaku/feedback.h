@@ -71,10 +71,9 @@ int ledger_feedback(struct ledger *ledger, const struct config *config,
 int feedback_delivered(struct store *store, const struct config *config, const char *address,
                        struct hk_why *why) HK_MUST_USE;
 
-/* Texts by which somebody who tells us the same thing twice is known again (SNS delivers at least once): *known, was one of
- * them remembered? They are remembered for FEEDBACK_HEARD_S. */
-#define FEEDBACK_HEARD_MAX 8u
-#define FEEDBACK_HEARD_S   (3u * 86400u)
+/* Texts by which somebody who tells us the same thing twice is known again (SNS delivers at least once), remembered for
+ * FEEDBACK_HEARD_S. known[i]: id[i] is. One round trip for all of them. */
+#define FEEDBACK_HEARD_S (3u * 86400u)
 int feedback_was_heard(struct store *store, const char *const *id, size_t count, bool *known,
                        struct hk_why *why) HK_MUST_USE;
 int feedback_hear(struct store *store, const char *const *id, size_t count, struct hk_why *why) HK_MUST_USE;

@@ -168,6 +168,13 @@ int store_ledger_walk(struct store *store, const struct manifest *manifest,
 int store_recipient(struct store *store, const char *campaign, uint32_t segment, uint32_t span,
                     uint32_t offset, uint32_t *word, uint32_t *due_s, uint32_t *first_s,
                     struct hk_why *why) HK_MUST_USE;
+/* The words of many recipients of any campaigns, in one round trip: word[i] of place[i], 0 where nothing stands. */
+struct store_place {
+    const char *campaign;
+    uint32_t segment, span, offset; /* offset in the span */
+};
+int store_words(struct store *store, const struct store_place *place, size_t count, uint32_t *word,
+                struct hk_why *why) HK_MUST_USE;
 /* Site of every domain that has one: fn(context, segment, domain, site); while a node writes, a domain may come twice.
  * And the domain table itself. */
 int store_sites(struct store *store, const struct manifest *manifest,

@@ -38,12 +38,13 @@ CONTRACTS = {
     "feedback": {"base", "classify", "config", "state", "suppress"},
     "resolve": {"base", "address", "config", "dane"},
     "process": {"base", "config", "region"},
+    "desk": {"base"},
     "web": {"process"},
     "inbound": {"process"},
     "node": {"base", "config", "process", "state"},
 }
 
-LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm"]
+LIBRARIES = ["list", "message", "state", "bounce", "smtp", "shm", "front"]
 PROCESSES = ["master", "worker", "resolve", "inbound", "web"]
 SHARED = {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "body", "segment", "message",
           "classify", "bounce", "whose", "rules", "state", "suppress", "limits", "feedback"}
@@ -58,12 +59,13 @@ FOLDERS = {
     "bounce": {"base", "address", "region", "classify", "bounce", "message", "whose", "rules", "sns", "ses"},
     "state": {"base", "fault", "address", "config", "classify", "region", "segment", "state", "suppress",
               "limits", "feedback"},
+    "front": {"base", "process", "desk"},
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
     "worker": {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
                "classify", "process"},
-    "web": {"base", "address", "config", "message", "bounce", "classify", "sns", "ses", "process", "web"},
+    "web": {"base", "address", "config", "message", "bounce", "classify", "sns", "ses", "process", "desk", "web"},
     "inbound": {"base", "address", "config", "client_cert", "reply", "body", "segment", "message", "classify", "bounce", "whose",
-                "process", "inbound"},
+                "process", "desk", "inbound"},
     "master": SHARED | {"resolve", "process", "node"},
     "cli": SHARED | {"resolve", "process", "node", "inbound", "web"},
     "bench": SHARED,
@@ -78,11 +80,12 @@ LINKS = {
     "message": {"base", "list"},
     "bounce": {"base", "shm", "message"},
     "state": {"base", "bounce", "shm", "list"},
+    "front": {"base"},
     "resolve": {"base"},
-    "worker": {"base", *LIBRARIES} - {"state"},
-    "web": {"base", "message", "bounce"},
-    "inbound": {"base", "smtp", "message", "bounce"},
-    "master": {"base", *LIBRARIES},
+    "worker": {"base", *LIBRARIES} - {"state", "front"},
+    "web": {"base", "message", "bounce", "front"},
+    "inbound": {"base", "smtp", "message", "bounce", "front"},
+    "master": {"base", *LIBRARIES} - {"front"},
     "cli": {"base", *LIBRARIES, *PROCESSES},
     "bench": {"base", *LIBRARIES},
 }
@@ -98,7 +101,7 @@ THIRD_PARTY = {
     "idn2.h": {"base"},
     "pcre2.h": {"bounce"},
     "openssl/": {"base", "message", "worker", "inbound", "bench", "list", "cli", "bounce", "web"},
-    "ev.h": {"state", "resolve", "worker", "inbound", "web", "master", "bench"},
+    "ev.h": {"state", "front", "resolve", "worker", "inbound", "web", "master", "bench"},
 }
 
 BANNED = re.compile(r"\b(strcpy|strcat|stpcpy|sprintf|vsprintf|gets|strtok|atoi|atol|atof|alloca)\s*\(")

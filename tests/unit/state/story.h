@@ -116,6 +116,18 @@ static inline int story_recipient(struct story *s, struct hk_why *why)
     return rc;
 }
 
+/* Answers of a pipeline: whatever becomes of one of them, the connection stays in step. */
+static inline int story_words(struct story *s, struct hk_why *why)
+{
+    const struct store_place place[] = {{"c", 0, 1, 7}, {"c", 0, 0, 700}, {"c", 0, 1, 8}};
+    uint32_t word[] = {1, 1, 1};
+    int rc = store_words(s->store, place, 3, word, why);
+
+    if (rc == 0)
+        assert_true(word[0] == 0 && word[1] == 0 && word[2] == 0);
+    return rc;
+}
+
 static inline void story_no_site(void *context, uint32_t segment, uint32_t domain, const char *site)
 {
     (void)context;
@@ -229,6 +241,19 @@ static inline int story_feedback(struct story *s, struct hk_why *why)
     return feedback_apply(s->store, s->config, feedback, 3, result, why);
 }
 
+static inline int story_heard(struct story *s, struct hk_why *why)
+{
+    static const char *const id[] = {"sns:1", "ses:2", "sns:3"};
+    bool known[3];
+    int rc = feedback_hear(s->store, id, 2, why);
+
+    if (rc == 0)
+        rc = feedback_was_heard(s->store, id, 3, known, why);
+    if (rc == 0)
+        assert_true(known[0] && known[1] && !known[2]);
+    return rc;
+}
+
 static inline int story_held(struct story *s, struct hk_why *why)
 {
     int rc = feedback_held_walk(s->store, story_count_entry, s, why);
@@ -261,11 +286,13 @@ static const struct story_step {
     {"counts", story_counts, 0},
     {"walk", story_walk, 0},
     {"recipient", story_recipient, 0},
+    {"words", story_words, 0},
     {"suppress", story_many, 0},
     {"find", story_find, 0},
     {"remove", story_take_off, 0},
     {"entries", story_all, 0},
     {"feedback", story_feedback, 0},
+    {"heard", story_heard, 0},
     {"held", story_held, 0},
     {"purge", story_purge_another, 0},
 };

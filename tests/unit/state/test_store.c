@@ -348,6 +348,14 @@ static void a_purged_campaign_leaves_no_key_and_its_neighbour_all_of_them(void *
     assert_int_equal(store_recipient(store, "purged", 0, 0, 1, &word, &due, &first, &why), 0);
     assert_int_equal(ledger_unpack(word).state, LEDGER_SENT);
     assert_int_equal(ledger_unpack(word).attempts, 1);
+    {
+        const struct store_place place[] = {{"purged", 0, 0, 1}, {"purged", 0, 0, 4000}, {"nobody", 7, 8, 9}};
+        uint32_t words[] = {7, 7, 7};
+        assert_int_equal(store_words(store, place, 3, words, &why), 0);
+        assert_int_equal(words[0], word);
+        assert_int_equal(words[1] + words[2], 0);
+        assert_int_equal(store_words(store, place, 0, words, &why), 0);
+    }
     assert_int_equal(due, 9);
     assert_int_equal(first, 0);
     assert_int_equal(store_campaign_purge(store, &m, &why), 0);

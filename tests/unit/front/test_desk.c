@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <ev.h>
 #include <jansson.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "desk.h"
+#include "hikyaku/desk.h"
 
 #define MAILS   1000
 #define WAIT_MS 300u
@@ -20,14 +21,18 @@ struct world {
     int master;
     bool gone;
     unsigned answers[3], of[MAILS];
+    json_int_t told[MAILS]; /* "n" of what was told; -1 nothing */
 };
 
-static void on_answer(void *whose, unsigned nth, enum desk_answer answer)
+static void on_answer(void *whose, unsigned nth, enum desk_answer answer, const json_t *told)
 {
     struct world *w = whose;
 
     w->answers[answer]++;
+    if (nth >= MAILS)
+        return;
     w->of[nth]++;
+    w->told[nth] = told != NULL ? json_integer_value(json_object_get(told, "n")) : -1;
 }
 
 static void on_gone(void *context)
@@ -144,18 +149,20 @@ static void unsubscribes_go_alone_and_who_left_is_told_nothing(void **state)
 
     (void)state;
     begin(&w);
-    desk_unsubscribe(w.desk, "abc", 3, &w, 0);
+    desk_unsubscribe(w.desk, "mailto", "abc", 3, &w, 0);
     desk_bounce(w.desk, json_pack("{s:i}", "n", 1), &other, 1);
     desk_bounce(w.desk, json_pack("{s:i}", "n", 2), &w, 2);
     desk_forget(w.desk, &other);
     r = request(&w);
     assert_string_equal(json_string_value(json_object_get(r, "command")), "unsubscribe");
     assert_string_equal(json_string_value(json_object_get(r, "token")), "abc");
+    assert_string_equal(json_string_value(json_object_get(r, "source")), "mailto");
     json_decref(r);
     reply(&w, "{\"ok\":tr");
     assert_int_equal(w.answers[DESK_TAKEN], 0);
-    reply(&w, "ue}\n");
+    reply(&w, "ue,\"n\":7}\n");
     assert_int_equal(w.answers[DESK_TAKEN], 1);
+    assert_int_equal(w.told[0], 7);            /* all that was answered is about this one */
     assert_int_equal(bounces(request(&w)), 2); /* it is done all the same */
     reply(&w, "this is no answer\n");
     assert_int_equal(w.answers[DESK_LATER], 1);
@@ -165,6 +172,49 @@ static void unsubscribes_go_alone_and_who_left_is_told_nothing(void **state)
     for (int i = 0; i < 5 && !w.gone; i++)
         ev_run(w.loop, EVRUN_NOWAIT);
     assert_true(w.gone);
+    end(&w);
+}
+
+static void each_is_told_what_the_master_says_of_it(void **state)
+{
+    static struct world w;
+
+    (void)state;
+    begin(&w);
+    for (unsigned i = 0; i < 4; i++)
+        desk_bounce(w.desk, json_pack("{s:i}", "n", i), &w, i);
+    json_decref(request(&w));
+    reply(&w, "{\"ok\":true,\"bounces\":[{\"n\":100}]}\n");
+    json_decref(request(&w));
+    reply(&w, "{\"ok\":true,\"bounces\":[{\"n\":101},{\"n\":102}]}\n"); /* one too few */
+    assert_int_equal(w.answers[DESK_TAKEN], 4);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(w.told[i], 100 + i);
+    assert_int_equal(w.told[3], -1);
+    end(&w);
+}
+
+static void too_many_and_those_that_cannot_be_asked_are_put_off_at_once(void **state)
+{
+    static struct world w;
+
+    (void)state;
+    begin(&w);
+    desk_bounce(w.desk, NULL, &w, 0);
+    desk_bounce(w.desk, json_pack("{s:o}", "n", json_stringn("\xff", 1)), &w, 1);
+    assert_int_equal(w.answers[DESK_LATER], 2);
+    for (unsigned i = 0; i < DESK_MAX + 3; i++)
+        desk_bounce(w.desk, json_pack("{s:i}", "n", i), &w, MAILS);
+    assert_int_equal(w.answers[DESK_LATER], 5);
+    while (w.answers[DESK_TAKEN] < DESK_MAX) { /* and there is room again behind them */
+        json_decref(request(&w));
+        reply(&w, "{\"ok\":true}\n");
+    }
+    desk_bounce(w.desk, json_pack("{s:i}", "n", 2), &w, 2);
+    assert_int_equal(w.of[2], 0);
+    assert_int_equal(bounces(request(&w)), 1);
+    reply(&w, "{\"ok\":true}\n");
+    assert_int_equal(w.of[2], 1);
     end(&w);
 }
 
@@ -209,6 +259,8 @@ int main(void)
         cmocka_unit_test(what_comes_while_one_is_under_way_goes_together),
         cmocka_unit_test(a_refused_request_is_taken_apart_and_one_not_now_is_put_off),
         cmocka_unit_test(unsubscribes_go_alone_and_who_left_is_told_nothing),
+        cmocka_unit_test(each_is_told_what_the_master_says_of_it),
+        cmocka_unit_test(too_many_and_those_that_cannot_be_asked_are_put_off_at_once),
         cmocka_unit_test(who_waits_too_long_is_put_off_and_no_queue_of_them_grows),
     };
 

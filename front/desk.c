@@ -1,7 +1,8 @@
 /* desk.c - what is handed over to the master, and its answers (desk.h). */
-#include "desk.h"
+#include "hikyaku/desk.h"
 
 #include <errno.h>
+#include <ev.h>
 #include <jansson.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -16,10 +17,10 @@
 
 struct ticket {
     TAILQ_ENTRY(ticket) link;
-    void *whose; /* NULL: nobody waits */
+    void *whose;        /* NULL: nobody waits */
+    const char *source; /* of one that unsubscribes, a constant; NULL: a bounce */
     unsigned nth;
     uint64_t since_ms;
-    bool unsubscribes;
     size_t length;
     char text[]; /* of a request: an entry, or a token */
 };
@@ -29,12 +30,14 @@ struct desk {
     struct ev_loop *loop;
     ev_io io;
     ev_timer timer;
-    uint64_t wait_ms;
-    void (*answer)(void *whose, unsigned nth, enum desk_answer answer);
+    uint32_t wait_ms;
+    desk_fn *answer;
     void (*gone)(void *context);
     void *context;
     struct tickets waits, asked;
-    unsigned single; /* so many tickets go one by one: a request with several of them was refused */
+    uint32_t count;   /* of both */
+    uint64_t said_ms; /* when something was last put off in the log: a crowd is told of once a second */
+    unsigned single;  /* so many tickets go one by one: a request with several of them was refused */
     char request[NODE_REQUEST_MAX];
     size_t request_length, request_sent;
     char *reply;
@@ -54,7 +57,7 @@ static void put_off(struct desk *desk, struct ticket *ticket)
 
     ticket->whose = NULL;
     if (whose != NULL)
-        desk->answer(whose, ticket->nth, DESK_LATER);
+        desk->answer(whose, ticket->nth, DESK_LATER, NULL);
 }
 
 /* What was not asked yet is forgotten with whoever waited: it comes again. */
@@ -74,13 +77,13 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
         if (!waited_too_long(desk, ticket, now))
             continue;
         TAILQ_REMOVE(&desk->waits, ticket, link);
+        desk->count--;
         put_off(desk, ticket);
         free(ticket);
     }
 }
 
-struct desk *desk_new(struct ev_loop *loop, int master_fd, uint64_t wait_ms,
-                      void (*answer)(void *whose, unsigned nth, enum desk_answer answer),
+struct desk *desk_new(struct ev_loop *loop, int master_fd, uint32_t wait_ms, desk_fn *answer,
                       void (*gone)(void *context), void *context)
 {
     struct desk *desk = calloc(1, sizeof *desk);
@@ -173,7 +176,7 @@ static void move_first(struct desk *desk)
 static void ask(struct desk *desk)
 {
     static const char bounces[] = "{\"command\":\"bounce\",\"bounces\":[", bounces_end[] = "]}\n";
-    static const char leaves[] = "{\"command\":\"unsubscribe\",\"source\":\"mailto\",\"token\":\"",
+    static const char leaves[] = "{\"command\":\"unsubscribe\",\"source\":\"", token[] = "\",\"token\":\"",
                       leaves_end[] = "\"}\n";
     struct ticket *next = TAILQ_FIRST(&desk->waits);
     bool single = desk->single > 0;
@@ -182,8 +185,10 @@ static void ask(struct desk *desk)
     if (next == NULL || !TAILQ_EMPTY(&desk->asked))
         return;
     desk->request_length = desk->request_sent = 0;
-    if (next->unsubscribes) {
+    if (next->source != NULL) {
         put(desk, leaves, sizeof leaves - 1);
+        put(desk, next->source, strlen(next->source));
+        put(desk, token, sizeof token - 1);
         move_first(desk);
         put(desk, leaves_end, sizeof leaves_end - 1);
     } else {
@@ -193,47 +198,46 @@ static void ask(struct desk *desk)
                 put(desk, ",", 1);
             move_first(desk);
             next = TAILQ_FIRST(&desk->waits);
-        } while (!single && ++count < BATCH_MAX && next != NULL && !next->unsubscribes &&
+        } while (!single && ++count < BATCH_MAX && next != NULL && next->source == NULL &&
                  desk->request_length + next->length + sizeof bounces_end < sizeof desk->request);
         put(desk, bounces_end, sizeof bounces_end - 1);
     }
     request_send(desk);
 }
 
-static void add(struct desk *desk, const char *text, size_t length, bool unsubscribes, void *whose,
+static void add(struct desk *desk, const char *text, size_t length, const char *source, void *whose,
                 unsigned nth)
 {
     struct ticket *ticket = NULL;
 
     /* An entry has bounded words (whose.h), far below a request. */
-    if (text != NULL && length + 128 < sizeof desk->request)
+    if (text != NULL && length + 128 < sizeof desk->request && desk->count < DESK_MAX)
         ticket = malloc(sizeof *ticket + length);
     if (ticket == NULL) {
-        desk->answer(whose, nth, DESK_LATER);
+        desk->answer(whose, nth, DESK_LATER, NULL);
         return;
     }
-    *ticket = (struct ticket){.whose = whose,
-                              .nth = nth,
-                              .since_ms = clock_now_ms(),
-                              .unsubscribes = unsubscribes,
-                              .length = length};
+    *ticket = (struct ticket){
+        .whose = whose, .nth = nth, .since_ms = clock_now_ms(), .source = source, .length = length};
     memcpy(ticket->text, text, length);
     TAILQ_INSERT_TAIL(&desk->waits, ticket, link);
+    desk->count++;
     ask(desk);
 }
 
 void desk_bounce(struct desk *desk, struct json_t *entry, void *whose, unsigned nth)
 {
-    char *text = json_dumps(entry, JSON_COMPACT);
+    char *text = entry != NULL ? json_dumps(entry, JSON_COMPACT) : NULL;
 
     json_decref(entry);
-    add(desk, text, text != NULL ? strlen(text) : 0, false, whose, nth);
+    add(desk, text, text != NULL ? strlen(text) : 0, NULL, whose, nth);
     free(text);
 }
 
-void desk_unsubscribe(struct desk *desk, const char *token, size_t length, void *whose, unsigned nth)
+void desk_unsubscribe(struct desk *desk, const char *source, const char *token, size_t length, void *whose,
+                      unsigned nth)
 {
-    add(desk, token, length, true, whose, nth);
+    add(desk, token, length, source, whose, nth);
 }
 
 void desk_forget(struct desk *desk, const void *whose)
@@ -268,33 +272,57 @@ static bool asks_singly(struct desk *desk, int status)
     return true;
 }
 
+/* What the answer says of the nth of a request. */
+static const json_t *told_of(const json_t *reply, const struct ticket *ticket, size_t nth)
+{
+    return ticket->source != NULL ? reply : json_array_get(json_object_get(reply, "bounces"), nth);
+}
+
+/* Of what was asked: the next request goes out first, so that the master works while these are told. */
+static void tell(struct desk *desk, enum desk_answer answer, const json_t *reply)
+{
+    struct tickets done = TAILQ_HEAD_INITIALIZER(done);
+    struct ticket *ticket;
+    size_t nth = 0;
+
+    TAILQ_CONCAT(&done, &desk->asked, link);
+    ask(desk);
+    while ((ticket = TAILQ_FIRST(&done)) != NULL) {
+        TAILQ_REMOVE(&done, ticket, link);
+        desk->count--;
+        if (ticket->whose != NULL)
+            desk->answer(ticket->whose, ticket->nth, answer, told_of(reply, ticket, nth));
+        nth++;
+        free(ticket);
+    }
+}
+
+static void say_refused(struct desk *desk, enum desk_answer answer, const char *words)
+{
+    uint64_t now = clock_now_ms();
+
+    if (desk->said_ms != 0 && now < desk->said_ms + 1000)
+        return;
+    desk->said_ms = now;
+    log_warning("what was handed over is %s: %s", answer == DESK_LATER ? "put off" : "refused", words);
+}
+
 static void answered(struct desk *desk, const char *line, size_t length)
 {
     json_t *reply = json_loadb(line, length, 0, NULL);
     bool taken = json_is_true(json_object_get(reply, "ok"));
     int status = (int)json_integer_value(json_object_get(reply, "exit"));
     const char *words = json_string_value(json_object_get(reply, "error"));
-    struct tickets done = TAILQ_HEAD_INITIALIZER(done);
     enum desk_answer answer = taken ? DESK_TAKEN : status == EXIT_NOT_OURS ? DESK_REFUSED : DESK_LATER;
-    struct ticket *ticket;
 
     if (!taken && asks_singly(desk, status)) {
-        json_decref(reply);
         ask(desk);
-        return;
+    } else {
+        if (!taken)
+            say_refused(desk, answer, words != NULL ? words : "the master does not say why");
+        tell(desk, answer, reply);
     }
-    if (!taken)
-        log_warning("what came back is %s: %s", answer == DESK_LATER ? "put off" : "refused",
-                    words != NULL ? words : "the master does not say why");
     json_decref(reply);
-    TAILQ_CONCAT(&done, &desk->asked, link);
-    ask(desk);
-    while ((ticket = TAILQ_FIRST(&done)) != NULL) {
-        TAILQ_REMOVE(&done, ticket, link);
-        if (ticket->whose != NULL)
-            desk->answer(ticket->whose, ticket->nth, answer);
-        free(ticket);
-    }
 }
 
 static bool reply_reserve(struct desk *desk)
