@@ -213,7 +213,8 @@ int courier_fork(const struct config *config, struct courier **out, struct hk_wh
     *out = courier;
     if (pid > 0)
         return 0;
-    courier_close(courier);
+    (void)close(courier->fd);
+    free(courier);
     *out = NULL;
     return why_set(why, HK_EIO, "cannot start the fetching process: %s", strerror(errno));
 }
@@ -265,18 +266,6 @@ void courier_watch(struct courier *courier, struct ev_loop *loop, void (*on_end)
     ev_io_init(&courier->io, on_io, courier->fd, EV_READ);
     courier->io.data = courier;
     ev_io_start(loop, &courier->io);
-}
-
-void courier_close(struct courier *courier)
-{
-    if (courier == NULL)
-        return;
-    if (courier->loop != NULL)
-        ev_io_stop(courier->loop, &courier->io);
-    (void)close(courier->fd);
-    for (size_t i = 0; i < courier->count; i++)
-        free(courier->waiting[(courier->first + i) % COURIER_WAITING]);
-    free(courier);
 }
 
 int courier_send(struct courier *courier, enum courier_errand kind, const char *url, const char *topic,

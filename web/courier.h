@@ -27,7 +27,6 @@ int courier_fork(const struct config *config, struct courier **out, struct hk_wh
 /* Answers come through this loop. `on_end`: the process is gone. */
 void courier_watch(struct courier *courier, struct ev_loop *loop, void (*on_end)(void *context),
                    void *context);
-void courier_close(struct courier *courier);
 /* HK_EFULL, HK_EINVAL (the rule of sns.h). `done` is called once, later. topic: of a confirmation. */
 int courier_send(struct courier *courier, enum courier_errand kind, const char *url, const char *topic,
                  courier_done *done, void *context) HK_MUST_USE;

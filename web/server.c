@@ -517,15 +517,3 @@ int server_listen(struct server *server, int fd)
     ev_io_start(server->loop, &server->listen[server->listens++]);
     return 0;
 }
-
-void server_close(struct server *server)
-{
-    for (size_t i = 0; i < server->listens; i++)
-        ev_io_stop(server->loop, &server->listen[i]);
-    ev_io_stop(server->loop, &server->io);
-    ev_timer_stop(server->loop, &server->timer);
-    ev_timer_stop(server->loop, &server->tick);
-    ev_prepare_stop(server->loop, &server->prepare);
-    MHD_stop_daemon(server->daemon);
-    free(server);
-}

@@ -31,8 +31,6 @@ int server_open(const struct config *config, const struct route_table *routes, s
                 serve_fn *serve, void *context, struct server **out, struct hk_why *why) HK_MUST_USE;
 /* Take connections from this listening descriptor. */
 int server_listen(struct server *server, int fd) HK_MUST_USE;
-void server_close(
-    struct server *server); /* everything is cut, nothing must be waiting for an answer any more */
 
 /* A page, or for programs a status and a line of words. */
 void request_show(struct request *request, enum page page);

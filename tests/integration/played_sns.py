@@ -17,6 +17,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -65,6 +66,7 @@ class Sns:
         self.connects, self.requests = [], []
         self.pages = {CERT_PATH: (200, pem(self.certificate))}
         self.confirm = 200
+        self.slow_s = 0  # before each answer of the web server
         self._serve_https(folder)
         self._serve_proxy()
 
@@ -76,6 +78,7 @@ class Sns:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 played.requests.append("GET " + self.path)
+                time.sleep(played.slow_s)
                 status, body = played.pages.get(self.path, (404, b"none"))
                 if self.path.startswith("/?Action=ConfirmSubscription&"):
                     status, body = played.confirm, b"<ConfirmSubscriptionResponse/>"

@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
 import time
 
 import browser
@@ -279,6 +280,49 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Full(Case):
+    """The disk of the event log has no room: what cannot be written down is not accepted."""
+
+    def small_disk(self):
+        place = self.path("small")
+        os.mkdir(place)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "hikyaku-test", place], capture_output=True, text=True,
+                              check=False)
+        self.assertEqual(done.returncode, 0, f"a small disk cannot be mounted, are you root? {done.stderr}")
+        self.addCleanup(subprocess.run, ["umount", "--lazy", place], check=True)
+        return place
+
+    def unsubscribes(self):
+        with open(self.path("small", "events.jsonl"), "rb") as f:
+            return f.read().count(b'"type":"unsubscribe"')
+
+    def test_a_wish_that_cannot_be_written_down_is_not_accepted_however_often_it_is_said(self):
+        place = self.small_disk()
+        self.world(more=f'events {{ file = "{place}/events.jsonl" }}', people=["u0@a.test", "u1@a.test"])
+        path = self.copies()["u0@a.test"][0]
+        self.serve()
+        with open(os.path.join(place, "filler"), "wb") as f:
+            try:
+                while f.write(b"x" * 4096) and not f.flush():
+                    pass
+            except OSError:
+                pass
+        statuses = set()
+        for _ in range(20):  # what is left of its last page takes a line or two
+            statuses = {self.one_click(path)[0] for _ in range(3)}
+            if statuses == {503}:
+                break
+            path = self.copies()["u1@a.test"][0]
+        self.assertEqual(statuses, {503})
+        written = self.unsubscribes()
+        os.unlink(os.path.join(place, "filler"))
+        wait_for(lambda: self.one_click(path)[0] == 200, 20, "room")
+        self.assertEqual(self.unsubscribes(), written + 1)
+        who = "u0@a.test" if path == self.copies()["u0@a.test"][0] else "u1@a.test"
+        wait_for(lambda: self.hikyaku("suppress", "check", "--config", self.path("hikyaku.conf"), who).status == 1, 20, who)
+        self.stop()
+
+
 def ses(kind, copy, recipient, part, event=True, tags=True):
     """A notice of SES about a copy: (unsubscribe path, return path)."""
     mail = {"timestamp": "2026-11-24T09:00:00.000Z", "messageId": "0102-" + recipient, "destination": [recipient, "innocent@a.test"],
@@ -450,6 +494,21 @@ class Sns(SnsCase):
         self.assertEqual(len(self.sns.requests), asked)
         self.assertEqual(set(self.sns.connects), {f"{played_sns.HOST}:443"})
         self.check(u, 0)
+
+
+    def test_certificates_that_anybody_may_name_do_not_drive_out_the_good_one(self):
+        u = self.people
+        self.take(self.sns.message(ses("Bounce", self.copy[u[0]], u[0], bounced(u[0]))))
+        self.sns.slow_s = 0.5
+        with concurrent.futures.ThreadPoolExecutor(9) as pool:
+            names = [f"https://{played_sns.HOST}/slow-{n}.pem" for n in range(9)]
+            refused = [pool.submit(self.post, self.sns.message("x", SigningCertURL=name)) for name in names]
+            wait_for(lambda: any("slow" in r for r in self.sns.requests), 20, "the first of them")
+            began = time.monotonic()
+            self.take(self.sns.message(ses("Bounce", self.copy[u[1]], u[1], bounced(u[1]))))
+            self.assertLess(time.monotonic() - began, 2)
+            self.assertEqual({r.result()[0] for r in refused}, {503})
+        self.assertEqual([r for r in self.sns.requests if "slow" not in r], ["GET " + played_sns.CERT_PATH])
 
 
 class MessageIds(Case):
