@@ -5,7 +5,6 @@ Judged by what `suppress check`, the report, the event log and the next campaign
 import contextlib
 import os
 import resource
-import select
 import signal
 import smtplib
 import socket
@@ -19,6 +18,7 @@ from certificates import Authority
 from crowd import Crowd
 from harness import wait_for
 from postfix import Postfix
+from pouring import Mail, pour
 
 HUGE = int(os.environ.get("HIKYAKU_BODY_MB", "1024")) << 20  # bytes of a message that nobody needs
 BENCH = 4000          # bounces whose cost is printed
@@ -619,11 +619,11 @@ class Cost(Case):
         self.list(people)
         self.send("one", timeout=240)
         path_of = self.paths()
-        mails = [(path_of[who], self.bounce(path_of[who], who).replace("\n", "\r\n")) for who in people]
+        mails = [Mail("", path_of[who], self.bounce(path_of[who], who).replace("\n", "\r\n")) for who in people]
         pids = self.status()["pids"]
         before = {name: self.cpu(pids[name]) for name in ("inbound", "master", "redis")}
         began = time.monotonic()
-        self.pour(mails, connections=48)
+        self.assertEqual(set(pour(self.at, mails, connections=48)), {250})
         wall = time.monotonic() - began
         used = {name: self.cpu(pids[name]) - before[name] for name in before}
         self.assertEqual(self.report("one")["later"]["bounced"], BENCH)
@@ -635,36 +635,6 @@ class Cost(Case):
         with open(f"/proc/{pid}/stat", encoding="ascii") as f:
             fields = f.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def pour(self, mails, connections):
-        """All of them, each connection one message after the other, as MTAs do."""
-        lanes = {}
-        for n in range(connections):
-            s = socket.create_connection(self.at)
-            queue = mails[n::connections]
-            lanes[s] = [iter(queue), len(queue), b""]
-            s.recv(1000)
-            s.sendall(b"EHLO x\r\n")
-            s.recv(1000)
-            self.next_mail(s, lanes[s][0])
-        while lanes:
-            for s in select.select(list(lanes), [], [], 30)[0]:
-                lane = lanes[s]
-                lane[2] += s.recv(65536)
-                while b"250 2.0.0 taken\r\n" in lane[2]:
-                    lane[2] = lane[2].split(b"250 2.0.0 taken\r\n", 1)[1]
-                    lane[1] -= 1
-                    if lane[1] == 0:
-                        lanes.pop(s).clear()
-                        s.close()
-                        break
-                    self.next_mail(s, lane[0])
-                self.assertFalse(lane and lane[2] and b"\r\n4" in lane[2], lane)
-
-    @staticmethod
-    def next_mail(s, queue):
-        path, text = next(queue)
-        s.sendall(f"MAIL FROM:<>\r\nRCPT TO:<{path}>\r\nDATA\r\n{text}\r\n.\r\n".encode())
 
 
 if __name__ == "__main__":
