@@ -383,23 +383,29 @@ static void add_feedback(struct taking *t, size_t i)
     t->about[t->feedbacks++] = i;
 }
 
+static bool was_delivered(const struct returned *returned)
+{
+    return returned->kind == KIND_DELIVERED && returned->recipient[0] != '\0' && returned->ignored[0] == '\0';
+}
+
 static int apply_all(struct taking *t)
 {
+    const char *delivered[RETURNED_MAX];
+    size_t count = 0;
     int rc;
 
     for (size_t i = 0; i < t->count; i++) {
         const struct returned *returned = &t->returned[i];
         if (t->known[i])
             continue;
-        if (has_effect(returned)) {
+        if (has_effect(returned))
             add_feedback(t, i);
-        } else if (returned->kind == KIND_DELIVERED && returned->recipient[0] != '\0' &&
-                   returned->ignored[0] == '\0') {
-            rc = feedback_delivered(t->node->store, t->node->config, returned->recipient, &t->why);
-            if (rc != 0)
-                return rc;
-        }
+        else if (was_delivered(returned))
+            delivered[count++] = returned->recipient;
     }
+    rc = feedback_delivered(t->node->store, t->node->config, delivered, count, &t->why);
+    if (rc != 0)
+        return rc;
     rc = feedback_apply(t->node->store, t->node->config, t->feedback, t->feedbacks, t->result, &t->why);
     for (size_t i = 0; rc == 0 && i < t->feedbacks; i++)
         tell_alarm(t->node, &t->returned[t->about[i]], &t->result[i]);
@@ -525,7 +531,8 @@ int returned_retell(struct campaign *campaign, uint32_t index, const struct retu
     again.index = index;
     again.domain_recipients = domain.count;
     if (again.kind == KIND_DELIVERED)
-        return feedback_delivered(campaign->node->store, campaign->node->config, address, why);
+        return feedback_delivered(campaign->node->store, campaign->node->config,
+                                  (const char *const[]){address}, 1, why);
     if (!has_effect(&again))
         return 0;
     feedback_of(&again, time_us, &feedback);

@@ -86,30 +86,10 @@ int feedback_apply(struct store *store, const struct config *config, const struc
 
 /* ---- said twice ---- */
 
-/* A command for each text, in one go; an error of one is that of all. */
-static int append_each(struct store *store, const char *const *id, size_t count, const char *verb,
-                       struct hk_why *why)
+/* An answer of `type` for each of `count` commands that were appended; all are read, so that the connection stays in step.
+ * yes[i], where it is not NULL: is the nth one a number above 0? */
+static int read_each(struct store *store, size_t count, int type, bool *yes, struct hk_why *why)
 {
-    char life[16];
-    int error = count > 0 ? store_connected(store, why) : 0;
-
-    (void)snprintf(life, sizeof life, "%u", FEEDBACK_HEARD_S);
-    for (size_t i = 0; i < count && !error; i++) {
-        int rc = strcmp(verb, "SET") == 0
-                     ? redisAppendCommand(store->redis, "SET " HEARD_KEY "%s 1 EX %s", id[i], life)
-                     : redisAppendCommand(store->redis, "EXISTS " HEARD_KEY "%s", id[i]);
-        if (rc == REDIS_OK)
-            continue;
-        store->redis->err = REDIS_ERR_OOM; /* answers would be out of step from here on */
-        error = why_set(why, HK_ENOMEM, "no memory to ask Redis what was heard before");
-    }
-    return error;
-}
-
-/* All answers are read, so that the connection stays in step. known: of EXISTS; NULL: of SET. */
-static int read_each(struct store *store, size_t count, bool *known, struct hk_why *why)
-{
-    const int type = known ? REDIS_REPLY_INTEGER : REDIS_REPLY_STATUS;
     int first_error = 0;
 
     for (size_t i = 0; i < count && !store->redis->err; i++) {
@@ -118,8 +98,8 @@ static int read_each(struct store *store, size_t count, bool *known, struct hk_w
         if (!error) {
             if (reply->type != type)
                 error = store_strange(store, first_error ? NULL : why);
-            else if (known)
-                known[i] = reply->integer > 0;
+            else if (yes)
+                yes[i] = reply->integer > 0;
             freeReplyObject(reply);
         }
         first_error = first_error ? first_error : error;
@@ -127,37 +107,64 @@ static int read_each(struct store *store, size_t count, bool *known, struct hk_w
     return first_error;
 }
 
+/* What became of appending a command. */
+static int appended(struct store *store, int rc, struct hk_why *why)
+{
+    if (rc == REDIS_OK)
+        return 0;
+    store->redis->err = REDIS_ERR_OOM; /* answers would be out of step from here on */
+    return why_set(why, HK_ENOMEM, "no memory to ask Redis about what came back");
+}
+
 int feedback_was_heard(struct store *store, const char *const *id, size_t count, bool *known,
                        struct hk_why *why)
 {
-    int error = append_each(store, id, count, "EXISTS", why);
+    int error = count > 0 ? store_connected(store, why) : 0;
 
-    return error || count == 0 ? error : read_each(store, count, known, why);
+    for (size_t i = 0; i < count && !error; i++)
+        error = appended(store, redisAppendCommand(store->redis, "EXISTS " HEARD_KEY "%s", id[i]), why);
+    return error || count == 0 ? error : read_each(store, count, REDIS_REPLY_INTEGER, known, why);
 }
 
 int feedback_hear(struct store *store, const char *const *id, size_t count, struct hk_why *why)
 {
-    int error = append_each(store, id, count, "SET", why);
+    int error = count > 0 ? store_connected(store, why) : 0;
 
-    return error || count == 0 ? error : read_each(store, count, NULL, why);
+    for (size_t i = 0; i < count && !error; i++)
+        error = appended(
+            store, redisAppendCommand(store->redis, "SET " HEARD_KEY "%s 1 EX %u", id[i], FEEDBACK_HEARD_S),
+            why);
+    return error || count == 0 ? error : read_each(store, count, REDIS_REPLY_STATUS, NULL, why);
 }
 
 /* ---- soft bounces of one address ---- */
 
-int feedback_delivered(struct store *store, const struct config *config, const char *address,
-                       struct hk_why *why)
+static int append_forget(struct store *store, const struct config *config, const char *address,
+                         struct hk_why *why)
 {
     char key[ADDRESS_MAX + 1];
-    redisReply *reply;
     int error = suppress_key(address, key, why);
 
-    for (size_t i = 0; i < config->soft_count && !error; i++) {
-        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "DEL " SOFT_KEY,
-                          config->soft[i].reply_class, key);
-        if (!error)
-            freeReplyObject(reply);
-    }
+    for (size_t i = 0; i < config->soft_count && !error; i++)
+        error = appended(
+            store, redisAppendCommand(store->redis, "DEL " SOFT_KEY, config->soft[i].reply_class, key), why);
     return error;
+}
+
+int feedback_delivered(struct store *store, const struct config *config, const char *const *address,
+                       size_t count, struct hk_why *why)
+{
+    size_t asked = 0;
+    int error = count > 0 ? store_connected(store, why) : 0, read;
+
+    if (error || count == 0)
+        return error;
+    for (size_t i = 0; i < count && !error; i++) {
+        error = append_forget(store, config, address[i], why);
+        asked += error ? 0 : config->soft_count;
+    }
+    read = read_each(store, asked, REDIS_REPLY_INTEGER, NULL, error ? NULL : why);
+    return error ? error : read;
 }
 
 /* What counts now: those within the class's period. */

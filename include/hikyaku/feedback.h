@@ -67,9 +67,9 @@ int feedback_apply(struct store *store, const struct config *config, const struc
  * stream. HK_EINVAL, HK_ENOMEM, HK_EFULL. */
 int ledger_feedback(struct ledger *ledger, const struct config *config,
                     const struct feedback *feedback) HK_MUST_USE;
-/* Mail reached this address: its soft bounces are forgotten. */
-int feedback_delivered(struct store *store, const struct config *config, const char *address,
-                       struct hk_why *why) HK_MUST_USE;
+/* Mail reached these addresses: their soft bounces are forgotten. One round trip. HK_EINVAL: one is none; those before it are. */
+int feedback_delivered(struct store *store, const struct config *config, const char *const *address,
+                       size_t count, struct hk_why *why) HK_MUST_USE;
 
 /* Texts by which somebody who tells us the same thing twice is known again (SNS delivers at least once), remembered for
  * FEEDBACK_HEARD_S. known[i]: id[i] is. One round trip for all of them. */
