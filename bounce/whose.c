@@ -203,15 +203,18 @@ static enum disposition disposition_of(const struct bounce *bounce)
                                                                         : DISPOSITION_NONE;
 }
 
+json_t *whose_entry_of(const char *token, const char *ignored, const struct bounce *b)
+{
+    return json_pack("{s:o,s:s,s:s,s:s,s:s,s:i,s:s,s:o,s:o}", "token", clean(token), "ignored", ignored,
+                     "kind", bounce_kind_name(b->kind), "class", reply_class_name(b->verdict.reply_class),
+                     "disposition", disposition_name(disposition_of(b)), "code", (int)b->code, "status",
+                     b->status, "text", clean(b->reason), "reported", clean(b->recipient));
+}
+
 json_t *whose_entry(const struct whose_said *said)
 {
-    const struct bounce *b = &said->bounce;
-    json_t *json = json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:o,s:o}", "token",
-                             said->found == WHOSE_TOKEN ? said->path.address : "", "ignored",
-                             whose_token_words(said->found), "kind", bounce_kind_name(b->kind), "class",
-                             reply_class_name(b->verdict.reply_class), "disposition",
-                             disposition_name(disposition_of(b)), "code", (int)b->code, "status", b->status,
-                             "text", clean(b->reason), "reported", clean(b->recipient));
+    json_t *json = whose_entry_of(said->found == WHOSE_TOKEN ? said->path.address : "",
+                                  whose_token_words(said->found), &said->bounce);
 
     HK_BUG_ON(json == NULL);
     return json;

@@ -7,6 +7,7 @@
 #include <sys/queue.h>
 
 #include "hikyaku/ses.h"
+#include "hikyaku/whose.h"
 
 #define KEPT_MAX  8u
 #define GOOD_KEPT (KEPT_MAX / 2)        /* good ones that others, which anybody may name, cannot drive out */
@@ -141,18 +142,22 @@ static json_t *ids_of(const char *message_id, const struct ses_notice *notice)
     return ids;
 }
 
+/* As whose.h makes it of a mail, with what SES adds. NULL: no memory. */
 static json_t *entry_of(const struct config *config, const char *message_id, const struct ses_notice *notice,
-                        const struct bounce *b)
+                        const struct bounce *bounce)
 {
     char token[2 * ADDRESS_MAX];
+    json_t *entry;
 
     token_of(config, notice, token, sizeof token);
-    return json_pack(
-        "{s:o,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:o,s:o,s:o,s:o}", "token", clean(token), "source", "ses", "kind",
-        bounce_kind_name(b->kind), "class", reply_class_name(b->verdict.reply_class), "disposition",
-        disposition_name(b->verdict.disposition), "code", (int)b->code, "status", b->status, "ignored",
-        token[0] != '\0' ? "" : "no token of ours", "remote_id", clean(notice->message_id), "text",
-        clean(b->reason), "reported", clean(b->recipient), "heard", ids_of(message_id, notice));
+    entry = whose_entry_of(token, token[0] != '\0' ? "" : "no token of ours", bounce);
+    if (entry == NULL || json_object_set_new(entry, "source", json_string("ses")) != 0 ||
+        json_object_set_new(entry, "remote_id", clean(notice->message_id)) != 0 ||
+        json_object_set_new(entry, "heard", ids_of(message_id, notice)) != 0) {
+        json_decref(entry);
+        return NULL;
+    }
+    return entry;
 }
 
 void notifier_told(struct request *request, enum desk_answer answer, const struct json_t *told)

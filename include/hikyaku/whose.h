@@ -52,7 +52,11 @@ struct whose_said {
 int whose_read(const struct whose *whose, struct bounce_reader *reader, const char *envelope,
                const char *mail, size_t length, struct whose_said *out) HK_MUST_USE;
 
-/* It as an entry of a request to the node ({"command":"bounce"}, node.h); the caller's. */
+/* What is told of somebody as an entry of a request to the node ({"command":"bounce"}, node.h); the caller's. `ignored`: why it
+ * counts for nothing, "" it counts. NULL: no memory. */
+struct json_t *whose_entry_of(const char *token, const char *ignored,
+                              const struct bounce *bounce) HK_MUST_USE;
+/* The same of a mail. */
 struct json_t *whose_entry(const struct whose_said *said) HK_MUST_USE;
 
 #endif

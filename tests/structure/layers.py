@@ -63,7 +63,7 @@ FOLDERS = {
     "resolve": {"base", "address", "config", "dane", "resolve", "process"},
     "worker": {"base", "fault", "address", "config", "client_cert", "dane", "ring", "region", "reply", "segment", "message",
                "classify", "process"},
-    "web": {"base", "address", "config", "message", "bounce", "classify", "sns", "ses", "process", "desk", "web"},
+    "web": {"base", "address", "config", "message", "bounce", "classify", "whose", "sns", "ses", "process", "desk", "web"},
     "inbound": {"base", "address", "config", "client_cert", "reply", "body", "segment", "message", "classify", "bounce", "whose",
                 "process", "desk", "inbound"},
     "master": SHARED | {"resolve", "process", "node"},
