@@ -204,6 +204,7 @@ static bool read_entry(const json_t *line, struct journal_entry *out)
         sscanf(word_at(line, "id"), "%" SCNu64 "-%" SCNu64, &out->epoch, &out->number) != 2)
         return false;
     snprintf(out->campaign, sizeof out->campaign, "%s", campaign);
+    snprintf(out->site, sizeof out->site, "%s", word_at(line, "site"));
     out->time_us = time_of(word_at(line, "time"));
     if (!number_within(index, 0, UINT32_MAX - 1, &at) && (index != NULL || strcmp(type, "cancelled") != 0))
         return false;
@@ -372,12 +373,20 @@ int node_campaign_is_missing(const struct config *config, const char *campaign, 
 
 /* ---- telling ---- */
 
+/* What was told of the sites of one campaign's domains: a hash of each name, so that not every line tells it again. */
+struct told_sites {
+    char campaign[CAMPAIGN_ID_MAX + 1];
+    uint32_t domains;
+    uint64_t *hash;
+};
+
 struct telling {
     struct node *node;
     const char *only; /* this campaign; NULL: all */
     struct journal_story *story;
     struct settle_open opened;
-    bool counts_wait; /* soft bounces are on their way to Redis */
+    struct told_sites sites[REGION_CAMPAIGNS_MAX]; /* by the campaign's slot */
+    bool counts_wait;                              /* soft bounces are on their way to Redis */
     struct hk_why *why;
 };
 
@@ -454,6 +463,37 @@ static int retell_unsubscribe(struct campaign *campaign, const struct journal_en
     return unsubscribe_retell(campaign->node, token, entry->source, entry->time_us, is_ours, why);
 }
 
+static struct told_sites *sites_of(struct telling *t, const struct campaign *campaign)
+{
+    struct told_sites *sites = &t->sites[campaign->slot];
+    uint32_t domains = segment_domain_count(campaign->segment);
+
+    if (strcmp(sites->campaign, campaign->manifest.campaign) == 0 && sites->domains == domains)
+        return sites;
+    free(sites->hash);
+    *sites = (struct told_sites){.domains = domains, .hash = hk_xcalloc(domains, sizeof *sites->hash)};
+    snprintf(sites->campaign, sizeof sites->campaign, "%s", campaign->manifest.campaign);
+    return sites;
+}
+
+/* The report goes by sites, which Redis alone has. */
+static void tell_site(struct telling *t, const struct campaign *campaign, const struct journal_entry *entry)
+{
+    struct told_sites *sites;
+    uint32_t domain;
+    uint64_t hash;
+
+    if (entry->site[0] == '\0')
+        return;
+    sites = sites_of(t, campaign);
+    domain = segment_domain_of(campaign->segment, entry->index);
+    hash = table_hash(entry->site);
+    if (domain >= sites->domains || sites->hash[domain] == hash)
+        return;
+    if (ledger_site(t->node->ledger, campaign->manifest.campaign, 0, domain, entry->site) == 0)
+        sites->hash[domain] = hash;
+}
+
 /* What follows from a mark's line, and the mark itself. */
 static int tell_mark(struct telling *t, struct campaign *campaign, const struct journal_entry *entry,
                      struct ledger_op op)
@@ -506,6 +546,7 @@ static int tell(struct telling *t, const struct journal_entry *entry)
     if (op.index - op.span_first + op.count > campaign->span[op.span].count)
         return 0;
     t->story->lines++;
+    tell_site(t, campaign, entry);
     t->counts_wait = t->counts_wait || entry->disposition == DISPOSITION_COUNT;
     if (entry->kind == OP_MARK)
         return tell_mark(t, campaign, entry, op);
@@ -550,5 +591,7 @@ int journal_replay(struct node *node, const char *place, const char *campaign, s
     if (rc == 0)
         rc = settle_wait(node, why);
     settle_close(node, &t.opened);
+    for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
+        free(t.sites[i].hash);
     return rc;
 }

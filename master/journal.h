@@ -19,10 +19,11 @@ struct journal_entry {
     uint8_t kind; /* enum ledger_op_kind: OUTCOME, SETTLE, RESEND, MARK */
     struct ledger_word word;
     bool suppress;
-    bool has_id;         /* of a message that was taken: text is what a relay calls it */
-    bool delivered;      /* a MARK without a mark: mail has reached his address */
-    uint8_t disposition; /* enum disposition, of a MARK; of what only counts: COUNT */
-    char source[16];     /* how a MARK came, where not as a mail */
+    bool has_id;               /* of a message that was taken: text is what a relay calls it */
+    bool delivered;            /* a MARK without a mark: mail has reached his address */
+    uint8_t disposition;       /* enum disposition, of a MARK; of what only counts: COUNT */
+    char source[16];           /* how a MARK came, where not as a mail */
+    char site[DOMAIN_MAX + 1]; /* where he was sent to, "" not said */
     uint16_t text_length;
     char text[REGION_REPLY_TEXT]; /* of the reply, or as above */
 };

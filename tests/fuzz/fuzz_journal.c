@@ -1,4 +1,6 @@
 /* fuzz_journal.c - any bytes as a line of the event log: evidence within its bounds, or nothing. */
+#include <string.h>
+
 #include "journal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -13,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     HK_BUG_ON(!campaign_id_is_valid(entry.campaign) || (kinds >> entry.kind & 1) == 0);
     HK_BUG_ON(entry.word.code > 999 || entry.word.reply_class >= CLASSES ||
               entry.word.state >= LEDGER_STATES_COUNT || entry.word.state == LEDGER_SENDING);
-    HK_BUG_ON(entry.count == 0 || entry.count > SPAN_MAX || entry.text_length >= sizeof entry.text);
+    HK_BUG_ON(entry.count == 0 || entry.count > SPAN_MAX || entry.text_length > sizeof entry.text);
+    HK_BUG_ON(strlen(entry.site) >= sizeof entry.site || strlen(entry.source) >= sizeof entry.source);
     HK_BUG_ON(entry.disposition > DISPOSITION_SUPPRESS);
     return 0;
 }

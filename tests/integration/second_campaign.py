@@ -14,6 +14,7 @@ HIKYAKU_PEOPLE sets the size of the list; scripts/soak takes 100,000 and prints 
 import collections
 import concurrent.futures
 import csv
+import email
 import glob
 import http.client
 import io
@@ -39,6 +40,7 @@ LIST_ID = "news.list.test"
 SMALL = 20  # domains beside the big one
 FEW = 40    # of a domain that becomes unknown, at least
 FIVE = 5    # of them who complain as well
+NEVER = ("full", "given-up", "moved")  # get nothing in either campaign, and are not removed
 
 # What becomes of whom: shares of the list in per mille; the rest hears and says nothing.
 SHARES = {
@@ -173,9 +175,9 @@ class Copy:
     def __init__(self, folder, number):
         with open(os.path.join(folder, number + ".json"), encoding="utf-8") as f:
             envelope = json.load(f)
-        with open(os.path.join(folder, number + ".eml"), encoding="utf-8") as f:
-            head, _, body = f.read().replace("\r\n", "\n").partition("\n\n")
-        header = one(head.replace("\n ", " ").replace("\n\t", " "), r"(?m)^List-Unsubscribe: (.*)$")
+        with open(os.path.join(folder, number + ".eml"), "rb") as f:
+            message = email.message_from_binary_file(f)
+        header, body = re.sub(r"\s+", " ", message["List-Unsubscribe"]), message.get_payload(decode=True).decode()
         self.recipient, self.path = envelope["recipients"][0], envelope["sender"].strip("<>")
         self.header_link = one(header, r"<https://news\.test(/u/[a-z0-9]+)>")
         self.body_link = one(body, r"https://news\.test(/u/[a-z0-9]+)")
@@ -221,7 +223,7 @@ class Case(harness.Case):
         domains = ["big.test"] * SMALL + [f"small{n:02}.test" for n in range(SMALL)]
         for n in range(count):
             people.append((domains[n % len(domains)], roles[n] if n < len(roles) else "quiet"))
-        for domain, role, number in (("full.test", "full", few), ("moved.test", "moved", few), ("lost.test", "lost", few),
+        for domain, role, number in (("full.test", "full", few), ("later.test", "given-up", few), ("moved.test", "moved", few), ("lost.test", "lost", few),
                                      ("lost.test", "lost-complained", FIVE)):
             people += [(domain, role)] * number
         people.sort(key=lambda p: p[0])
@@ -233,7 +235,8 @@ class Case(harness.Case):
         options = {
             "big": ("--unknown-file", self.write("gone", "\n".join(gone) + "\n")),
             "small": ("--unknown-file", self.path("gone")),
-            "full": ("--reply-rcpt", "552 5.2.2 Mailbox is full"),
+            "full": ("--reply-rcpt", "550 5.2.2 Mailbox is full"),
+            "later": ("--reply-rcpt", "452 4.2.2 Mailbox is full"),
             "moved": ("--reply-rcpt", "550 5.1.1 User unknown"),
             "lost": (),
         }
@@ -241,7 +244,7 @@ class Case(harness.Case):
         self.by_name = {name: self.receiver(name, "--store", "{store}", *more) for name, more in options.items()}
         self.dns(mx={p.domain: self.by_name[re.match(r"[a-z]+", p.domain).group()] for p in self.people})
         self.write("raw.secret", SECRET + "\n")
-        self.configure(connections=20, more=f"""
+        self.configure(connections=20, give_up="2s", more=f"""
 inbound {{ listen = "{self.at[0]}:{self.at[1]}" rate_per_address = none connections_per_address = 200 }}
 web {{ listen = "127.0.0.1:{self.http_port}" }}
 sns {{ topics = {{ "{played_sns.TOPIC}" }} ca_file = "sns-ca.pem" proxy = "{self.sns.proxy}" secret_file = "raw.secret" }}
@@ -285,6 +288,8 @@ sns {{ topics = {{ "{played_sns.TOPIC}" }} ca_file = "sns-ca.pem" proxy = "{self
             person.is_removed("all", "bounce", "one", "550 5.1.1 .*")
         elif role == "full":
             person.state, person.soft = "bounced", "mailbox-full"
+        elif role == "given-up":
+            person.state, person.soft = "expired", "mailbox-full"
         elif role == "moved":
             person.state, person.held = "bounced", True
         elif role.startswith("lost"):
@@ -362,7 +367,7 @@ sns {{ topics = {{ "{played_sns.TOPIC}" }} ca_file = "sns-ca.pem" proxy = "{self
         self.kinds = notices()
         self.turns = {kind: itertools.count() for kind in self.kinds}
         copies = self.copies()
-        refused = {p.address for p in self.people if p.role in ("refused", "full", "moved")}
+        refused = self.expected(lambda p: p.role in ("refused", *NEVER))
         self.assertEqual(set(copies), {p.address for p in self.people} - refused)
         for person in self.people:
             self.act_of(person, copies.get(person.address))
@@ -530,16 +535,17 @@ sns {{ topics = {{ "{played_sns.TOPIC}" }} ca_file = "sns-ca.pem" proxy = "{self
         for line in self.recipients(name):
             states[line["state"]].add(line["recipient"])
         self.assertEqual(states["suppressed"], skipped)
-        self.assertEqual(states["bounced"], self.expected(lambda p: p.role in ("full", "moved")))
-        self.assertEqual(states["sent"], self.expected(lambda p: not p.removed and p.role not in ("full", "moved")))
+        for state in ("bounced", "expired"):
+            self.assertEqual(states[state], self.expected(lambda p, state=state: p.state == state and not p.removed))
+        self.assertEqual(states["sent"], self.expected(lambda p: not p.removed and p.role not in NEVER))
         told = [e["recipient"] for e in self.lines() if e["type"] == "suppressed" and e["campaign"] == name]
         self.assertEqual(sorted(told), sorted(skipped))
         if receivers:
             self.stop_receivers()
             taken = sum((r.taken() for r in self.receivers), collections.Counter())
             self.assertEqual(taken, collections.Counter(states["sent"]))
-            refused = {s.address for r in self.receivers for s in r.log("refused")}
-            self.assertEqual(refused, states["bounced"])
+            refused = {s.address for r in self.receivers for s in r.log("refused", "deferred")}
+            self.assertEqual(refused, states["bounced"] | states["expired"])
 
     def other_receivers(self):
         """At the same addresses, with nothing in their logs yet."""

@@ -286,7 +286,7 @@ class Full(Case):
     def small_disk(self):
         place = self.path("small")
         os.mkdir(place)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "hikyaku-test", place], capture_output=True, text=True,
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "hikyaku-test", place], capture_output=True, text=True,
                               check=False)
         self.assertEqual(done.returncode, 0, f"a small disk cannot be mounted, are you root? {done.stderr}")
         self.addCleanup(subprocess.run, ["umount", "--lazy", place], check=True)
@@ -298,7 +298,9 @@ class Full(Case):
 
     def test_a_wish_that_cannot_be_written_down_is_not_accepted_however_often_it_is_said(self):
         place = self.small_disk()
-        self.world(more=f'events {{ file = "{place}/events.jsonl" }}', people=["u0@a.test", "u1@a.test"])
+        self.world(people=["u0@a.test", "u1@a.test"])
+        self.more = f'events {{ file = "{place}/events.jsonl" }}'
+        self.write_config()
         path = self.copies()["u0@a.test"][0]
         self.serve()
         with open(os.path.join(place, "filler"), "wb") as f:

@@ -66,8 +66,10 @@ static void an_attempt_is_an_outcome_with_what_was_answered(void **state)
     (void)state;
     assert_true(read_line(
         HEAD "\"type\":\"attempt\",\"attempt\":2,\"outcome\":\"bounced\",\"reply\":{\"code\":550,"
-             "\"text\":\"no such user\"},\"class\":\"mailbox-unknown\",\"disposition\":\"suppress\"}",
+             "\"text\":\"no such "
+             "user\"},\"class\":\"mailbox-unknown\",\"disposition\":\"suppress\",\"site\":\"mx.a.test\"}",
         &e));
+    assert_string_equal(e.site, "mx.a.test");
     assert_string_equal(e.campaign, "c");
     assert_int_equal(e.epoch, 7);
     assert_int_equal(e.number, 12);
