@@ -9,10 +9,11 @@
 #include "hikyaku/ses.h"
 #include "hikyaku/whose.h"
 
-#define KEPT_MAX  8u
-#define GOOD_KEPT (KEPT_MAX / 2)        /* good ones that others, which anybody may name, cannot drive out */
-#define KEPT_MS   (24u * 3600u * 1000u) /* a certificate; then it is fetched again */
-#define FAILED_MS 30000u /* one that was not to be had, or not good, is not asked for again before */
+#define KNOWN_BY_SIZE 160u /* of a text by which a message is known again; a longer one is cut */
+#define KEPT_MAX      8u
+#define GOOD_KEPT     (KEPT_MAX / 2) /* good ones that others, which anybody may name, cannot drive out */
+#define KEPT_MS       (24u * 3600u * 1000u) /* a certificate; then it is fetched again */
+#define FAILED_MS     30000u /* one that was not to be had, or not good, is not asked for again before */
 
 enum { OK = 200, BAD = 400, FORBIDDEN = 403, TOO_LARGE = 413, LATER = 503, GATEWAY = 502 };
 
@@ -130,20 +131,19 @@ static json_t *clean(const char *text)
     return json_string(out);
 }
 
-/* By these it is known again when it is delivered twice. */
-static json_t *ids_of(const char *message_id, const struct ses_notice *notice)
+/* By these it is known again when it is delivered twice: its message, or what SES calls the feedback. */
+static json_t *ids_of(const char *known_by, const struct ses_notice *notice)
 {
     json_t *ids = json_array();
 
-    if (message_id != NULL)
-        json_array_append_new(ids, json_sprintf("sns:%.128s", message_id));
+    json_array_append_new(ids, clean(known_by));
     if (notice->feedback_id[0] != '\0')
         json_array_append_new(ids, json_sprintf("ses:%s", notice->feedback_id));
     return ids;
 }
 
 /* As whose.h makes it of a mail, with what SES adds. NULL: no memory. */
-static json_t *entry_of(const struct config *config, const char *message_id, const struct ses_notice *notice,
+static json_t *entry_of(const struct config *config, const char *known_by, const struct ses_notice *notice,
                         const struct bounce *bounce)
 {
     char token[2 * ADDRESS_MAX];
@@ -153,7 +153,7 @@ static json_t *entry_of(const struct config *config, const char *message_id, con
     entry = whose_entry_of(token, token[0] != '\0' ? "" : "no token of ours", bounce);
     if (entry == NULL || json_object_set_new(entry, "source", json_string("ses")) != 0 ||
         json_object_set_new(entry, "remote_id", clean(notice->message_id)) != 0 ||
-        json_object_set_new(entry, "heard", ids_of(message_id, notice)) != 0) {
+        json_object_set_new(entry, "heard", ids_of(known_by, notice)) != 0) {
         json_decref(entry);
         return NULL;
     }
@@ -170,7 +170,7 @@ void notifier_told(struct request *request, enum desk_answer answer, const struc
         request_answer(request, LATER, "not now");
 }
 
-static void tell(struct notifier *n, struct request *request, const char *message_id, const char *text,
+static void tell(struct notifier *n, struct request *request, const char *known_by, const char *text,
                  size_t length)
 {
     struct telling t = {.rows = 0};
@@ -186,7 +186,7 @@ static void tell(struct notifier *n, struct request *request, const char *messag
         request_answer(request, OK, "nothing follows from it");
         return;
     }
-    desk_bounce(n->desk, entry_of(n->config, message_id, &notice, &t.chosen), request, ASKED_NOTICE);
+    desk_bounce(n->desk, entry_of(n->config, known_by, &notice, &t.chosen), request, ASKED_NOTICE);
 }
 
 /* ---- a message whose signature holds ---- */
@@ -223,10 +223,12 @@ static void confirm(struct notice *notice)
 static void notice_verified(struct notice *notice)
 {
     const struct sns_message *m = &notice->message;
+    char known_by[KNOWN_BY_SIZE];
 
     switch (m->type) {
     case SNS_NOTIFICATION:
-        tell(notice->notifier, notice->request, m->message_id, m->text, strlen(m->text));
+        (void)snprintf(known_by, sizeof known_by, "sns:%s", m->message_id);
+        tell(notice->notifier, notice->request, known_by, m->text, strlen(m->text));
         break;
     case SNS_SUBSCRIPTION:
         confirm(notice);
@@ -411,10 +413,20 @@ static void take_envelope(struct notifier *n, struct request *request, const str
     notice_take(notice);
 }
 
+/* It has no MessageId of its own: what is delivered once more is the same to the last byte. */
+static void take_raw(struct notifier *n, struct request *request, const struct asked *asked)
+{
+    char known_by[KNOWN_BY_SIZE], hash[HK_SHA256_HEX];
+
+    hk_sha256_hex(asked->body, asked->length, hash);
+    (void)snprintf(known_by, sizeof known_by, "raw:%s", hash);
+    tell(n, request, known_by, asked->body, asked->length);
+}
+
 void notifier_take(struct notifier *notifier, struct request *request, const struct asked *asked)
 {
     if (asked->route->what == ROUTE_RAW)
-        tell(notifier, request, NULL, asked->body, asked->length);
+        take_raw(notifier, request, asked);
     else if (asked->is_raw)
         refuse(request, FORBIDDEN,
                "raw delivery has no signature: it is only taken behind the secret of sns.secret_file");
