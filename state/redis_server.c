@@ -221,8 +221,8 @@ static int server_start(struct server *server, struct hk_why *why)
 /* Did it end because it cannot read its own data? Then what it says of itself is no help to who does not know Redis. */
 static bool server_data_is_damaged(const char *words, const char **said)
 {
-    static const char *const about[] = {"Bad file format", "Unexpected end of file", "Unrecoverable error",
-                                        "AOF manifest",    "Wrong signature",        "CRC error"};
+    static const char *const about[] = {"reading the append only file", "reading RDB file", "AOF manifest",
+                                        "Wrong signature", "CRC error"};
     const char *mark = strstr(words, " # "), *next;
 
     while (mark != NULL && (next = strstr(mark + 1, " # ")) != NULL)
