@@ -598,15 +598,15 @@ static void give_way(struct campaign *campaign)
     campaign_stop(campaign);
 }
 
-int campaign_put_state(struct campaign *campaign, const char *state, struct hk_why *why)
+int manifest_put_state(struct node *node, struct manifest *manifest, const char *state, struct hk_why *why)
 {
-    struct manifest changed = campaign->manifest;
+    struct manifest changed = *manifest;
     int rc;
 
     snprintf(changed.state, sizeof changed.state, "%s", state);
-    rc = store_campaign_put(campaign->node->store, &changed, why);
+    rc = store_campaign_put(node->store, &changed, why);
     if (rc == 0)
-        campaign->manifest = changed;
+        *manifest = changed;
     return rc;
 }
 
@@ -619,7 +619,7 @@ void campaign_as_before(struct campaign *campaign, const char *state)
     if (strcmp(campaign->manifest.state, "paused") == 0) {
         give_way(campaign);
     } else if (strcmp(state, "paused") == 0 && campaign_runs(campaign)) {
-        if (campaign_put_state(campaign, state, &why) != 0)
+        if (manifest_put_state(campaign->node, &campaign->manifest, state, &why) != 0)
             snprintf(campaign->manifest.state, sizeof campaign->manifest.state, "%s", state);
         campaign->halted = true;
         log_warning("campaign %s: Redis has lost that it was paused; it stays paused, 'hikyaku resume' makes "
@@ -806,7 +806,7 @@ static void halt(struct campaign *campaign)
 {
     struct hk_why why;
 
-    if (campaign_put_state(campaign, "paused", &why) != 0) {
+    if (manifest_put_state(campaign->node, &campaign->manifest, "paused", &why) != 0) {
         log_warning("campaign %s: %s", campaign->manifest.campaign,
                     why.text); /* tried again at the next tick */
         return;

@@ -84,17 +84,11 @@ static int open_parked(struct subject *s)
 
 static int put_state(struct subject *s, const char *state)
 {
-    struct manifest changed = s->manifest;
-    int rc;
+    int rc = manifest_put_state(s->node, &s->manifest, state, &s->why);
 
-    snprintf(changed.state, sizeof changed.state, "%s", state);
-    rc = store_campaign_put(s->node->store, &changed, &s->why);
-    if (rc != 0)
-        return rc;
-    s->manifest = changed;
-    if (s->campaign != NULL)
-        s->campaign->manifest = changed;
-    return 0;
+    if (rc == 0 && s->campaign != NULL)
+        s->campaign->manifest = s->manifest;
+    return rc;
 }
 
 static bool state_is(const struct subject *s, const char *state)

@@ -526,7 +526,7 @@ static int tell_cancelled(struct campaign *campaign, struct hk_why *why)
     if (campaign->settled || strcmp(campaign->manifest.state, "cancelled") == 0)
         return 0;
     log_warning("campaign %s: Redis has lost that it was cancelled; it is", campaign->manifest.campaign);
-    return campaign_put_state(campaign, "cancelled", why);
+    return manifest_put_state(campaign->node, &campaign->manifest, "cancelled", why);
 }
 
 static int tell(struct telling *t, const struct journal_entry *entry)

@@ -396,7 +396,8 @@ void campaign_release(struct campaign *campaign, uint32_t number, uint32_t index
 void run_let_go(struct campaign *campaign, struct run run);
 bool campaign_runs(const struct campaign *campaign);
 /* "running", "paused" or "cancelled", in Redis and here. On an error both are as they were. */
-int campaign_put_state(struct campaign *campaign, const char *state, struct hk_why *why) HK_MUST_USE;
+int manifest_put_state(struct node *node, struct manifest *manifest, const char *state,
+                       struct hk_why *why) HK_MUST_USE;
 /* This state it had when Redis lost its last writes. Where the two differ it is paused: who made it go on is asked again. */
 void campaign_as_before(struct campaign *campaign, const char *state);
 /* Take over a new state: what waits leaves the queues, or is read again. */

@@ -179,46 +179,16 @@ static void on_feedback(struct link_call *link_call, const redisReply *reply)
     queue->answered(queue->context, 1);
 }
 
-static bool send_feedback(struct suppress_queue *queue, const struct waiting *waiting)
+/* The next `count` of the queue, as one call. */
+static bool send_call(struct suppress_queue *queue, void (*answer)(struct link_call *, const redisReply *),
+                      int argc, const char **argv, const size_t *length, uint32_t count)
 {
     struct queue_call *call = malloc(sizeof *call);
-    const char *argv[FEEDBACK_ARGC];
-    size_t length[FEEDBACK_ARGC];
 
     if (!call)
         return false;
-    feedback_call_command(&waiting->feedback->call, "EVALSHA", queue->link->sha1[LINK_FEEDBACK], argv);
-    for (size_t i = 0; i < FEEDBACK_ARGC; i++)
-        length[i] = strlen(argv[i]);
-    *call = (struct queue_call){.link_call.answer = on_feedback, .queue = queue, .count = 1};
-    if (redis_link_send(queue->link, &call->link_call, FEEDBACK_ARGC, argv, length) != 0) {
-        free(call);
-        return false;
-    }
-    queue->queue.sent++;
-    queue->calls++;
-    return true;
-}
-
-/* One call: neighbours of one day. */
-static bool send_sent_ids(struct suppress_queue *queue)
-{
-    struct queue_call *call = malloc(sizeof *call);
-    const struct sent_id *one[SENT_IDS_CALL_MAX];
-    struct sent_ids_call command;
-    uint32_t count = 0;
-
-    if (!call)
-        return false;
-    for (uint64_t at = queue->queue.sent; at < queue->queue.released && count < SENT_IDS_CALL_MAX; at++) {
-        const struct waiting *waiting = queue_at(&queue->queue, at);
-        if (!waiting->sent_id || (count > 0 && waiting->sent_id->day != one[0]->day))
-            break;
-        one[count++] = waiting->sent_id;
-    }
-    sent_ids_call_make(&command, queue->link->sha1[LINK_SENT_IDS], queue->config, one, count);
-    *call = (struct queue_call){.link_call.answer = on_answer, .queue = queue, .count = count};
-    if (redis_link_send(queue->link, &call->link_call, command.argc, command.argv, command.length) != 0) {
+    *call = (struct queue_call){.link_call.answer = answer, .queue = queue, .count = count};
+    if (redis_link_send(queue->link, &call->link_call, argc, argv, length) != 0) {
         free(call);
         return false;
     }
@@ -227,11 +197,38 @@ static bool send_sent_ids(struct suppress_queue *queue)
     return true;
 }
 
+static bool send_feedback(struct suppress_queue *queue, const struct waiting *waiting)
+{
+    const char *argv[FEEDBACK_ARGC];
+    size_t length[FEEDBACK_ARGC];
+
+    feedback_call_command(&waiting->feedback->call, "EVALSHA", queue->link->sha1[LINK_FEEDBACK], argv);
+    for (size_t i = 0; i < FEEDBACK_ARGC; i++)
+        length[i] = strlen(argv[i]);
+    return send_call(queue, on_feedback, FEEDBACK_ARGC, argv, length, 1);
+}
+
+/* One call: neighbours of one day. */
+static bool send_sent_ids(struct suppress_queue *queue)
+{
+    const struct sent_id *one[SENT_IDS_CALL_MAX];
+    struct sent_ids_call command;
+    uint32_t count = 0;
+
+    for (uint64_t at = queue->queue.sent; at < queue->queue.released && count < SENT_IDS_CALL_MAX; at++) {
+        const struct waiting *waiting = queue_at(&queue->queue, at);
+        if (!waiting->sent_id || (count > 0 && waiting->sent_id->day != one[0]->day))
+            break;
+        one[count++] = waiting->sent_id;
+    }
+    sent_ids_call_make(&command, queue->link->sha1[LINK_SENT_IDS], queue->config, one, count);
+    return send_call(queue, on_answer, command.argc, command.argv, command.length, count);
+}
+
 /* One call: neighbours of one scope. */
 static bool send_some(struct suppress_queue *queue)
 {
     const struct waiting *first = queue_at(&queue->queue, queue->queue.sent);
-    struct queue_call *call;
     struct suppress_call command;
     uint32_t count = 0;
 
@@ -239,9 +236,6 @@ static bool send_some(struct suppress_queue *queue)
         return send_feedback(queue, first);
     if (first->sent_id)
         return send_sent_ids(queue);
-    call = malloc(sizeof *call);
-    if (!call)
-        return false;
     suppress_call_begin(&command, "EVALSHA", queue->link->sha1[LINK_SUPPRESS], "add", first->scope);
     for (uint64_t at = queue->queue.sent; at < queue->queue.released && count < SUPPRESS_CALL_MAX; at++) {
         const struct waiting *waiting = queue_at(&queue->queue, at);
@@ -251,14 +245,7 @@ static bool send_some(struct suppress_queue *queue)
         suppress_call_add(&command, waiting->value);
         count++;
     }
-    *call = (struct queue_call){.link_call.answer = on_answer, .queue = queue, .count = count};
-    if (redis_link_send(queue->link, &call->link_call, command.argc, command.argv, command.length) != 0) {
-        free(call);
-        return false;
-    }
-    queue->queue.sent += count;
-    queue->calls++;
-    return true;
+    return send_call(queue, on_answer, command.argc, command.argv, command.length, count);
 }
 
 bool suppress_queue_send(struct suppress_queue *queue)
