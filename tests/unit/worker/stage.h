@@ -51,7 +51,8 @@ struct talk { /* one connection of the receiver */
     int recipient;
     uint64_t bytes; /* that came in plain */
     size_t used;
-    char *in; /* STAGE_IN_BYTES */
+    char *in;        /* STAGE_IN_BYTES */
+    char reply[512]; /* what goes out in one write, when all that has come is answered */
 };
 
 struct stage {
@@ -250,15 +251,26 @@ static inline void talk_end(struct stage *st, struct talk *t, bool reset)
     *t = (struct talk){.fd = -1};
 }
 
-/* A connection that is gone is seen when it is read. */
-static inline void talk_put(const struct talk *t, const char *text)
+static inline void talk_put(struct talk *t, const char *text)
 {
-    size_t done = 0;
+    size_t used = strlen(t->reply);
 
+    assert_true(used + strlen(text) < sizeof t->reply);
+    (void)snprintf(t->reply + used, sizeof t->reply - used, "%s", text);
+}
+
+/* A connection that is gone is seen when it is read. */
+static inline void talk_flush(struct talk *t)
+{
+    size_t done = 0, length = strlen(t->reply);
+
+    if (length == 0)
+        return;
     if (t->ssl != NULL)
-        (void)SSL_write_ex(t->ssl, text, strlen(text), &done);
+        (void)SSL_write_ex(t->ssl, t->reply, length, &done);
     else
-        (void)!send(t->fd, text, strlen(text), MSG_NOSIGNAL);
+        (void)!send(t->fd, t->reply, length, MSG_NOSIGNAL);
+    t->reply[0] = '\0';
 }
 
 static inline void talk_begin(struct stage *st)
@@ -274,6 +286,7 @@ static inline void talk_begin(struct stage *st)
     *t = (struct talk){.fd = fd, .recipient = -1, .in = malloc(STAGE_IN_BYTES)};
     assert_non_null(t->in);
     talk_put(t, "220 " STAGE_HOST " ready\r\n");
+    talk_flush(t);
 }
 
 /* What is made anew for each copy is there: "Message-ID: <" 32 digits "@me.test>". */
@@ -319,6 +332,7 @@ static inline void talk_command(struct stage *st, struct talk *t, const char *li
         talk_put(t, "250 SIZE 10000000\r\n");
     } else if (strncmp(line, "STARTTLS", 8) == 0) {
         talk_put(t, "220 go on\r\n");
+        talk_flush(t);
         t->ssl = SSL_new(st->ssl_ctx);
         assert_int_equal(SSL_set_fd(t->ssl, t->fd), 1);
         SSL_set_accept_state(t->ssl);
@@ -402,6 +416,7 @@ static inline void talk_serve(struct stage *st, struct talk *t)
         t->used += (size_t)got;
         while (talk_step(st, t))
             ;
+        talk_flush(t);
         if (st->reset_after > 0 && talk_raw_bytes(t) >= st->reset_after)
             talk_end(st, t, true);
     }
