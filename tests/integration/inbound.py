@@ -53,6 +53,13 @@ class Wire:
         self.send(data if isinstance(data, bytes) else data + "\r\n")
         return self.reply()
 
+    def begin(self, path):
+        """A message to `path`: what is said to its DATA."""
+        self.ask("EHLO x")
+        self.ask("MAIL FROM:<>")
+        self.ask(f"RCPT TO:<{path}>")
+        return self.ask("DATA")
+
     def close(self):
         self.file.close()
         self.socket.close()
@@ -273,17 +280,11 @@ class Hostile(Case):
         with open(f"/proc/{pid}/statm", encoding="ascii") as f:
             return int(f.read().split()[1]) * resource.getpagesize()
 
-    def begin(self, wire):
-        wire.ask("EHLO x")
-        wire.ask("MAIL FROM:<>")
-        wire.ask(f"RCPT TO:<{self.path0}>")
-        return wire.ask("DATA")
-
     def test_what_hides_behind_a_line_end_is_no_command(self):
         inner = "\r\nRSET\r\nMAIL FROM:<evil@x.test>\r\nRCPT TO:<u1@a.test>\r\nDATA\r\nSubject: x\r\n\r\nx"
         for end in ("\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r.\r\n", "\r\n.\0\r\n", "\n\n.\r\n", "\r\r\n.\r\r\n"):
             wire = self.wire()
-            self.assertTrue(self.begin(wire).startswith("354"))
+            self.assertTrue(wire.begin(self.path0).startswith("354"))
             wire.send("Subject: y\r\n\r\ny" + end + inner + "\r\n.\r\nQUIT\r\n")
             self.assertEqual([wire.reply()[:3] for _ in range(3)], ["250", "221", ""], repr(end))  # one message, one reply
             wire.close()
@@ -345,7 +346,7 @@ class Hostile(Case):
         pid = self.status()["pids"]["inbound"]
         before, most = self.rss(pid), 0
         wire = self.wire(timeout=120)
-        self.begin(wire)
+        wire.begin(self.path0)
         block = (b"x" * 998 + b"\r\n") * 1000
         for _ in range(HUGE // len(block)):
             wire.send(block)
@@ -359,26 +360,11 @@ class Hostile(Case):
         self.assertLess(self.rss(pid) - before, 4 << 20)
         endless.close()
 
-    def test_memory_for_messages_has_an_end(self):
-        wires = []
-        for _ in range(30):
-            wire = self.wire()
-            self.begin(wire)
-            wire.send(b"x" * 60000)
-            wires.append(wire)
-        for wire in wires:
-            with contextlib.suppress(OSError):
-                wire.send(b"\r\n.\r\n")
-        codes = {wire.reply()[:3] for wire in wires}
-        self.assertIn("452", codes)
-        self.assertIn("250", codes)
-        self.assertLessEqual(codes, {"250", "452"})
-
     def test_who_sends_drop_by_drop_is_cut_off_and_keeps_nobody_waiting(self):
         slow = [self.wire() for _ in range(200)]
         in_body = [self.wire() for _ in range(50)]
         for wire in in_body:
-            self.begin(wire)
+            wire.begin(self.path0)
         until = time.monotonic() + 4
         alive = set(slow + in_body)
         longest = 0
@@ -534,6 +520,22 @@ class Crowded(Case):
     def greets(self):
         with contextlib.suppress(OSError), contextlib.closing(self.wire(timeout=5)) as wire:
             return wire.banner.startswith("220 ")
+
+    def test_memory_for_messages_has_an_end(self):
+        self.begin("message_size = 100kb memory = 1mb connections_per_address = 1000")
+        path, wires = self.path_of["u0@a.test"], []
+        for _ in range(30):
+            wire = self.wire()
+            wire.begin(path)
+            wire.send(b"x" * 60000)
+            wires.append(wire)
+        for wire in wires:
+            with contextlib.suppress(OSError):
+                wire.send(b"\r\n.\r\n")
+        codes = {wire.reply()[:3] for wire in wires}
+        self.assertIn("452", codes)
+        self.assertIn("250", codes)
+        self.assertLessEqual(codes, {"250", "452"})
 
 
 class Unsubscribe(Case):
