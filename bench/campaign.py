@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,9 @@ from sinks import Sink  # noqa: E402
 DOMAINS = 2000        # of a campaign without DNS
 MX_ADDRESSES = 8      # loopback addresses that share the hosts of a campaign with DNS: ports of one would run out
 TIMES_READ = 200000   # of the event log, for the quantiles of times
+SYNCS = 50            # to the disk of a campaign whose receiver is far away, for what one takes
+SYNC_BYTES = 500      # about what a message has Redis write
+SYNC_PAUSE_S = 0.02
 MANNERS = ("out_of_turn", "bad_commands", "bare_lf", "long_lines", "abandoned", "tls_failures")
 
 
@@ -118,6 +122,7 @@ class Seen:
         self.case, self.count = case, count
         self.times = array.array("H", bytes(2 * count))
         self.strangers = 0
+        self.accepted_us = []  # of a receiver that is far away
         self.first_us = self.last_us = self.last_deferred_us = None
         with open(path, "rb") as f:
             for line in f:
@@ -130,6 +135,8 @@ class Seen:
     def _accepted(self, at_us, address):
         self.first_us = self.first_us or at_us
         self.last_us = at_us
+        if self.case.delay_ms:
+            self.accepted_us.append(at_us)
         digits = address[len("reader"):].partition("@")[0]
         number = int(digits) if digits.isdecimal() else self.count
         if number < self.count and address == f"reader{number}@{domain_of(self.case, self.count, number)}":
@@ -141,6 +148,12 @@ class Seen:
         lost = self.times.count(0)
         return {"delivered": self.count - lost, "lost": lost, "duplicates": sum(self.times) - (self.count - lost),
                 "strangers": self.strangers}
+
+
+def middle_step_ms(times_us):
+    """From one of these moments to the next, the one in the middle; None where there are less than two."""
+    steps = [after - before for before, after in zip(times_us, times_us[1:])]
+    return round(statistics.median(steps) / 1000, 3) if steps else None
 
 
 def answer_times(folder):
@@ -158,6 +171,23 @@ def answer_times(folder):
         return None, None
     times.sort()
     return (times[len(times) // 2], times[len(times) * 99 // 100]) if times else (None, None)
+
+
+def fdatasync_ms(folder):
+    """What it takes this disk to keep a few hundred octets more of a file, in the middle of so many: Redis waits for it before it
+    answers. With pauses, since what a disk can gather from one behind the other is another figure."""
+    took = []
+    fd = os.open(f"{folder}/sync", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        for _ in range(SYNCS):
+            os.write(fd, b"x" * SYNC_BYTES)
+            began = time.perf_counter()
+            os.fdatasync(fd)
+            took.append(time.perf_counter() - began)
+            time.sleep(SYNC_PAUSE_S)
+    finally:
+        os.close(fd)
+    return round(statistics.median(took) * 1000, 4)
 
 
 # ---- the run ----
@@ -235,6 +265,9 @@ def run(build, case, count, connections, program=None, events=None, exit_expecte
                "manners": {name: ledger[name] for name in MANNERS}}
         out.update(seen.exactness())
         out.update(times_of(seen, watch, started_at))
+        if case.delay_ms:
+            out["between_ms"] = middle_step_ms(seen.accepted_us)
+            out["fdatasync_ms"] = fdatasync_ms(folder)
         out["faults"] = list(faults_of(case, count, connections, out, ledger))
         if send.returncode != exit_expected:
             with open(f"{folder}/errors", encoding="utf-8", errors="replace") as f:

@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 
-from campaign import Delay, Failed, Sink, cpu_of, output
+from campaign import Delay, Failed, Sink, cpu_of, middle_step_ms, output
 from cases import CASES
 
 CONNECTIONS = 64
@@ -65,7 +65,8 @@ def bare_loop(build, messages, tls):
 
 
 def far_loop(build, messages, delay_ms):
-    """Messages a second of the bare loop over one connection through the proxy, from the first accepted one to the last."""
+    """The bare loop over one connection through the proxy: messages a second from the first accepted one to the last, and the
+    time between two of them, in ms, in the middle."""
     with Sink(build, "--quiet") as sink:
         far = Delay("127.0.0.1", sink.ports[0], delay_ms / 2000)
         try:
@@ -74,11 +75,12 @@ def far_loop(build, messages, delay_ms):
         finally:
             far.stop()
         times = [line.time_us for line in sink.log() if line.event == "accepted"]
-    return round((messages - 1) * 1e6 / (times[-1] - times[0]), 3)
+    return round((messages - 1) * 1e6 / (times[-1] - times[0]), 3), middle_step_ms(times)
 
 
 def measure(build, seconds, messages):
+    far, between_ms = far_loop(build, FAR_MESSAGES, CASES["far"].delay_ms)
     return {"rsa2048_sign_per_second": _signatures("rsa2048", seconds),
             "ed25519_sign_per_second": _signatures("ed25519", seconds), "sha256_bytes_per_second": _sha256(seconds),
             "bare_loop": {"plain": bare_loop(build, messages, False), "tls": bare_loop(build, messages, True)},
-            "far_messages_per_second": far_loop(build, FAR_MESSAGES, CASES["far"].delay_ms)}
+            "far_messages_per_second": far, "far_between_ms": between_ms}

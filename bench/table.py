@@ -27,7 +27,7 @@ def verdict(row, value):
 
 def judged(row, rounds):
     """One row of the document. rounds: what each measured; a case that is not repeated stands in the first alone."""
-    faults, values, whole = [], [], True
+    faults, values, whole, counted = [], [], True, []
     for r in rounds:
         if not all(name in r.case for name in row.cases):
             continue
@@ -35,6 +35,7 @@ def judged(row, rounds):
         whole = whole and all(r.case[name]["count"] >= CASES[name].count for name in row.cases)
         if not faults:
             values.append(figure_of(row, r, faults))
+            counted.append(r)
     out = {"key": row.key, "title": row.title, "unit": row.unit, "floor": row.floor, "goal": row.goal, "less": row.less,
            "value": None, "lowest": None, "highest": None, "each": [], "met": None, "note": "", "faults": faults}
     if faults or not values:
@@ -44,6 +45,8 @@ def judged(row, rounds):
         out["note"] = f"with {rounds[0].case[row.cases[0]]['count']:,}: not judged"
     else:
         out["met"] = verdict(row, out["value"])
+    if row.beside:
+        out["note"] = "; ".join(filter(None, [out["note"], row.beside(counted)]))
     return out
 
 

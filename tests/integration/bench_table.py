@@ -144,6 +144,30 @@ class Refusal(unittest.TestCase):
         self.assertEqual([table.verdict(smaller, x) for x in (28e3, 28.1e3, 40.1e3)], ["goal", "floor", "missed"])
 
 
+class Far(unittest.TestCase):
+    """A receiver that is far away: the disk's share stands beside the figure."""
+
+    def test_the_row_says_what_the_way_takes_and_what_the_disk(self):
+        row = next(row for row in ROWS if row.key == "far")
+        rounds = [Round({"far_between_ms": way}, {"far": {"messages_per_second_at_the_receiver": 18.2, "between_ms": whole,
+                                                          "fdatasync_ms": disk, "count": 600, "faults": []}})
+                  for way, whole, disk in ((50.4, 54.9, 3.5), (50.3, 54.0, 3.1), (60.0, 90.0, 0.2))]
+        judged = table.judged(row, rounds)
+        self.assertEqual(judged["note"], "the message in the middle: 54.9 ms, of the bare loop 50.4; an fdatasync of this disk 3.1, "
+                                         "so the rest is 1.4")
+        self.assertEqual(table.row_cells(judged)[-1], "MISSED; " + judged["note"])
+
+    def test_a_campaign_measures_both(self):
+        figures = campaign.run(BUILD, dataclasses.replace(CASES["far"], delay_ms=2), 12, 1)
+        self.assertEqual(figures["faults"], [])
+        self.assertGreaterEqual(figures["between_ms"], 2)
+        self.assertGreater(figures["fdatasync_ms"], 0)
+
+    def test_the_step_in_the_middle_does_not_see_one_stall(self):
+        self.assertEqual(campaign.middle_step_ms([0, 50000, 101000, 900000, 951500]), 51.25)
+        self.assertIsNone(campaign.middle_step_ms([1]))
+
+
 class Growth(unittest.TestCase):
     def test_an_axis_ends_where_it_is_told(self):
         def ends(axis, *how):
