@@ -80,6 +80,7 @@ if want > 0 and interval == 0 then
     granted = want
 elseif want > 0 then
     local before, distance = tonumber(kept.late), 0 -- `late` of the block before
+    tat = min(tat, now + SECOND + ahead + interval) -- no block reaches further: the clock has gone back
     if account then
         distance = 0 -- its rate is an estimate: what a message is late by may be made up for
     elseif ahead >= late then
@@ -90,7 +91,6 @@ elseif want > 0 then
         ahead, spaced = 0, 1
         distance = kept.holder ~= me and max(before, late) or 0
     end
-    tat = min(tat, now + SECOND + ahead + interval) -- no block reaches further: the clock has gone back
     local base = max(tat + distance, now)
     local room = floor((now + SECOND + ahead - base) / interval) + 1
     local share = room
@@ -104,8 +104,10 @@ elseif want > 0 then
         wait = TURN
     else
         granted = min(want, room, share)
+        -- Who follows keeps the distance to all blocks, and an earlier one may have been allowed to be later than this one.
+        before = before - (base + granted * interval - tat)
         tat = base + granted * interval
-        kept.holder, kept.late, mine.served = me, text(late), now
+        kept.holder, kept.late, mine.served = me, text(max(late, before)), now
         mine.wants = want - granted
     end
 end
