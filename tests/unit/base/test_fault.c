@@ -259,15 +259,20 @@ static void stop_waits_to_be_continued(void **state)
 
 static void sleep_takes_its_time(void **state)
 {
-    uint64_t from_ms;
+    bool passed_at_once = false;
 
     (void)state;
-    plan_is("master/ring.push.after:2:sleep:60", NULL);
-    from_ms = clock_now_ms();
-    fault_at(RING_PUSH_AFTER);
-    assert_true(clock_now_ms() - from_ms < 50);
-    fault_at(RING_PUSH_AFTER);
-    assert_true(clock_now_ms() - from_ms >= 59);
+    /* A busy machine may keep us waiting where nothing sleeps, but not each time. */
+    for (int i = 0; i < 20 && !passed_at_once; i++) {
+        uint64_t from_ms = clock_now_ms();
+        plan_is("master/ring.push.after:2:sleep:60", NULL);
+        fault_at(RING_PUSH_AFTER);
+        passed_at_once = clock_now_ms() - from_ms < 50;
+        from_ms = clock_now_ms();
+        fault_at(RING_PUSH_AFTER);
+        assert_true(clock_now_ms() - from_ms >= 59);
+    }
+    assert_true(passed_at_once);
 }
 
 static void an_error_is_that_of_the_call_and_comes_once(void **state)

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -158,7 +159,7 @@ static void a_mail_full_of_at_signs_is_read_in_no_time(void **state)
     const size_t length = 4u << 20;
     char *mail = malloc(length);
     struct whose_path path;
-    uint64_t before_ms = clock_now_ms();
+    clock_t before = clock(); /* of the CPU's time: a busy machine takes longer */
 
     (void)state;
     for (size_t i = 0; i < length; i++)
@@ -166,7 +167,7 @@ static void a_mail_full_of_at_signs_is_read_in_no_time(void **state)
     assert_int_equal(whose_find(&whose, NULL, mail, length, &path), WHOSE_NONE);
     memset(mail, '@', length);
     assert_int_equal(whose_find(&whose, NULL, mail, length, &path), WHOSE_NONE);
-    assert_true(clock_now_ms() - before_ms < 5000);
+    assert_true(clock() - before < 5 * CLOCKS_PER_SEC);
     free(mail);
 }
 

@@ -27,7 +27,7 @@ static void a_redis_that_says_nothing_is_taken_for_gone_and_met_again(void **sta
     assert_int_equal(kill(f.pid, SIGSTOP), 0);
     client_push(&c, "silent", &commit);
     ledger_flush(c.ledger);
-    end_ms = clock_now_ms() + 13000;
+    end_ms = clock_now_ms() + CLIENT_PATIENCE_MS;
     while (c.downs == 0 && clock_now_ms() < end_ms)
         (void)ev_run(c.loop, EVRUN_ONCE);
     assert_int_equal(c.downs, 1);
