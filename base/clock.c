@@ -52,3 +52,23 @@ void clock_rfc3339(uint64_t wall_us, char *out)
     out[7] = 'Z';
     out[8] = '\0';
 }
+
+bool clock_rfc3339_parse(const char *text, uint64_t *wall_us)
+{
+    struct tm tm = {0};
+    int end = 0;
+    unsigned us;
+    time_t seconds;
+
+    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%6uZ%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
+               &tm.tm_min, &tm.tm_sec, &us, &end) != 7 ||
+        end == 0)
+        return false;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    seconds = timegm(&tm);
+    if (seconds < 0)
+        return false;
+    *wall_us = (uint64_t)seconds * 1000000u + us;
+    return true;
+}

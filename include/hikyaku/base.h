@@ -74,6 +74,8 @@ uint64_t clock_wall_us(void);
 /* "2026-11-24T09:00:00.123456Z" of microseconds since 1970; `out` holds at least CLOCK_RFC3339_SIZE bytes. */
 #define CLOCK_RFC3339_SIZE 32
 void clock_rfc3339(uint64_t wall_us, char *out);
+/* The same back; false: it is not written so, or of before 1970. */
+bool clock_rfc3339_parse(const char *text, uint64_t *wall_us) HK_MUST_USE;
 
 /* Write all of `length` bytes to fd, through short writes and EINTR. 0 or HK_EIO (errno says why). */
 int hk_write_all(int fd, const void *bytes, size_t length) HK_MUST_USE;

@@ -36,6 +36,28 @@ static void a_reason_is_one_line(void **state)
     assert_string_equal(why.text, "f.conf:3: no way");
 }
 
+static void a_time_that_was_written_is_read_again(void **state)
+{
+    static const uint64_t times[] = {0, 1, 999999, 1795510800123456u, 4294967295000000u, 99999999999000000u};
+    static const char *const none[] = {"",
+                                       "2026-11-24",
+                                       "2026-11-24T09:00:00Z",
+                                       "1969-12-31T23:59:59.999999Z",
+                                       "2026-11-24T09:00:00.12345",
+                                       "yesterday"};
+    char text[CLOCK_RFC3339_SIZE];
+    uint64_t read;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        clock_rfc3339(times[i], text);
+        assert_true(clock_rfc3339_parse(text, &read));
+        assert_int_equal(read, times[i]);
+    }
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_false(clock_rfc3339_parse(none[i], &read));
+}
+
 static void a_time_reads_as_rfc3339(void **state)
 {
     char out[CLOCK_RFC3339_SIZE];
@@ -116,6 +138,7 @@ int main(void)
         cmocka_unit_test(a_utf8_sequence_is_never_split),
         cmocka_unit_test(a_reason_is_one_line),
         cmocka_unit_test(a_time_reads_as_rfc3339),
+        cmocka_unit_test(a_time_that_was_written_is_read_again),
         cmocka_unit_test(times_one_after_another_are_each_their_own),
         cmocka_unit_test(texts_and_numbers_are_put_as_far_as_there_is_room),
         cmocka_unit_test(a_file_written_is_read_back_whole),
