@@ -42,9 +42,12 @@ local function gives_way(there)
 end
 
 -- The first reason stays; when it was last heard stands behind it. A quote within a text is escaped, so the end is ours.
+-- What is told again may be older than what is there.
 local function heard_again(there)
-    if string.find(there, '"time":' .. now_us, 1, true) then
-        return -- the same call again
+    local first_us = tonumber(string.match(there, '"time":(%d+)') or 0)
+    local last_us = tonumber(string.match(there, ',"last":(%d+)}$') or 0)
+    if tonumber(now_us) <= math.max(first_us, last_us) then
+        return -- or the same call again
     end
     local first = string.gsub(there, ',"last":%d+}$', '}')
     local again = string.gsub(first, '}$', ',"last":' .. now_us .. '}')
