@@ -12,7 +12,7 @@ struct held {
     const struct cli_options *options;
     struct reach reach;
     struct suppress_entry *entry; /* of the piece at hand */
-    size_t count;
+    size_t count, told;
     uint64_t done;
     bool any, suppress; /* apply, and not drop */
     struct hk_why *why;
@@ -45,24 +45,6 @@ static int print_held(void *context, const struct suppress_entry *entry)
                : 0;
 }
 
-static int decide(struct held *held)
-{
-    size_t added;
-    int error = 0;
-
-    if (held->suppress)
-        error = suppress_add_all(held->reach.store, held->entry, held->count, &added, held->why);
-    for (size_t i = 0; i < held->count && error >= 0; i++) {
-        error = feedback_held_drop(held->reach.store, held->entry[i].address, held->why);
-        if (error > 0)
-            printf("%s: %s\n", held->entry[i].address,
-                   held->suppress ? "now suppressed" : "not suppressed, and no longer held");
-        held->done += error > 0;
-    }
-    held->count = 0;
-    return error < 0 ? error : 0;
-}
-
 static int collect(void *context, const struct suppress_entry *entry)
 {
     struct held *held = context;
@@ -73,17 +55,53 @@ static int collect(void *context, const struct suppress_entry *entry)
     return held->count == PIECE ? 1 : 0;
 }
 
+static int next_held(void *context, struct suppress_entry *out, struct hk_why *why)
+{
+    struct held *held = context;
+
+    (void)why;
+    if (held->told == held->count)
+        return 0;
+    *out = held->entry[held->told++];
+    return 1;
+}
+
+static int decided(void *context, const struct suppress_entry *entry, bool was_held, struct hk_why *why)
+{
+    struct held *held = context;
+
+    held->done += was_held;
+    if (!was_held)
+        return 0;
+    return printf("%s: %s\n", entry->address,
+                  held->suppress ? "now suppressed" : "not suppressed, and no longer held") < 0
+               ? cli_output_failed(why)
+               : 0;
+}
+
+static int decide(struct held *held)
+{
+    const struct changes changes = {.change = held->suppress ? SUPPRESS_APPLIED : SUPPRESS_DROPPED,
+                                    .most = PIECE,
+                                    .next = next_held,
+                                    .told = decided,
+                                    .context = held};
+
+    held->told = 0;
+    return suppress_change(&held->reach, &changes, held->why);
+}
+
 /* A piece is walked, then decided about: what goes while a walk is under way may be missed by it. */
 static int decide_all(struct held *held)
 {
-    int rc;
+    int rc, error;
 
     do {
+        held->count = 0;
         rc = feedback_held_walk(held->reach.store, collect, held, held->why);
-        if (rc >= 0 && held->count > 0 && decide(held) < 0)
-            rc = HK_EDOWN;
-    } while (rc > 0);
-    return rc < 0 ? rc : suppress_tell_node(&held->reach, held->why);
+        error = rc >= 0 && held->count > 0 ? decide(held) : 0;
+    } while (rc > 0 && error == 0);
+    return rc < 0 ? rc : error;
 }
 
 static int with_state(const struct cli_options *options, bool suppress, int (*act)(struct held *held))

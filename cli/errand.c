@@ -1,22 +1,25 @@
 /* errand.c - a request that changes a campaign: to the running node, or done here by a short-lived one. */
 #include "errand.h"
 
+#include <signal.h>
+
 #include "ask.h"
 #include "hikyaku/resolve.h"
 
 #define NODE_WAIT_MS 90000u /* above what a node takes for a cancel (master/errand.c) */
 
-/* In the place that is held: a node without workers, for this one request. */
-static int do_here(struct reach *reach, const char *line, char **answer, struct hk_why *why)
+/* In the place that is held: a node without workers, for these requests. */
+static int do_here(struct reach *reach, struct node_options *node, char **answer, struct hk_why *why)
 {
     struct process_table processes = {.worker = worker_main, .resolver = resolver_main};
-    struct node_options node = {.processes = &processes, .request = line, .reply = answer};
     int status;
 
     store_close(reach->store);
     reach->store = NULL;
     *answer = NULL;
-    status = node_run(reach->config, &reach->place, &node);
+    node->processes = &processes;
+    node->reply = answer;
+    status = node_run(reach->config, &reach->place, node);
     if (*answer == NULL)
         return why_set(why, status == EXIT_USAGE ? HK_EINVAL : HK_EDOWN,
                        "hikyaku: it was not done, or not to its end");
@@ -53,7 +56,7 @@ int errand_do_reached(struct reach *reach, json_t *request, json_t **reply, stru
     error = see_that_it_answers(reach, why);
     if (error == 0)
         error = reach->node_runs ? node_ask(reach->config, line, NODE_WAIT_MS, &answer, why)
-                                 : do_here(reach, line, &answer, why);
+                                 : do_here(reach, &(struct node_options){.request = line}, &answer, why);
     free(line);
     if (error == 0)
         *reply = json_loads(answer, 0, NULL);
@@ -63,6 +66,90 @@ int errand_do_reached(struct reach *reach, json_t *request, json_t **reply, stru
         error = why_set(why, HK_EDOWN, "hikyaku: the node's answer is not JSON");
     }
     return error;
+}
+
+/* ---- several ---- */
+
+struct each {
+    json_t *(*next)(void *context, const json_t *reply);
+    void *context;
+    bool ended; /* there is no further one */
+};
+
+/* The next request as a line; NULL: there is none, or no memory for it. */
+static char *each_next(struct each *each, const json_t *reply)
+{
+    json_t *request = each->next(each->context, reply);
+    char *line = request != NULL ? json_dumps(request, JSON_COMPACT) : NULL;
+
+    each->ended = request == NULL;
+    json_decref(request);
+    return line;
+}
+
+static char *each_next_of(void *context, const char *answer)
+{
+    json_t *reply = json_loads(answer, 0, NULL);
+    char *line = each_next(context, reply);
+
+    json_decref(reply);
+    return line;
+}
+
+/* A node blocks the signals by which it is told to stop, and reads them when it has the time. What the next request is made of
+ * may be long in coming. */
+static char *each_next_here(void *context, const char *answer)
+{
+    sigset_t stop, before;
+    char *line;
+
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGINT);
+    sigaddset(&stop, SIGTERM);
+    sigprocmask(SIG_UNBLOCK, &stop, &before);
+    line = each_next_of(context, answer);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return line;
+}
+
+static int ask_each(const struct reach *reach, struct each *each, char *line, struct hk_why *why)
+{
+    int error = 0;
+
+    while (line != NULL && error == 0) {
+        char *answer = NULL;
+        error = node_ask(reach->config, line, NODE_WAIT_MS, &answer, why);
+        free(line);
+        line = error == 0 ? each_next_of(each, answer) : NULL;
+        free(answer);
+    }
+    return error;
+}
+
+static int do_each_here(struct reach *reach, struct each *each, char *line, struct hk_why *why)
+{
+    struct node_options node = {.request = line, .next = each_next_here, .context = each};
+    char *answer = NULL;
+    int error;
+
+    cli_signals_catch();
+    error = do_here(reach, &node, &answer, why);
+
+    free(line);
+    free(answer);
+    return error;
+}
+
+int errand_each(struct reach *reach, json_t *(*next)(void *context, const json_t *reply), void *context,
+                struct hk_why *why)
+{
+    struct each each = {.next = next, .context = context};
+    char *line = each_next(&each, NULL);
+    int error = 0;
+
+    if (line != NULL)
+        error = reach->node_runs ? ask_each(reach, &each, line, why) : do_each_here(reach, &each, line, why);
+    return error == 0 && !each.ended ? why_set(why, HK_EBUSY, "hikyaku: it was not done to its end") : error;
 }
 
 int errand_do(const struct config *config, json_t *request, json_t **reply, struct hk_why *why)

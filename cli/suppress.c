@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "ask.h"
 #include "commands.h"
 #include "hikyaku/feedback.h"
 
@@ -32,25 +31,6 @@ int suppress_scopes(const struct config *config, const char *typed, struct scope
     return 0;
 }
 
-int suppress_tell_node(const struct reach *reach, struct hk_why *why)
-{
-    bool more = reach->node_runs;
-
-    while (more) {
-        json_t *reply;
-        int status;
-        int error =
-            ask_node(reach->config, json_pack("{s:s}", "command", "suppress-poll"), &reply, &status, why);
-        if (error == HK_EDOWN && !node_is_running(reach->config))
-            return 0; /* it has ended: the next one reads it */
-        if (error < 0)
-            return error;
-        more = json_is_true(json_object_get(reply, "more"));
-        json_decref(reply);
-    }
-    return 0;
-}
-
 /* ---- what the three commands have in common ---- */
 
 struct job {
@@ -60,6 +40,7 @@ struct job {
     bool suppressed; /* check has found one */
 };
 
+typedef int (*job_fn)(struct job *job, struct hk_why *why);
 typedef int (*address_fn)(struct job *job, const char *address, const char *shown, struct hk_why *why);
 
 static void print_entry(const char *shown, const char *verb, const struct suppress_entry *entry)
@@ -109,7 +90,7 @@ static int check_addresses(const struct cli_options *options, struct hk_why *why
     return 0;
 }
 
-static int each_address(struct job *job, address_fn fn, bool changes, struct hk_why *why)
+static int each_address(struct job *job, address_fn fn, struct hk_why *why)
 {
     int error = 0;
 
@@ -119,12 +100,10 @@ static int each_address(struct job *job, address_fn fn, bool changes, struct hk_
         hk_clean_text(shown, sizeof shown, address, strlen(address));
         error = fn(job, address, shown, why);
     }
-    if (error >= 0 && changes)
-        error = suppress_tell_node(&job->reach, why);
     return error < 0 ? error : 0;
 }
 
-static int run(const struct cli_options *options, const char *scope, address_fn fn, bool changes)
+static int run(const struct cli_options *options, const char *scope, job_fn fn)
 {
     struct job job = {.options = options};
     struct config *config = cli_config_load(options->config);
@@ -139,7 +118,7 @@ static int run(const struct cli_options *options, const char *scope, address_fn 
     if (error == 0)
         error = reach_open(config, &job.reach, &why);
     if (error == 0) {
-        error = each_address(&job, fn, changes, &why);
+        error = fn(&job, &why);
         reach_close(&job.reach);
     }
     status = error < 0 ? cli_fail(error, &why) : job.suppressed ? EXIT_STOPPED : EXIT_SETTLED;
@@ -147,58 +126,139 @@ static int run(const struct cli_options *options, const char *scope, address_fn 
     return status;
 }
 
-/* ---- add ---- */
+/* ---- add and remove ---- */
 
-static int add_one(struct job *job, const char *address, const char *shown, struct hk_why *why)
+#define AT_ONCE 256u /* entries in one request */
+
+/* Each address in each of the scopes, one after the other. */
+struct by_hand {
+    struct job *job;
+    size_t at, told; /* entries that were made, and that were answered */
+    bool *changed;   /* of each */
+};
+
+static int next_entry(void *context, struct suppress_entry *out, struct hk_why *why)
 {
-    const char *scope = job->scopes.name[0];
-    struct suppress_entry entry = {.source = "command", .time_us = clock_wall_us()}, there;
-    struct hk_why reason;
+    struct by_hand *b = context;
+    const struct cli_options *options = b->job->options;
+    const struct scopes *scopes = &b->job->scopes;
+
+    (void)why;
+    if (b->at == options->operands * scopes->count)
+        return 0;
+    *out = (struct suppress_entry){.source = "command", .time_us = clock_wall_us()};
+    snprintf(out->scope, sizeof out->scope, "%s", scopes->name[b->at % scopes->count]);
+    snprintf(out->address, sizeof out->address, "%s", options->operand[b->at++ / scopes->count]);
+    snprintf(out->reason, sizeof out->reason, "%s", options->reason ? options->reason : "manual");
+    return 1;
+}
+
+static int note_changed(void *context, const struct suppress_entry *entry, bool changed, struct hk_why *why)
+{
+    struct by_hand *b = context;
+
+    (void)entry;
+    (void)why;
+    b->changed[b->told++] = changed;
+    return 0;
+}
+
+/* changed[i * scopes + k]: the address i in the scope k; the caller's. NULL: why says why not. */
+static bool *change_all(struct job *job, enum suppress_change change, struct hk_why *why)
+{
+    struct by_hand b = {.job = job};
+    const struct changes changes = {
+        .change = change, .most = AT_ONCE, .next = next_entry, .told = note_changed, .context = &b};
+
+    b.changed = hk_xcalloc(job->options->operands * job->scopes.count, sizeof *b.changed);
+    if (suppress_change(&job->reach, &changes, why) == 0)
+        return b.changed;
+    free(b.changed);
+    return NULL;
+}
+
+static int show_added(struct job *job, size_t operand, bool added, struct hk_why *why)
+{
+    const char *address = job->options->operand[operand], *scope = job->scopes.name[0];
+    struct suppress_entry there;
+    char shown[ADDRESS_MAX + 1];
     int rc;
 
-    snprintf(entry.scope, sizeof entry.scope, "%s", scope);
-    snprintf(entry.address, sizeof entry.address, "%s", address);
-    snprintf(entry.reason, sizeof entry.reason, "%s", job->options->reason ? job->options->reason : "manual");
-    if (suppress_entry_check(&entry, &reason) != 0)
-        return why_set(why, HK_EINVAL, "hikyaku suppress add: %s: %s", shown, reason.text);
-    rc = suppress_add(job->reach.store, &entry, why);
-    if (rc == 1)
+    hk_clean_text(shown, sizeof shown, address, strlen(address));
+    if (added) {
         printf("%s: now suppressed in %s\n", shown, scope);
-    if (rc != 0)
-        return rc;
+        return 0;
+    }
     rc = suppress_find(job->reach.store, scope, address, &there, why);
     if (rc == 1)
         print_entry(shown, "was suppressed already", &there);
-    return rc;
+    return rc < 0 ? rc : 0;
+}
+
+static int add_all(struct job *job, struct hk_why *why)
+{
+    bool *added = change_all(job, SUPPRESS_ADDED, why);
+    int error = added != NULL ? 0 : HK_EDOWN;
+
+    for (size_t i = 0; i < job->options->operands && error == 0; i++)
+        error = show_added(job, i, added[i], why);
+    free(added);
+    return error;
+}
+
+/* Before anything is asked: a reason that is none. */
+static int check_reason(const struct cli_options *options, struct hk_why *why)
+{
+    struct suppress_entry entry = {.scope = "all", .address = "a@example.com"};
+    struct hk_why reason;
+
+    snprintf(entry.reason, sizeof entry.reason, "%s", options->reason ? options->reason : "manual");
+    if (suppress_entry_check(&entry, &reason) == 0)
+        return 0;
+    return why_set(why, HK_EINVAL, "hikyaku suppress add: %s", reason.text);
 }
 
 int cmd_suppress_add(const struct cli_options *options)
 {
-    return run(options, options->scope != NULL ? options->scope : "all", add_one, true);
+    struct hk_why why;
+    int error = check_reason(options, &why);
+
+    if (error < 0)
+        return cli_fail(error, &why);
+    return run(options, options->scope != NULL ? options->scope : "all", add_all);
 }
 
-/* ---- remove ---- */
-
-static int remove_one(struct job *job, const char *address, const char *shown, struct hk_why *why)
+static void show_removed(const struct job *job, size_t operand, const bool *removed)
 {
+    const char *address = job->options->operand[operand];
+    char shown[ADDRESS_MAX + 1];
     bool any = false;
 
-    for (size_t i = 0; i < job->scopes.count; i++) {
-        int rc = suppress_remove(job->reach.store, job->scopes.name[i], address, why);
-        if (rc < 0)
-            return rc;
-        if (rc == 1)
-            printf("%s: no longer suppressed in %s\n", shown, job->scopes.name[i]);
-        any = any || rc == 1;
+    hk_clean_text(shown, sizeof shown, address, strlen(address));
+    for (size_t k = 0; k < job->scopes.count; k++) {
+        if (removed[k])
+            printf("%s: no longer suppressed in %s\n", shown, job->scopes.name[k]);
+        any = any || removed[k];
     }
     if (!any)
         printf("%s: was not suppressed\n", shown);
+}
+
+static int remove_all(struct job *job, struct hk_why *why)
+{
+    bool *removed = change_all(job, SUPPRESS_REMOVED, why);
+
+    if (removed == NULL)
+        return HK_EDOWN;
+    for (size_t i = 0; i < job->options->operands; i++)
+        show_removed(job, i, removed + i * job->scopes.count);
+    free(removed);
     return 0;
 }
 
 int cmd_suppress_remove(const struct cli_options *options)
 {
-    return run(options, options->scope, remove_one, true);
+    return run(options, options->scope, remove_all);
 }
 
 /* ---- check ---- */
@@ -230,7 +290,12 @@ static int check_one(struct job *job, const char *address, const char *shown, st
                          why);
 }
 
+static int check_all(struct job *job, struct hk_why *why)
+{
+    return each_address(job, check_one, why);
+}
+
 int cmd_suppress_check(const struct cli_options *options)
 {
-    return run(options, options->scope, check_one, false);
+    return run(options, options->scope, check_all);
 }

@@ -14,7 +14,16 @@ struct scopes {
 int suppress_scopes(const struct config *config, const char *typed, struct scopes *out,
                     struct hk_why *why) HK_MUST_USE;
 
-/* Have the running node read what was changed, all of it; where none runs, the next one reads it. */
-int suppress_tell_node(const struct reach *reach, struct hk_why *why) HK_MUST_USE;
+/* Entries that are changed together: a request of the node's, that runs or is ours for a moment, after another. */
+struct changes {
+    enum suppress_change change;
+    size_t most; /* entries in one request */
+    /* The next entry: 1 and *out, 0 there is none, or an error with the words, which ends it. It stays until it is told. */
+    int (*next)(void *context, struct suppress_entry *out, struct hk_why *why);
+    /* What became of each, in the same order; not 0 ends it. */
+    int (*told)(void *context, const struct suppress_entry *entry, bool changed, struct hk_why *why);
+    void *context;
+};
+int suppress_change(struct reach *reach, const struct changes *changes, struct hk_why *why) HK_MUST_USE;
 
 #endif

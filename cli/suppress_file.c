@@ -14,9 +14,8 @@
 #include "records.h"
 #include "suppress.h"
 
-#define PIECE_ROWS  8192u  /* handed to Redis together */
-#define TELL_ROWS   65536u /* then a running node reads them, so that it never falls far behind */
-#define TOLD_MAX    1000u  /* bad rows told one by one */
+#define PIECE_ROWS  4096u /* handed to the node together, at most (node.h) */
+#define TOLD_MAX    1000u /* bad rows told one by one */
 #define COLUMN_NONE UINT32_MAX
 
 #define COLUMNS(X)    \
@@ -127,9 +126,7 @@ struct import {
     struct records records;
     uint32_t column[COLUMNS_COUNT], code_column, columns;
     bool first_is_row; /* of a file without a header, as Amazon SES takes and gives them */
-    struct suppress_entry *entry;
-    size_t entries;
-    uint64_t rows, added, rejected, untold;
+    uint64_t rows, taken, added, rejected, untold;
 };
 
 /* A name without the blanks around it, and without the byte order mark of a first one. */
@@ -268,6 +265,8 @@ static int row_scope(const struct import *import, struct suppress_entry *entry, 
 
     if (!copy(entry->scope, sizeof entry->scope, field(import, COLUMN_SCOPE), import->scope))
         return why_set(why, HK_EINVAL, "the scope is too long");
+    if (!utf8_is_valid(entry->scope, strlen(entry->scope)))
+        return why_set(why, HK_EINVAL, "the scope is no UTF-8");
     if (strcmp(entry->scope, "sender") != 0 && strcmp(entry->scope, "list") != 0)
         return 0;
     if (suppress_scopes(import->config, entry->scope, &scopes, why) != 0)
@@ -329,6 +328,7 @@ static int row_entry(const struct import *import, struct suppress_entry *entry, 
 {
     const struct record *record = &import->records.record;
     const char *reason = import->options->reason ? import->options->reason : "import";
+    char source[sizeof entry->source];
 
     if (record->fault != NULL)
         return why_set(why, HK_EINVAL, "%s", record->fault);
@@ -338,8 +338,9 @@ static int row_entry(const struct import *import, struct suppress_entry *entry, 
         return why_set(why, HK_EINVAL, "the address is longer than %d bytes", ADDRESS_MAX);
     if (row_reason(import, entry, reason, why) != 0)
         return HK_EINVAL;
-    if (!copy(entry->source, sizeof entry->source, field(import, COLUMN_SOURCE), import->source))
+    if (!copy(source, sizeof source, field(import, COLUMN_SOURCE), import->source))
         return why_set(why, HK_EINVAL, "the source is longer than %zu bytes", sizeof entry->source - 1);
+    hk_clean_text(entry->source, sizeof entry->source, source, strlen(source));
     entry->time_us = clock_wall_us();
     if (field(import, COLUMN_TIME)[0] != '\0' && !time_parse(field(import, COLUMN_TIME), &entry->time_us))
         return why_set(why, HK_EINVAL, "the time is not written as 2026-11-24T09:00:00Z");
@@ -359,16 +360,6 @@ static void reject(struct import *import, const struct hk_why *reason)
             reason->text);
 }
 
-static int hand_over(struct import *import, struct hk_why *why)
-{
-    size_t added;
-    int error = suppress_add_all(import->reach.store, import->entry, import->entries, &added, why);
-
-    import->added += added;
-    import->entries = 0;
-    return error;
-}
-
 static int next_row(struct import *import)
 {
     bool is_there = import->first_is_row;
@@ -377,32 +368,45 @@ static int next_row(struct import *import)
     return is_there ? 1 : records_next(&import->records);
 }
 
-static int read_rows(struct import *import, struct hk_why *why)
+static int next_entry(void *context, struct suppress_entry *out, struct hk_why *why)
 {
-    struct record *record = &import->records.record;
-    int rc, error = 0;
+    struct import *import = context;
+    int rc;
 
-    while (error >= 0 && (rc = next_row(import)) == 1) {
+    memset(out, 0, sizeof *out);
+    while ((rc = next_row(import)) == 1) {
         struct hk_why reason;
-        if (record->blank)
+        if (import->records.record.blank)
             continue;
         import->rows++;
-        if (row_entry(import, &import->entry[import->entries], &reason) == 0)
-            import->entries++;
-        else
-            reject(import, &reason);
-        if (import->entries == PIECE_ROWS)
-            error = hand_over(import, why);
-        if (error >= 0 && import->rows % TELL_ROWS == 0)
-            error = suppress_tell_node(&import->reach, why);
+        if (row_entry(import, out, &reason) == 0)
+            return 1;
+        reject(import, &reason);
     }
-    if (error < 0)
-        return error;
-    /* What stands before the place where the file breaks off is good. */
-    error = hand_over(import, why);
-    if (error == 0)
-        error = suppress_tell_node(&import->reach, why);
-    return error < 0 ? error : rc;
+    return rc < 0 ? file_error(import, rc, why) : 0;
+}
+
+static int told_entry(void *context, const struct suppress_entry *entry, bool changed, struct hk_why *why)
+{
+    struct import *import = context;
+
+    (void)entry;
+    (void)why;
+    import->added += changed;
+    import->taken++;
+    return 0;
+}
+
+/* What stands before the place where the file breaks off is good. */
+static int read_rows(struct import *import, struct hk_why *why)
+{
+    const struct changes changes = {.change = SUPPRESS_ADDED,
+                                    .most = PIECE_ROWS,
+                                    .next = next_entry,
+                                    .told = told_entry,
+                                    .context = import};
+
+    return suppress_change(&import->reach, &changes, why);
 }
 
 static int import_run(struct import *import, struct hk_why *why)
@@ -413,16 +417,12 @@ static int import_run(struct import *import, struct hk_why *why)
         return error;
     error = read_header(import, why);
     if (error == 0) {
-        why->text[0] = '\0';
         error = read_rows(import, why);
-        if (error < 0 && why->text[0] == '\0')
-            error = file_error(import, error, why);
         if (import->untold > 0)
             fprintf(stderr, "%s: and %llu more rows\n", import->name, (unsigned long long)import->untold);
         printf("%llu rows: %llu added, %llu were there already, %llu rejected\n",
                (unsigned long long)import->rows, (unsigned long long)import->added,
-               (unsigned long long)(import->rows - import->rejected - import->added - import->entries),
-               (unsigned long long)import->rejected);
+               (unsigned long long)(import->taken - import->added), (unsigned long long)import->rejected);
     }
     reach_close(&import->reach);
     return error;
@@ -464,9 +464,7 @@ static int import_with(struct import *import, struct hk_why *why)
         return error;
     memcpy(import->scope, scopes.name[0], sizeof import->scope);
     records_begin(&import->records, in);
-    import->entry = hk_xcalloc(PIECE_ROWS, sizeof *import->entry);
     error = import_run(import, why);
-    free(import->entry);
     if (in != stdin)
         fclose(in);
     return error;
@@ -486,6 +484,8 @@ int cmd_suppress_import(const struct cli_options *options)
     import->config = config;
     error = import_with(import, &why);
     status = error < 0 ? cli_fail(error, &why) : import->rejected > 0 ? EXIT_STOPPED : EXIT_SETTLED;
+    if (error == HK_EBUSY && import->rows > 0)
+        status = EXIT_STOPPED; /* in the middle */
     free(import);
     config_free(config);
     return status;

@@ -77,15 +77,6 @@ static json_t *run_reply(struct node *node, const char *id)
     return json_pack("{s:b}", "ok", 1);
 }
 
-/* Read a piece of what commands have changed. "more": ask again until there is none. */
-static json_t *suppress_reply(struct node *node)
-{
-    struct hk_why why;
-    int rc = suppression_poll(node, &why);
-
-    return rc < 0 ? errand_error(why.text, EXIT_NEEDED) : json_pack("{s:b,s:b}", "ok", 1, "more", rc > 0);
-}
-
 /* NULL: the answer comes later. */
 static json_t *answer(struct node *node, struct client *client, const char *text, size_t length)
 {
@@ -102,8 +93,6 @@ static json_t *answer(struct node *node, struct client *client, const char *text
         reply = status_reply(node);
     else if (strcmp(command, "run") == 0)
         reply = run_reply(node, campaign);
-    else if (strcmp(command, "suppress-poll") == 0)
-        reply = suppress_reply(node);
     else
         reply = errand_begin(node, command, request, client, &known);
     if (!known)

@@ -5,6 +5,7 @@
  */
 #include "errand.h"
 
+#include "by_hand.h"
 #include "journal.h"
 #include "returned.h"
 #include "unsubscribe.h"
@@ -538,6 +539,10 @@ json_t *errand_begin(struct node *node, const char *command, const json_t *reque
     if (strcmp(command, "unsubscribe") == 0) {
         *known = true;
         return unsubscribe_take(node, request);
+    }
+    if (strcmp(command, "suppress") == 0) {
+        *known = true;
+        return by_hand_take(node, request);
     }
     if (!*known)
         return NULL;

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "by_hand.h"
 #include "journal_file.h"
 #include "meant.h"
 #include "returned.h"
@@ -36,19 +37,6 @@ static const char *word_at(const json_t *line, const char *key)
     const char *text = json_string_value(json_object_get(line, key));
 
     return text != NULL ? text : "";
-}
-
-static uint64_t time_of(const char *text)
-{
-    struct tm tm = {0};
-    unsigned us;
-
-    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%6uZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
-               &tm.tm_min, &tm.tm_sec, &us) != 7)
-        return 0;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    return (uint64_t)timegm(&tm) * 1000000u + us;
 }
 
 /* What the line says of the reply, as far as there is room. */
@@ -205,7 +193,8 @@ static bool read_entry(const json_t *line, struct journal_entry *out)
         return false;
     snprintf(out->campaign, sizeof out->campaign, "%s", campaign);
     snprintf(out->site, sizeof out->site, "%s", word_at(line, "site"));
-    out->time_us = time_of(word_at(line, "time"));
+    if (!clock_rfc3339_parse(word_at(line, "time"), &out->time_us))
+        out->time_us = 0;
     if (!number_within(index, 0, UINT32_MAX - 1, &at) && (index != NULL || strcmp(type, "cancelled") != 0))
         return false;
     out->index = index != NULL ? (uint32_t)at : UINT32_MAX;
@@ -563,18 +552,35 @@ static int tell(struct telling *t, const struct journal_entry *entry)
     return settle_push(campaign, op);
 }
 
+/* What a person changed of the suppression lists is told with every campaign: it stands between what came back to it. */
+static int tell_by_hand(struct telling *t, const struct by_hand_line *line)
+{
+    t->story->lines++;
+    return by_hand_retell(t->node, line);
+}
+
+/* 1: it moves nobody. */
+static int tell_text(struct telling *t, const char *text, size_t length)
+{
+    struct journal_entry entry;
+    struct by_hand_line line;
+
+    if (by_hand_line(text, length, &line))
+        return tell_by_hand(t, &line);
+    if (!journal_line(text, length, &entry))
+        return 1;
+    return t->only == NULL || strcmp(t->only, entry.campaign) == 0 ? tell(t, &entry) : 0;
+}
+
 static int on_line(void *context, const char *text, size_t length)
 {
     struct telling *t = context;
-    struct journal_entry entry;
     int rc;
 
     errno = 0;
-    if (!journal_line(text, length, &entry))
+    rc = tell_text(t, text, length);
+    if (rc == 1)
         return errno == ENOMEM ? why_set(t->why, HK_ENOMEM, "no memory to read the event log again") : 0;
-    if (t->only != NULL && strcmp(t->only, entry.campaign) != 0)
-        return 0;
-    rc = tell(t, &entry);
     if (rc != 0)
         return why_set(t->why, rc, "the event log cannot be told to the ledger again: %s", hk_strerror(rc));
     return t->story->lines % LINES_AT_ONCE == LINES_AT_ONCE - 1 ? settle_wait(t->node, t->why) : 0;

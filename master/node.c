@@ -735,9 +735,9 @@ static int open_region(struct node *node, struct hk_why *why)
 }
 
 /* A short-lived node: no worker, so no region; the old one has told all it had. */
-static int begin_request(struct node *node, struct hk_why *why)
+static int begin_request(struct node *node, const char *text, struct hk_why *why)
 {
-    json_t *request = json_loads(node->options->request, 0, NULL);
+    json_t *request = json_loads(text, 0, NULL);
     const char *command = json_string_value(json_object_get(request, "command"));
     bool known = false;
     char path[4096];
@@ -749,8 +749,43 @@ static int begin_request(struct node *node, struct hk_why *why)
     json_decref(request);
     if (!known)
         return why_set(why, HK_EINVAL, "a node that sends nothing cannot do that");
-    open_timers(node);
     return 0;
+}
+
+/* Nothing of the loop's own runs meanwhile but its watchers, so the lease is kept here. */
+static char *next_request(struct node *node)
+{
+    char *answer, *next;
+
+    if (node->answer == NULL || node->options->next == NULL || node_is_told_to_stop(node))
+        return NULL;
+    answer = json_dumps(node->answer, JSON_COMPACT);
+    next = answer != NULL ? node->options->next(node->options->context, answer) : NULL;
+    free(answer);
+    if (next == NULL)
+        return NULL;
+    json_decref(node->answer);
+    node->answer = NULL;
+    if (clock_now_ms() >= node->beat_ms + beat_every_ms(node)) {
+        beat(node);
+        eventlog_sync(&node->log);
+    }
+    ev_run(node->loop, EVRUN_NOWAIT);
+    return next;
+}
+
+static int do_requests(struct node *node, struct hk_why *why)
+{
+    int rc = begin_request(node, node->options->request, why);
+    char *text;
+
+    while (rc == 0 && (text = next_request(node)) != NULL) {
+        rc = begin_request(node, text, why);
+        free(text);
+    }
+    if (rc == 0)
+        open_timers(node);
+    return rc;
 }
 
 bool node_is_told_to_stop(const struct node *node)
@@ -770,7 +805,7 @@ static int prepare(struct node *node, struct hk_why *why)
 
     if (node->options->request == NULL)
         node_place_sweep(node->config);
-    if (rc == 0)
+    if (rc == 0 && node->options->request == NULL)
         rc = machine_sources(node->config, why);
     for (size_t i = 0; rc == 0 && i < sizeof part / sizeof part[0]; i++) {
         rc = part[i](node, why);
@@ -799,7 +834,7 @@ static int node_start(struct node *node, struct hk_why *why)
     int rc = prepare(node, why);
 
     if (rc == 0 && node->options->request != NULL)
-        return begin_request(node, why);
+        return do_requests(node, why);
     if (rc == 0)
         rc = open_region(node, why);
     if (rc == 0)
@@ -851,8 +886,7 @@ static void remove_region(struct node *node, bool clean)
 static void last_place(struct node *node, bool clean, char *told)
 {
     told[0] = '\0';
-    if (!clean || !node->past_told || node->options->request != NULL || node->log.failing ||
-        node->log.used > 0 || unsubscribes_wait(node))
+    if (!clean || !node->past_told || node->log.failing || node->log.used > 0 || unsubscribes_wait(node))
         return;
     eventlog_sync(&node->log);
     eventlog_place(&node->log, told);

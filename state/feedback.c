@@ -9,7 +9,6 @@
 #include "suppress_entry.h"
 
 #define SOFT_KEY  "hikyaku:soft:%s:%s"
-#define HELD_KEY  "hikyaku:bounce:held"
 #define HEARD_KEY "hikyaku:bounce:heard:"
 #define PIECE     256u /* calls that are under way together */
 
@@ -209,20 +208,11 @@ int feedback_soft(struct store *store, const struct config *config, const char *
 int feedback_held_walk(struct store *store, int (*fn)(void *context, const struct suppress_entry *entry),
                        void *context, struct hk_why *why)
 {
-    return suppress_walk_hash(store, HELD_KEY, "all", fn, context, why);
+    return suppress_walk_hash(store, SUPPRESS_HELD_KEY, "all", fn, context, why);
 }
 
-int feedback_held_drop(struct store *store, const char *address, struct hk_why *why)
+int feedback_held_find(struct store *store, const struct suppress_entry *entry, size_t count,
+                       struct suppress_entry *there, bool *found, struct hk_why *why)
 {
-    char key[ADDRESS_MAX + 1];
-    redisReply *reply;
-    int error = suppress_key(address, key, why), dropped;
-
-    if (!error)
-        error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "HDEL " HELD_KEY " %s", key);
-    if (error)
-        return error;
-    dropped = (int)reply->integer;
-    freeReplyObject(reply);
-    return dropped;
+    return suppress_find_in(store, SUPPRESS_HELD_KEY, entry, count, there, found, why);
 }

@@ -10,7 +10,6 @@
 
 #define SOFT_KEY   "hikyaku:soft:%s:%s"
 #define BOUNCE_KEY "hikyaku:bounce:"
-#define HELD_KEY   BOUNCE_KEY "held"
 
 static const char *const done_words[] = {
     [FEEDBACK_SUPPRESSED] = "suppressed",
@@ -83,7 +82,7 @@ static int make_keys(struct feedback_call *call, const struct feedback *feedback
     call->redis_key[4] = print_key(SOFT_KEY, feedback->reply_class, call->key);
     call->redis_key[5] = print_key(BOUNCE_KEY "unknown:%s", domain);
     call->redis_key[6] = print_key(BOUNCE_KEY "trip:%s", domain);
-    call->redis_key[7] = print_key(HELD_KEY);
+    call->redis_key[7] = print_key(SUPPRESS_HELD_KEY);
     call->redis_key[8] = print_key(BOUNCE_KEY "block:%s", feedback->reply_class);
     for (size_t i = 0; i < FEEDBACK_KEYS; i++)
         if (!call->redis_key[i])

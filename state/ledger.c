@@ -761,12 +761,23 @@ int ledger_manifest_set(struct ledger *ledger, const char *campaign, const char 
 int ledger_suppress(struct ledger *ledger, struct suppress *suppress, const struct suppress_entry *entry)
 {
     char key[ADDRESS_MAX + 1];
-    int error = suppress_queue_push(&ledger->suppressions, entry, key);
+    int error = suppress_queue_push(&ledger->suppressions, SUPPRESS_ADDED, entry, SUPPRESS_ANY_TIME, key);
 
     if (error)
         return error; /* one too many in an abandoned ledger is told again from the event log, as the others */
     ledger->pending++;
     return suppress_ours(suppress, entry->scope, key, entry->until_s);
+}
+
+int ledger_suppress_again(struct ledger *ledger, enum suppress_change change,
+                          const struct suppress_entry *entry, uint64_t time_us)
+{
+    char key[ADDRESS_MAX + 1];
+    int error = suppress_queue_push(&ledger->suppressions, change, entry, time_us, key);
+
+    if (!error)
+        ledger->pending++;
+    return error;
 }
 
 int ledger_remember(struct ledger *ledger, const struct config *config, const char *id, size_t length,

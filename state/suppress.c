@@ -1,133 +1,140 @@
-/* suppress.c - the suppression lists in Redis, blocking: add, remove, find, walk (suppress.h). For commands. */
+/* suppress.c - the suppression lists in Redis, blocking: change, find, walk (suppress.h). */
 #include <string.h>
 
 #include "store.h"
 #include "suppress_entry.h"
 
-#define ADD_PIECE  (SUPPRESS_CALL_MAX * 32) /* entries whose calls are under way together */
-#define WALK_COUNT 1000                     /* what HSCAN is asked for at once */
+#define CHANGE_PIECE (SUPPRESS_CALL_MAX * 32) /* entries whose calls are under way together */
+#define WALK_COUNT   1000                     /* what HSCAN is asked for at once */
 
-/* ---- adding ---- */
+/* ---- changing ---- */
 
-/* Keys and values of a piece of entries, and the calls that carry them. */
+/* What is told of a piece of entries, and the calls that carry it. */
 struct piece {
-    char (*key)[ADDRESS_MAX + 1];
-    char **value;
+    const struct suppress_entry *entry;
+    struct suppress_texts *texts;
+    size_t *call_count; /* entries of each call */
     size_t count, calls;
 };
 
-static void piece_free(struct piece *piece)
+static void piece_free(const struct piece *piece)
 {
-    for (size_t i = 0; piece->value && i < piece->count; i++)
-        free(piece->value[i]);
-    free(piece->value);
-    free(piece->key);
+    for (size_t i = 0; piece->texts && i < piece->count; i++)
+        suppress_texts_free(&piece->texts[i]);
+    free(piece->texts);
+    free(piece->call_count);
 }
 
-static int piece_make(struct piece *piece, const struct suppress_entry *entry, size_t count,
-                      struct hk_why *why)
+static int piece_make(struct piece *piece, enum suppress_change change, const struct suppress_entry *entry,
+                      size_t count, struct hk_why *why)
 {
-    int error;
+    int error = 0;
 
-    *piece = (struct piece){.key = malloc(count * sizeof *piece->key),
-                            .value = calloc(count, sizeof *piece->value),
+    *piece = (struct piece){.entry = entry,
+                            .texts = calloc(count, sizeof *piece->texts),
+                            .call_count = calloc(count, sizeof *piece->call_count),
                             .count = count};
-    if (!piece->key || !piece->value)
+    if (!piece->texts || !piece->call_count)
         return why_set(why, HK_ENOMEM, "no memory for %zu suppressions", count);
-    for (size_t i = 0; i < count; i++) {
-        error = suppress_entry_key(&entry[i], piece->key[i], why);
-        if (error)
-            return error;
-        piece->value[i] = suppress_value(&entry[i]);
-        if (!piece->value[i])
-            return why_set(why, HK_ENOMEM, "no memory for %zu suppressions", count);
-    }
-    return 0;
+    for (size_t i = 0; i < count && !error; i++)
+        error = suppress_texts_make(&piece->texts[i], change, &entry[i], SUPPRESS_ANY_TIME, why);
+    return error;
 }
 
-/* One call for each run of entries of one scope. */
-static int piece_append(struct piece *piece, struct store *store, const struct suppress_entry *entry,
-                        struct hk_why *why)
+/* From `at` on, as many of one scope as go into a call. */
+static size_t same_scope(const struct suppress_entry *entry, size_t at, size_t count)
+{
+    size_t end = at + SUPPRESS_CALL_MAX < count ? at + SUPPRESS_CALL_MAX : count, i = at + 1;
+
+    while (i < end && strcmp(entry[i].scope, entry[at].scope) == 0)
+        i++;
+    return i - at;
+}
+
+static int append_argv(struct store *store, int argc, const char **argv, const size_t *length,
+                       struct hk_why *why)
+{
+    if (redisAppendCommandArgv(store->redis, argc, argv, length) == REDIS_OK)
+        return 0;
+    store->redis->err = REDIS_ERR_OOM; /* answers would be out of step from here on */
+    return why_set(why, HK_ENOMEM, "no memory to tell Redis of suppressions");
+}
+
+static int piece_append(struct piece *piece, struct store *store, struct hk_why *why)
 {
     struct suppress_call call;
+    int error = 0;
 
-    for (size_t i = 0; i < piece->count; piece->calls++) {
-        size_t end = i + SUPPRESS_CALL_MAX < piece->count ? i + SUPPRESS_CALL_MAX : piece->count;
-        const char *scope = entry[i].scope;
-        suppress_call_begin(&call, "EVAL", state_suppress_lua, "add", scope);
-        for (; i < end && strcmp(entry[i].scope, scope) == 0; i++) {
-            suppress_call_add(&call, piece->key[i]);
-            suppress_call_add(&call, piece->value[i]);
-        }
-        if (redisAppendCommandArgv(store->redis, call.argc, call.argv, call.length) != REDIS_OK) {
-            store->redis->err = REDIS_ERR_OOM; /* answers would be out of step from here on */
-            return why_set(why, HK_ENOMEM, "no memory to tell Redis of suppressions");
-        }
+    for (size_t i = 0; i < piece->count && !error; piece->calls++) {
+        size_t some = same_scope(piece->entry, i, piece->count);
+        suppress_call_begin(&call, "EVAL", state_suppress_lua, piece->texts[i].op, piece->entry[i].scope);
+        for (size_t k = i; k < i + some; k++)
+            suppress_call_add_texts(&call, &piece->texts[k]);
+        piece->call_count[piece->calls] = some;
+        error = append_argv(store, call.argc, call.argv, call.length, why);
+        i += some;
     }
-    return 0;
+    return error;
 }
 
-static int count_changed(const struct store *store, const redisReply *reply, size_t *changed,
-                         struct hk_why *why)
+static int read_changed(const struct store *store, const redisReply *reply, size_t count, bool *changed,
+                        struct hk_why *why)
 {
-    if (reply->type != REDIS_REPLY_STRING)
+    if (reply->type != REDIS_REPLY_STRING || reply->len != count)
         return store_strange(store, why);
-    for (size_t i = 0; i < reply->len; i++)
-        *changed += reply->str[i] == '1';
+    for (size_t i = 0; changed && i < count; i++)
+        changed[i] = reply->str[i] == '1';
     return 0;
 }
 
 /* Every answer is read, whatever came before: the connection stays in step. */
-static int piece_answers(const struct piece *piece, struct store *store, size_t *added, struct hk_why *why)
+static int piece_answers(const struct piece *piece, struct store *store, bool *changed, struct hk_why *why)
 {
     int first_error = 0;
 
-    for (size_t i = 0; i < piece->calls; i++) {
+    for (size_t i = 0, at = 0; i < piece->calls && !store->redis->err; at += piece->call_count[i++]) {
         redisReply *reply;
         int error = store_next(store, &reply, first_error ? NULL : why);
         if (!error) {
-            error = count_changed(store, reply, added, first_error ? NULL : why);
+            error = read_changed(store, reply, piece->call_count[i], changed ? changed + at : NULL,
+                                 first_error ? NULL : why);
             freeReplyObject(reply);
         }
         first_error = first_error ? first_error : error;
-        if (store->redis->err)
-            break;
     }
     return first_error;
 }
 
-int suppress_add_all(struct store *store, const struct suppress_entry *entry, size_t count, size_t *added,
-                     struct hk_why *why)
+int suppress_change_all(struct store *store, enum suppress_change change, const struct suppress_entry *entry,
+                        size_t count, bool *changed, struct hk_why *why)
 {
     int error = 0;
 
-    *added = 0;
-    while (count > 0 && !error) {
-        size_t some = count < ADD_PIECE ? count : ADD_PIECE;
+    for (size_t done = 0; done < count && !error;) {
+        size_t some = count - done < CHANGE_PIECE ? count - done : CHANGE_PIECE;
         struct piece piece;
-        error = piece_make(&piece, entry, some, why);
+        error = piece_make(&piece, change, entry + done, some, why);
         if (!error)
             error = store_connected(store, why);
         if (!error)
-            error = piece_append(&piece, store, entry, why);
+            error = piece_append(&piece, store, why);
         if (!error)
-            error = piece_answers(&piece, store, added, why);
+            error = piece_answers(&piece, store, changed ? changed + done : NULL, why);
         piece_free(&piece);
-        entry += some;
-        count -= some;
+        done += some;
     }
     return error;
 }
 
 int suppress_add(struct store *store, const struct suppress_entry *entry, struct hk_why *why)
 {
-    size_t added;
-    int error = suppress_add_all(store, entry, 1, &added, why);
+    bool added = false;
+    int error = suppress_change_all(store, SUPPRESS_ADDED, entry, 1, &added, why);
 
-    return error ? error : (int)added;
+    return error ? error : added;
 }
 
-/* ---- one address ---- */
+/* ---- looking up ---- */
 
 static int scope_and_key(const char *scope, const char *address, char key[ADDRESS_MAX + 1],
                          struct hk_why *why)
@@ -139,32 +146,6 @@ static int scope_and_key(const char *scope, const char *address, char key[ADDRES
     return error ? error : suppress_key(address, key, why);
 }
 
-int suppress_remove(struct store *store, const char *scope, const char *address, struct hk_why *why)
-{
-    char key[ADDRESS_MAX + 1];
-    struct suppress_call call;
-    redisReply *reply;
-    size_t removed = 0;
-    int error = scope_and_key(scope, address, key, why);
-
-    if (!error)
-        error = store_connected(store, why);
-    if (error)
-        return error;
-    suppress_call_begin(&call, "EVAL", state_suppress_lua, "remove", scope);
-    suppress_call_add(&call, key);
-    if (redisAppendCommandArgv(store->redis, call.argc, call.argv, call.length) != REDIS_OK) {
-        store->redis->err = REDIS_ERR_OOM;
-        return why_set(why, HK_ENOMEM, "no memory to tell Redis of a suppression");
-    }
-    error = store_next(store, &reply, why);
-    if (error)
-        return error;
-    error = count_changed(store, reply, &removed, why);
-    freeReplyObject(reply);
-    return error ? error : (int)removed;
-}
-
 /* An entry that cannot be read. */
 static int entry_error(const struct store *store, int error, struct hk_why *why)
 {
@@ -172,26 +153,79 @@ static int entry_error(const struct store *store, int error, struct hk_why *why)
                               : store_strange(store, why);
 }
 
+static int read_one(const struct store *store, const redisReply *value, const char *scope, const char *key,
+                    struct suppress_entry *out, bool *found, struct hk_why *why)
+{
+    int error;
+
+    *found = value->type == REDIS_REPLY_STRING;
+    error = *found ? suppress_value_parse(scope, key, value->str, out) : 0;
+    return error ? entry_error(store, error, why) : 0;
+}
+
+/* Those of one scope, at most SUPPRESS_CALL_MAX. */
+static int find_some(struct store *store, const char *hash, const struct suppress_entry *entry, size_t count,
+                     struct suppress_entry *there, bool *found, struct hk_why *why)
+{
+    char key[SUPPRESS_CALL_MAX][ADDRESS_MAX + 1];
+    const char *argv[SUPPRESS_CALL_MAX + 2] = {"HMGET", hash};
+    redisReply *reply;
+    int error = store_connected(store, why);
+
+    for (size_t i = 0; i < count && !error; i++) {
+        error = scope_and_key(entry[i].scope, entry[i].address, key[i], why);
+        argv[i + 2] = key[i];
+    }
+    if (error)
+        return error;
+    error = append_argv(store, (int)count + 2, argv, NULL, why);
+    if (!error)
+        error = store_next(store, &reply, why);
+    if (error)
+        return error;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != count)
+        error = store_strange(store, why);
+    for (size_t i = 0; i < count && !error; i++)
+        error = read_one(store, reply->element[i], entry[i].scope, key[i], &there[i], &found[i], why);
+    freeReplyObject(reply);
+    return error;
+}
+
+int suppress_find_in(struct store *store, const char *hash, const struct suppress_entry *entry, size_t count,
+                     struct suppress_entry *there, bool *found, struct hk_why *why)
+{
+    char of_scope[sizeof SUPPRESS_KEY("") + SUPPRESS_SCOPE_MAX];
+    int error = 0;
+
+    for (size_t i = 0; i < count && !error;) {
+        size_t some = same_scope(entry, i, count);
+        (void)snprintf(of_scope, sizeof of_scope, SUPPRESS_KEY("%s"), entry[i].scope);
+        error = find_some(store, hash ? hash : of_scope, entry + i, some, there + i, found + i, why);
+        i += some;
+    }
+    return error;
+}
+
+int suppress_find_all(struct store *store, const struct suppress_entry *entry, size_t count,
+                      struct suppress_entry *there, bool *found, struct hk_why *why)
+{
+    return suppress_find_in(store, NULL, entry, count, there, found, why);
+}
+
 int suppress_find(struct store *store, const char *scope, const char *address, struct suppress_entry *out,
                   struct hk_why *why)
 {
     char key[ADDRESS_MAX + 1];
-    redisReply *reply;
+    struct suppress_entry wanted;
+    bool found = false;
     int error = scope_and_key(scope, address, key, why);
 
-    if (!error)
-        error =
-            store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "HMGET " SUPPRESS_KEY("%s") " %s", scope, key);
     if (error)
         return error;
-    if (reply->elements != 1) {
-        error = store_strange(store, why);
-    } else if (reply->element[0]->type == REDIS_REPLY_STRING) {
-        error = suppress_value_parse(scope, key, reply->element[0]->str, out);
-        error = error ? entry_error(store, error, why) : 1;
-    }
-    freeReplyObject(reply);
-    return error;
+    (void)snprintf(wanted.scope, sizeof wanted.scope, "%s", scope);
+    (void)snprintf(wanted.address, sizeof wanted.address, "%s", key);
+    error = suppress_find_all(store, &wanted, 1, out, &found, why);
+    return error ? error : found;
 }
 
 /* ---- all of them ---- */

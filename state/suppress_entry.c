@@ -155,6 +155,80 @@ int suppress_value_parse(const char *scope, const char *key, const char *value, 
     return 0;
 }
 
+/* ---- changes ---- */
+
+static const struct {
+    const char *name;      /* in the event log */
+    const char *op, *late; /* of the script; of a change that is told again */
+} changes[] = {
+    [SUPPRESS_ADDED] = {"added", "add", "add"},
+    [SUPPRESS_REMOVED] = {"removed", "remove", "forget"},
+    [SUPPRESS_APPLIED] = {"applied", "apply", "apply"},
+    [SUPPRESS_DROPPED] = {"dropped", "drop", "drop"},
+};
+
+const char *suppress_change_name(enum suppress_change change)
+{
+    return changes[change].name;
+}
+
+bool suppress_change_of(const char *name, enum suppress_change *out)
+{
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++)
+        if (strcmp(name, changes[i].name) == 0) {
+            *out = (enum suppress_change)i;
+            return true;
+        }
+    return false;
+}
+
+static char *number_text(uint64_t number)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    return strdup(text);
+}
+
+void suppress_texts_free(const struct suppress_texts *texts)
+{
+    for (size_t i = 0; i < SUPPRESS_TEXTS_MAX; i++)
+        free(texts->text[i]);
+}
+
+int suppress_texts_make(struct suppress_texts *out, enum suppress_change change,
+                        const struct suppress_entry *entry, uint64_t time_us, struct hk_why *why)
+{
+    const bool late = time_us != SUPPRESS_ANY_TIME;
+    const bool adds = change == SUPPRESS_ADDED || change == SUPPRESS_APPLIED;
+    char key[ADDRESS_MAX + 1];
+    int error = adds ? suppress_entry_key(entry, key, why) : suppress_key(entry->address, key, why);
+
+    *out = (struct suppress_texts){.op = late ? changes[change].late : changes[change].op};
+    if (!error)
+        error = suppress_scope_check(entry->scope, why);
+    if (error)
+        return error;
+    out->text[out->count++] = strdup(key);
+    if (adds)
+        out->text[out->count++] = suppress_value(entry);
+    if (change == SUPPRESS_DROPPED)
+        out->text[out->count++] = number_text(entry->time_us);
+    /* What is removed may have been imported with a time that lies ahead. */
+    if (change == SUPPRESS_REMOVED && late)
+        out->text[out->count++] = number_text(entry->time_us > time_us ? entry->time_us : time_us);
+    if (change == SUPPRESS_APPLIED || change == SUPPRESS_DROPPED)
+        out->text[out->count++] = number_text(time_us);
+    for (size_t i = 0; i < out->count; i++)
+        if (!out->text[i])
+            error = HK_ENOMEM;
+    if (error) {
+        suppress_texts_free(out);
+        *out = (struct suppress_texts){.count = 0};
+    }
+    return error ? why_set(why, error, "no memory for a suppression") : 0;
+}
+
 /* ---- the call ---- */
 
 void suppress_call_add(struct suppress_call *call, const char *text)
@@ -164,16 +238,23 @@ void suppress_call_add(struct suppress_call *call, const char *text)
     call->length[call->argc++] = strlen(text);
 }
 
+void suppress_call_add_texts(struct suppress_call *call, const struct suppress_texts *texts)
+{
+    for (size_t i = 0; i < texts->count; i++)
+        suppress_call_add(call, texts->text[i]);
+}
+
 void suppress_call_begin(struct suppress_call *call, const char *verb, const char *script, const char *op,
                          const char *scope)
 {
     const char *const fixed[] = {verb,
                                  script,
-                                 "4",
+                                 "5",
                                  call->hash,
                                  SUPPRESS_KEY("log"),
                                  SUPPRESS_KEY("seq"),
                                  SUPPRESS_KEY("scopes"),
+                                 SUPPRESS_HELD_KEY,
                                  op,
                                  scope,
                                  SUPPRESS_LOG_KEPT};

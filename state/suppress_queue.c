@@ -6,7 +6,8 @@
 #include "feedback_call.h"
 
 struct waiting {
-    char *scope, *key, *value;         /* one allocation each but key, which lies behind scope */
+    char *scope;
+    struct suppress_texts texts;       /* of a change in that scope */
     struct waiting_feedback *feedback; /* where one of these is there, the others are not */
     struct sent_id *sent_id;
 };
@@ -35,7 +36,7 @@ void suppress_queue_init(struct suppress_queue *queue, struct redis_link *link, 
 static void waiting_free(const struct waiting *waiting)
 {
     free(waiting->scope);
-    free(waiting->value);
+    suppress_texts_free(&waiting->texts);
     if (waiting->feedback)
         feedback_call_free(&waiting->feedback->call);
     free(waiting->feedback);
@@ -49,26 +50,17 @@ void suppress_queue_free(struct suppress_queue *queue)
     queue_free(&queue->queue);
 }
 
-int suppress_queue_push(struct suppress_queue *queue, const struct suppress_entry *entry,
-                        char key[ADDRESS_MAX + 1])
+int suppress_queue_push(struct suppress_queue *queue, enum suppress_change change,
+                        const struct suppress_entry *entry, uint64_t time_us, char key[ADDRESS_MAX + 1])
 {
     struct waiting waiting = {.feedback = NULL};
-    size_t scope_size = strlen(entry->scope) + 1, key_size;
-    int error = suppress_entry_key(entry, key, NULL);
+    int error = suppress_texts_make(&waiting.texts, change, entry, time_us, NULL);
 
     if (error)
         return error;
-    key_size = strlen(key) + 1;
-    waiting.value = suppress_value(entry);
-    waiting.scope = malloc(scope_size + key_size);
-    if (waiting.value && waiting.scope) {
-        waiting.key = waiting.scope + scope_size;
-        memcpy(waiting.scope, entry->scope, scope_size);
-        memcpy(waiting.key, key, key_size);
-        error = queue_push(&queue->queue, &waiting);
-    } else {
-        error = HK_ENOMEM;
-    }
+    memcpy(key, waiting.texts.text[0], strlen(waiting.texts.text[0]) + 1);
+    waiting.scope = strdup(entry->scope);
+    error = waiting.scope ? queue_push(&queue->queue, &waiting) : HK_ENOMEM;
     if (error)
         waiting_free(&waiting);
     return error;
@@ -225,7 +217,13 @@ static bool send_sent_ids(struct suppress_queue *queue)
     return send_call(queue, on_answer, command.argc, command.argv, command.length, count);
 }
 
-/* One call: neighbours of one scope. */
+static bool goes_with(const struct waiting *waiting, const struct waiting *first)
+{
+    return !waiting->feedback && !waiting->sent_id && strcmp(waiting->texts.op, first->texts.op) == 0 &&
+           strcmp(waiting->scope, first->scope) == 0;
+}
+
+/* One call: neighbours of one scope, to which the same is done. */
 static bool send_some(struct suppress_queue *queue)
 {
     const struct waiting *first = queue_at(&queue->queue, queue->queue.sent);
@@ -236,13 +234,12 @@ static bool send_some(struct suppress_queue *queue)
         return send_feedback(queue, first);
     if (first->sent_id)
         return send_sent_ids(queue);
-    suppress_call_begin(&command, "EVALSHA", queue->link->sha1[LINK_SUPPRESS], "add", first->scope);
+    suppress_call_begin(&command, "EVALSHA", queue->link->sha1[LINK_SUPPRESS], first->texts.op, first->scope);
     for (uint64_t at = queue->queue.sent; at < queue->queue.released && count < SUPPRESS_CALL_MAX; at++) {
         const struct waiting *waiting = queue_at(&queue->queue, at);
-        if (waiting->feedback || waiting->sent_id || strcmp(waiting->scope, first->scope) != 0)
+        if (!goes_with(waiting, first))
             break;
-        suppress_call_add(&command, waiting->key);
-        suppress_call_add(&command, waiting->value);
+        suppress_call_add_texts(&command, &waiting->texts);
         count++;
     }
     return send_call(queue, on_answer, command.argc, command.argv, command.length, count);

@@ -29,8 +29,10 @@ void suppress_queue_init(struct suppress_queue *queue, struct redis_link *link, 
                          void (*fed_back)(void *context, const struct feedback *feedback,
                                           const struct feedback_result *result));
 void suppress_queue_free(struct suppress_queue *queue);
-/* HK_EINVAL: no address or scope; HK_ENOMEM; HK_EFULL. `key` is what it will stand under. */
-int suppress_queue_push(struct suppress_queue *queue, const struct suppress_entry *entry,
+/* HK_EINVAL: no address or scope; HK_ENOMEM; HK_EFULL. `key` is what it stands under. `time_us`: SUPPRESS_ANY_TIME, or when a
+ * change was made that is told again. */
+int suppress_queue_push(struct suppress_queue *queue, enum suppress_change change,
+                        const struct suppress_entry *entry, uint64_t time_us,
                         char key[ADDRESS_MAX + 1]) HK_MUST_USE;
 /* One more soft bounce, or a suppression that the breaker may hold: the answer comes to fed_back. HK_EINVAL, HK_ENOMEM,
  * HK_EFULL. */

@@ -94,10 +94,12 @@ int feedback_soft(struct store *store, const struct config *config, const char *
                   void (*fn)(void *context, const struct cfg_soft *soft, uint32_t count, uint64_t last_s),
                   void *context, struct hk_why *why) HK_MUST_USE;
 
-/* Who is held: as suppress_walk(). */
+/* Who is held: as suppress_walk(). A person decides about them by suppress_change_all(). */
 int feedback_held_walk(struct store *store, int (*fn)(void *context, const struct suppress_entry *entry),
                        void *context, struct hk_why *why) HK_MUST_USE;
-/* No longer held. The caller has suppressed them, or decided not to. */
-int feedback_held_drop(struct store *store, const char *address, struct hk_why *why) HK_MUST_USE;
+
+/* Which of them are: as suppress_find_all(). */
+int feedback_held_find(struct store *store, const struct suppress_entry *entry, size_t count,
+                       struct suppress_entry *there, bool *found, struct hk_why *why) HK_MUST_USE;
 
 #endif

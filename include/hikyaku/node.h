@@ -42,6 +42,9 @@ struct node_options {
      * and ends. *reply is malloc'd JSON text as node_ask gives it; the status is EXIT_SETTLED where there is one. */
     const char *request;
     char **reply;
+    /* After each answer that comes at once ("suppress"): the next request, malloc'd, or NULL: there is none, it ends. NULL
+     * here: there is only the first. Called with `context`. */
+    char *(*next)(void *context, const char *answer);
     /* Called about twice a second with the campaign's figures, and once at the end; may be NULL. */
     void (*progress)(void *context, const struct node_progress *progress);
     void *context;
@@ -87,8 +90,8 @@ int node_event_log_check(const struct config *config, struct hk_why *why) HK_MUS
 
 /* One request to the running node over state_dir/control.sock: one JSON object a line each way. *reply is
  * malloc'd JSON text: {"ok":true,...} or {"ok":false,"error":"...","exit":2}. Requests: {"command":"status"},
- * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk), {"command":"suppress-poll"} (read
- * what changed in the suppression lists: "more" true says that there is more of it, ask again), {"command":"pause" |
+ * {"command":"run", "campaign":ID} (take up a campaign that is in Redis and on disk), {"command":"suppress",
+ * "change":WORD, "entries":[...at most 4096]} (a person changes the suppression lists: master/by_hand.h), {"command":"pause" |
  * "cancel" | "forget", "campaign":ID}, {"command":"resume", "campaign":ID, "first":N}, {"command":"unknown",
  * "campaign":ID, "as":"sent" | "bounced" | "pending", "index":[...at most 300]}, {"command":"restore", "campaign":ID} (only
  * of a short-lived node: tell the ledger all that the event log knows of it; "told":N), {"command":"bounce",

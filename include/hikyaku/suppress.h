@@ -60,15 +60,24 @@ bool suppress_has_ended(const struct suppress_entry *entry, uint64_t now_us);
 
 /* Could this be added? HK_EINVAL says what is wrong with its address, scope or reason. */
 int suppress_entry_check(const struct suppress_entry *entry, struct hk_why *why) HK_MUST_USE;
-/* Synchronous, for commands: the stream tells every node. add: 1 new, or in the place of one that ends, 0 was there (its
- * first reason stays); remove: 1
- * removed, 0 was not there; find: 1 and *out, 0 not there. */
+/* What a person changes: somebody is put on a list or taken off it; who is held (feedback.h) is put on the list of all, or let
+ * go. The last two have the entry that is held. */
+enum suppress_change { SUPPRESS_ADDED, SUPPRESS_REMOVED, SUPPRESS_APPLIED, SUPPRESS_DROPPED };
+/* The word for it in the event log; a constant. */
+const char *suppress_change_name(enum suppress_change change);
+bool suppress_change_of(const char *name, enum suppress_change *out) HK_MUST_USE;
+
+/* Synchronous: the stream tells every node. Many at once, in few round trips; changed[i], where it is not NULL: entry[i] is
+ * new, or in the place of one that ends (else it was there, and its first reason stays); it was there and is removed; he was
+ * held. What was changed before an error stays. HK_EINVAL, HK_ENOMEM, HK_EDOWN. */
+int suppress_change_all(struct store *store, enum suppress_change change, const struct suppress_entry *entry,
+                        size_t count, bool *changed, struct hk_why *why) HK_MUST_USE;
+/* One: 1 changed, 0 not. */
 int suppress_add(struct store *store, const struct suppress_entry *entry, struct hk_why *why) HK_MUST_USE;
-/* Many at once, in few round trips: *added is how many of them were new. What was added before an error stays. */
-int suppress_add_all(struct store *store, const struct suppress_entry *entry, size_t count, size_t *added,
-                     struct hk_why *why) HK_MUST_USE;
-int suppress_remove(struct store *store, const char *scope, const char *address,
-                    struct hk_why *why) HK_MUST_USE;
+/* What stands under the scope and address of each, in few round trips: found[i], and then there[i]. */
+int suppress_find_all(struct store *store, const struct suppress_entry *entry, size_t count,
+                      struct suppress_entry *there, bool *found, struct hk_why *why) HK_MUST_USE;
+/* 1 and *out, 0 not there. */
 int suppress_find(struct store *store, const char *scope, const char *address, struct suppress_entry *out,
                   struct hk_why *why) HK_MUST_USE;
 /* Every entry of a scope (NULL: of all scopes), in no order; while others write, one may come twice. The entry's address
@@ -84,5 +93,9 @@ int suppress_scope(const struct config *config, enum suppress_scope_kind kind, c
  * in the ledger without the suppression that follows from it. The view has it at once. HK_EINVAL, HK_ENOMEM. */
 int ledger_suppress(struct ledger *ledger, struct suppress *suppress,
                     const struct suppress_entry *entry) HK_MUST_USE;
+/* The same of a change that was made at `time_us`, and is told again: what began on the list later than that stays. The view
+ * learns of it from the stream. HK_EINVAL, HK_ENOMEM, HK_EFULL. */
+int ledger_suppress_again(struct ledger *ledger, enum suppress_change change,
+                          const struct suppress_entry *entry, uint64_t time_us) HK_MUST_USE;
 
 #endif

@@ -22,7 +22,8 @@ SEEDS = [
     {"command": "cancel", "campaign": "other"},
     {"command": "unknown", "campaign": "c", "as": "pending", "indexes": [0, 1, 4294967295, -1]},
     {"command": "forget", "campaign": "none"},
-    {"command": "suppress-poll"},
+    {"command": "suppress", "change": "added", "entries": [["a@c.test", "all", "manual", "command", "", 1, 0]]},
+    {"command": "suppress", "change": "removed", "entries": [["a@c.test", "all", "manual", "command", "", 1, 0]]},
 ]
 PIECES = [b"", b"\0", b"{", b"}", b'"', b"\\u0000", b"\xff", b"[[[[[[[[", b"9" * 40, b"null", b"true", b"1e999", b"c", b"-"]
 

@@ -23,7 +23,15 @@ provider "slow" {{ domains = {{ "slow.test" }} rate = "{rate}" burst = 1 max_con
 GRANTED = 4
 
 
-class Suppression(harness.Case):
+class Lists(harness.Case):
+    def suppress(self, verb, *words, expect=0):
+        return self.hikyaku("suppress", verb, "--config", self.path("hikyaku.conf"), *words, expect=expect)
+
+    def export(self):
+        return list(csv.DictReader(io.StringIO(self.suppress("export").out)))
+
+
+class Suppression(Lists):
     def world(self, *options, more="", people=None, **configure):
         """One receiver that refuses a quarter of a.test; gone.test does not exist, null.test takes no mail."""
         receiver = self.receiver("a", *(options or ("--unknown", "0.25")))
@@ -31,12 +39,6 @@ class Suppression(harness.Case):
         self.configure(more=more, **configure)
         self.list(people if people is not None else NAMES + ["x@gone.test", "y@null.test"])
         return receiver
-
-    def suppress(self, verb, *words, expect=0):
-        return self.hikyaku("suppress", verb, "--config", self.path("hikyaku.conf"), *words, expect=expect)
-
-    def export(self):
-        return list(csv.DictReader(io.StringIO(self.suppress("export").out)))
 
     def states(self, campaign):
         by_state = {}
@@ -415,6 +417,108 @@ class Refusals(harness.Case):
         self.assertEqual(self.alarms(), [])
         self.send("two")
         self.assertEqual(self.report("two")["counts"], {**self.report("two")["counts"], "suppressed": 30, "sent": 70})
+
+
+class ByHand(Lists):
+    """What people typed is in the event log, and comes back from there onto an empty Redis: the same list."""
+
+    PEOPLE = [f"u{n}@a.test" for n in range(40)] + [f"v{n}@b.test" for n in range(8)]
+
+    def setUp(self):
+        super().setUp()
+        receiver = self.receiver("a", "--unknown", "1")
+        self.dns(mx={"a.test": receiver, "b.test": receiver})
+        self.configure()
+        self.list(self.PEOPLE)
+
+    def held(self):
+        return sorted(self.bounce("held").splitlines())
+
+    def bounce(self, verb, *words):
+        return self.hikyaku("bounce", verb, "--config", self.path("hikyaku.conf"), *words, expect=0).out
+
+    def changes(self):
+        """Before a campaign whose people are unknown, all of a.test at once, and after it."""
+        self.suppress("add", "a@x.test", "B@x.test", "c@x.test", "v0@b.test")
+        self.suppress("add", "--scope", "sender", "--reason", "complaint", "a@x.test")
+        self.suppress("remove", "B@x.test", "c@x.test", "none@x.test")
+        self.suppress("add", "--reason", "unsubscribe", "c@x.test")
+        rows = self.write("theirs.csv", "email,scope,reason,evidence,time,until,source\n"
+                          'i1@x.test,all,bounce,"550 5.1.1 ""no""",2026-01-02T03:04:05Z,,crm\n'
+                          "i2@x.test,list:other.test,complaint,,1970-01-01T00:00:00Z,2099-01-01T00:00:00Z,\n"
+                          "i3@x.test,,,,2124-01-01T00:00:00Z,,\na@x.test,all,bounce,,,,\n"
+                          "v1@b.test,all,bounce,,,2033-01-01T00:00:00Z,\n")
+        self.assertEqual(self.suppress("import", rows).out, "5 rows: 4 added, 1 were there already, 0 rejected\n")
+        self.send("c")
+        self.suppress("remove", "i3@x.test", "v2@b.test", "v3@b.test", "v1@b.test")
+        self.suppress("add", "--reason", "manual", "v3@b.test")
+        self.bounce("apply", "u0@a.test", "u1@a.test")
+        self.bounce("drop", "u2@a.test", "u3@a.test", "u4@a.test")
+        self.suppress("remove", "u1@a.test")
+        self.suppress("add", "u4@a.test")
+
+    def lines(self):
+        with open(self.path("state", "events.jsonl"), encoding="utf-8") as f:
+            return [e for e in map(json.loads, f) if e["type"] == "suppression"]
+
+    def known(self):
+        return sorted(map(tuple, (row.items() for row in self.export()))), self.held()
+
+    def empty_redis(self):
+        self._end_redis()
+        shutil.rmtree(self.path("state", "redis"))
+
+    def judge(self):
+        before = self.known()
+        emails = {dict(row)["email"] for row in before[0]}
+        self.assertEqual({"a@x.test", "c@x.test", "v0@b.test", "i1@x.test", "i2@x.test", "v3@b.test", "v4@b.test", "u0@a.test",
+                          "u4@a.test"} - emails, set())
+        self.assertEqual({"b@x.test", "i3@x.test", "v1@b.test", "v2@b.test", "u1@a.test", "u2@a.test"} & emails, set())
+        self.assertEqual(len(before[1]), 35)
+        self.assertEqual([(e["change"], e["recipient"], e["scope"]) for e in self.lines()[:4]],
+                         [("added", address, "all") for address in ("a@x.test", "B@x.test", "c@x.test", "v0@b.test")])
+        told = len(self.lines())
+        self.empty_redis()
+        self.hikyaku("campaigns", "restore", "--config", self.path("hikyaku.conf"), "--campaign", "c", expect=0)
+        self.assertEqual(self.known(), before)
+        # All of it once more, onto a Redis that has it.
+        self.hikyaku("campaigns", "restore", "--config", self.path("hikyaku.conf"), "--campaign", "c", expect=0)
+        self.assertEqual(self.known(), before)
+        self.assertEqual(len(self.lines()), told)
+
+    def test_what_was_typed_without_a_node_comes_back(self):
+        self.changes()
+        self.judge()
+
+    def test_what_was_typed_beside_a_node_comes_back(self):
+        node = self.start("serve", "--config", self.path("hikyaku.conf"))
+        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the node")
+        self.changes()
+        self.interrupt(node, signal.SIGTERM)
+        self.finish(node, expect=0)
+        self.judge()
+
+    def test_without_a_campaign_the_next_start_tells_it(self):
+        self.suppress("add", "a@x.test", "b@x.test")
+        self.suppress("remove", "b@x.test")
+        before = self.known()
+        self.empty_redis()
+        self.assertEqual(self.export(), [])
+        self.suppress("add", "c@x.test")
+        self.assertEqual([row for row in self.known()[0] if dict(row)["email"] != "c@x.test"], before[0])
+
+    def test_what_changes_nothing_has_no_line(self):
+        rows = self.list([f"n{n}@x.test" for n in range(9000)], name="many.csv")
+        for added in (9000, 0):
+            self.assertEqual(self.suppress("import", rows).out,
+                             f"9000 rows: {added} added, {9000 - added} were there already, 0 rejected\n")
+            self.assertEqual(len(self.lines()), 9000)
+        self.suppress("add", "n1@x.test")
+        self.suppress("remove", "o@x.test")
+        self.assertEqual(len(self.lines()), 9000)
+        # Who was told of by a start that ended well is not told of again.
+        self.assertNotIn("of the event log again", self.suppress("remove", "n2@x.test").err)
+        self.assertEqual(len(self.export()), 8999)
 
 
 if __name__ == "__main__":

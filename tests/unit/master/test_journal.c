@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "by_hand.h"
 #include "journal.h"
 #include "journal_file.h"
 
@@ -304,6 +305,76 @@ static void an_unknown_is_found_or_decided(void **state)
     assert_false(read_line(HEAD "\"type\":\"unknown\",\"settled_as\":\"pending\"}", &e));
 }
 
+#define BY_HAND \
+    "{\"v\":1,\"id\":\"7-12\",\"time\":\"2026-11-24T09:00:01.500000Z\",\"type\":\"suppression\",\"change\":"
+
+#define OF_A_CAMPAIGN \
+    "{\"v\":1,\"id\":\"7-12\",\"time\":\"2026-11-24T09:00:01.500000Z\",\"type\":\"suppressed\",\"change\":"
+
+static bool read_by_hand(const char *text, struct by_hand_line *out)
+{
+    return by_hand_line(text, strlen(text), out);
+}
+
+static void what_a_person_changed_is_told_with_all_that_the_entry_has(void **state)
+{
+    struct by_hand_line line;
+    struct journal_entry e;
+
+    (void)state;
+    assert_true(read_by_hand(
+        BY_HAND
+        "\"added\",\"recipient\":\"A@x.test\",\"scope\":\"list:news.test\",\"reason\":\"complaint\","
+        "\"source\":\"in.csv\",\"evidence\":\"he said \\\"no\\\"\",\"since\":\"1970-01-01T00:00:00.000000Z\","
+        "\"until\":\"2099-01-01T00:00:00.000000Z\"}",
+        &line));
+    assert_int_equal(line.change, SUPPRESS_ADDED);
+    assert_int_equal(line.time_us, 1795510801500000u);
+    assert_string_equal(line.entry.address, "A@x.test");
+    assert_string_equal(line.entry.scope, "list:news.test");
+    assert_string_equal(line.entry.reason, "complaint");
+    assert_string_equal(line.entry.source, "in.csv");
+    assert_string_equal(line.entry.evidence, "he said \"no\"");
+    assert_int_equal(line.entry.time_us, 0);
+    assert_int_equal(line.entry.until_s, 4070908800u);
+    assert_true(read_by_hand(BY_HAND
+                             "\"dropped\",\"recipient\":\"a@x.test\",\"scope\":\"all\",\"reason\":\"bounce\","
+                             "\"source\":\"c\",\"since\":\"2026-11-24T09:00:00.000001Z\"}",
+                             &line));
+    assert_int_equal(line.change, SUPPRESS_DROPPED);
+    assert_int_equal(line.entry.time_us, 1795510800000001u);
+    assert_int_equal(line.entry.until_s, 0);
+    assert_string_equal(line.entry.evidence, "");
+    assert_false(read_line(
+        BY_HAND
+        "\"removed\",\"recipient\":\"a@x.test\",\"scope\":\"all\",\"reason\":\"bounce\",\"source\":\"c\","
+        "\"since\":\"2026-11-24T09:00:00.000001Z\"}",
+        &e));
+}
+
+static void a_change_of_which_something_is_missing_is_none(void **state)
+{
+    static const char *const lines[] = {
+        BY_HAND "\"gone\",\"recipient\":\"a@x.test\",\"scope\":\"all\",\"reason\":\"r\",\"source\":\"c\","
+                "\"since\":\"2026-11-24T09:00:00.000001Z\"}",
+        BY_HAND "\"added\",\"recipient\":\"a@x.test\",\"scope\":\"all\",\"reason\":\"r\",\"source\":\"c\"}",
+        BY_HAND "\"added\",\"scope\":\"all\",\"reason\":\"r\",\"source\":\"c\",\"since\":\"2026-11-24T09:00:"
+                "00.000001Z\"}",
+        BY_HAND "\"added\",\"recipient\":\"a@x.test\",\"scope\":\"all\",\"reason\":"
+                "\"more than thirty-one bytes of a "
+                "word\",\"source\":\"c\",\"since\":\"2026-11-24T09:00:00.000001Z\"}",
+        BY_HAND "\"added\",\"recipient\":\"a@x.test\",\"scope\":\"all\",\"reason\":\"r\",\"source\":\"c\","
+                "\"since\":\"2026-11-24T09:00:00.000001Z\",\"until\":\"soon\"}",
+        BY_HAND "\"added\",\"recipient\":\"a@x.te",
+        OF_A_CAMPAIGN "\"added\"}",
+    };
+    struct by_hand_line line;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        assert_false(read_by_hand(lines[i], &line));
+}
+
 static void what_moves_nobody_is_passed_over(void **state)
 {
     static const char *const lines[] = {
@@ -480,6 +551,8 @@ int main(void)
         cmocka_unit_test(who_unsubscribed_is_told_by_his_token),
         cmocka_unit_test(an_unknown_is_found_or_decided),
         cmocka_unit_test(what_came_back_is_told_as_a_mark),
+        cmocka_unit_test(what_a_person_changed_is_told_with_all_that_the_entry_has),
+        cmocka_unit_test(a_change_of_which_something_is_missing_is_none),
         cmocka_unit_test(what_moves_nobody_is_passed_over),
         cmocka_unit_test_setup(parts_are_read_in_order_packed_or_not, clear),
         cmocka_unit_test_setup(a_place_is_found_in_whatever_part_it_is, clear),

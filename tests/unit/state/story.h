@@ -182,12 +182,11 @@ static inline struct suppress_entry story_entry(unsigned n)
 static inline int story_many(struct story *s, struct hk_why *why)
 {
     static struct suppress_entry entry[600];
-    size_t added;
 
     assert_in_range(s->suppressions, 2, 600);
     for (unsigned i = 0; i < s->suppressions; i++)
         entry[i] = story_entry(i);
-    return suppress_add_all(s->store, entry, s->suppressions, &added, why);
+    return suppress_change_all(s->store, SUPPRESS_ADDED, entry, s->suppressions, NULL, why);
 }
 
 static inline int story_find(struct story *s, struct hk_why *why)
@@ -202,7 +201,11 @@ static inline int story_find(struct story *s, struct hk_why *why)
 
 static inline int story_take_off(struct story *s, struct hk_why *why)
 {
-    return suppress_remove(s->store, "all", "u1@x.test", why);
+    const struct suppress_entry entry = story_entry(1);
+    bool removed = false;
+    int rc = suppress_change_all(s->store, SUPPRESS_REMOVED, &entry, 1, &removed, why);
+
+    return rc == 0 ? removed : rc;
 }
 
 static inline int story_count_entry(void *context, const struct suppress_entry *entry)
@@ -259,9 +262,12 @@ static inline int story_heard(struct story *s, struct hk_why *why)
 
 static inline int story_held(struct story *s, struct hk_why *why)
 {
+    const struct suppress_entry entry[] = {story_entry(1), story_entry(2)};
     int rc = feedback_held_walk(s->store, story_count_entry, s, why);
 
-    return rc == 0 ? feedback_held_drop(s->store, "u1@x.test", why) : rc;
+    if (rc == 0)
+        rc = suppress_change_all(s->store, SUPPRESS_DROPPED, entry, 1, NULL, why);
+    return rc == 0 ? suppress_change_all(s->store, SUPPRESS_APPLIED, entry + 1, 1, NULL, why) : rc;
 }
 
 static inline int story_purge_another(struct story *s, struct hk_why *why)

@@ -338,11 +338,10 @@ static void add_people(struct store *store, unsigned from, unsigned to)
 {
     static struct suppress_entry entry[PEOPLE];
     struct hk_why why = {""};
-    size_t added;
 
     for (unsigned i = from; i < to; i++)
         entry[i - from] = story_entry(i);
-    if (suppress_add_all(store, entry, to - from, &added, &why) != 0)
+    if (suppress_change_all(store, SUPPRESS_ADDED, entry, to - from, NULL, &why) != 0)
         fail_msg("add: %s", why.text);
 }
 
@@ -389,7 +388,7 @@ static void use_view(struct store *store)
         assert_true(has(view, i));
     while ((rc = suppress_add(store, &late, &why)) < 0)
         assert_int_equal(rc, HK_ENOMEM);
-    while ((rc = suppress_remove(store, "all", gone.address, &why)) < 0)
+    while ((rc = suppress_change_all(store, SUPPRESS_REMOVED, &gone, 1, NULL, &why)) < 0)
         assert_int_equal(rc, HK_ENOMEM);
     poll_to_the_end(view);
     assert_true(has(view, PEOPLE));

@@ -433,16 +433,33 @@ static void a_domain_is_believed_again_by_the_time_of_what_is_told(void **state)
     assert_int_equal(held(), 5);
 }
 
+static int decide(enum suppress_change change, const char *address)
+{
+    struct suppress_entry entry = {.scope = "all", .reason = "manual", .time_us = NOON_S * 1000000ull};
+    struct hk_why why = {""};
+    bool was_held;
+
+    (void)snprintf(entry.address, sizeof entry.address, "%s", address);
+    if (suppress_change_all(store, change, &entry, 1, &was_held, &why) != 0)
+        fail_msg("decide: %s", why.text);
+    return was_held;
+}
+
 static void who_is_held_is_let_go_by_a_person(void **state)
 {
-    struct hk_why why = {""};
+    struct suppress_entry entry;
 
     (void)state;
     f.config.bounce.breaker_count = 1;
     assert_int_equal(unknown("a@a.test", "1", NOON_S), FEEDBACK_TRIPPED);
-    assert_int_equal(feedback_held_drop(store, "A@a.test", &why), 1);
-    assert_int_equal(feedback_held_drop(store, "A@a.test", &why), 0);
+    assert_int_equal(unknown("b@a.test", "2", NOON_S), FEEDBACK_HELD);
+    assert_int_equal(decide(SUPPRESS_DROPPED, "A@a.test"), 1);
+    assert_int_equal(decide(SUPPRESS_DROPPED, "A@a.test"), 0);
+    assert_int_equal(decide(SUPPRESS_APPLIED, "B@a.test"), 1);
     assert_int_equal(held(), 0);
+    assert_int_equal(find("a@a.test", &entry), 0);
+    assert_int_equal(find("b@a.test", &entry), 1);
+    assert_string_equal(entry.reason, "manual");
 }
 
 static void many_are_applied_in_one_go(void **state)
