@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "errand.h"
+#include "hikyaku/fault.h"
 #include "hikyaku/feedback.h"
 
 struct by_hand {
+    struct owed owed;
     struct node *node;
     enum suppress_change change;
     struct suppress_entry
@@ -14,6 +16,7 @@ struct by_hand {
     bool *is_new;  /* it changes something, as far as Redis was asked */
     bool *changed; /* what Redis has said */
     size_t count;
+    bool told; /* the lines are there */
     struct hk_why why;
 };
 
@@ -133,6 +136,7 @@ static int tell_lines(struct by_hand *b)
     for (size_t i = 0; i < b->count; i++)
         if (b->is_new[i])
             event_change(&b->node->log, b->change, &b->entry[i]);
+    b->told = true;
     return eventlog_flush(&b->node->log) == 0 ? 0
                                               : why_set(&b->why, HK_EDOWN, "the event log cannot be written");
 }
@@ -165,27 +169,87 @@ static json_t *reply_of(const struct by_hand *b)
     return json_pack("{s:b,s:o}", "ok", 1, "changed", array);
 }
 
+static void by_hand_free(struct by_hand *b)
+{
+    free(b->entry);
+    free(b->is_new);
+    free(b->changed);
+    free(b);
+}
+
+static int take_all(struct by_hand *b, const json_t *request)
+{
+    int rc = read_request(b, request);
+
+    if (rc == 0)
+        rc = owed_settle(&b->node->owed, &b->why);
+    if (rc == 0)
+        rc = find_new(b);
+    if (rc == 0)
+        rc = tell_lines(b);
+    if (rc == 0) {
+        fault_at(EFFECT_BEFORE);
+        rc = apply(b);
+    }
+    return rc;
+}
+
+/* ---- what Redis did not take ---- */
+
+static void owed_end(struct owed *owed)
+{
+    by_hand_free((struct by_hand *)owed);
+}
+
+static int owed_apply(struct owed *owed, struct hk_why *why)
+{
+    struct by_hand *b = (struct by_hand *)owed;
+    int rc = eventlog_flush(&b->node->log) == 0
+                 ? apply(b)
+                 : why_set(&b->why, HK_EDOWN, "the event log cannot be written");
+
+    if (rc == 0)
+        suppression_follow(b->node);
+    else
+        *why = b->why;
+    return rc;
+}
+
+/* It stays, and is done when Redis is back. */
+static void by_hand_owe(struct by_hand *b)
+{
+    b->owed.apply = owed_apply;
+    b->owed.end = owed_end;
+    owed_add(&b->node->owed, &b->owed);
+}
+
+static json_t *refusal_of(const struct by_hand *b, int rc)
+{
+    char words[sizeof b->why.text + 64];
+
+    (void)snprintf(words, sizeof words, "%s%s", b->why.text,
+                   b->told ? "; it is written down, and is done as soon as Redis is back" : "");
+    return errand_error(words, rc == HK_EINVAL ? EXIT_USAGE : EXIT_NEEDED);
+}
+
 json_t *by_hand_take(struct node *node, const json_t *request)
 {
-    struct by_hand b = {.node = node};
+    struct by_hand *b;
     json_t *reply;
     int rc;
 
     if (!node->ledger_up)
         return errand_error("Redis does not answer: nothing was changed", EXIT_NEEDED);
-    rc = read_request(&b, request);
-    if (rc == 0)
-        rc = find_new(&b);
-    if (rc == 0)
-        rc = tell_lines(&b);
-    if (rc == 0)
-        rc = apply(&b);
+    b = hk_xcalloc(1, sizeof *b);
+    b->node = node;
+    rc = take_all(b, request);
     if (rc == 0)
         suppression_follow(node);
-    reply = rc == 0 ? reply_of(&b) : errand_error(b.why.text, rc == HK_EINVAL ? EXIT_USAGE : EXIT_NEEDED);
-    free(b.entry);
-    free(b.is_new);
-    free(b.changed);
+    reply = rc == 0 ? reply_of(b) : refusal_of(b, rc);
+    if (rc != 0 && b->told)
+        by_hand_owe(b);
+    else
+        by_hand_free(b);
     return reply;
 }
 

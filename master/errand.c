@@ -271,9 +271,8 @@ static json_t *unknown_begin(struct subject *s)
 
 /* ---- what came back ---- */
 
-static json_t *returned_begin(struct node *node, const json_t *request, void *client)
+static json_t *returned_begin(struct node *node, json_t *request, void *client)
 {
-    static uint32_t numbers;
     const struct subject s = {.node = node, .client = client};
     struct returned_mark *mark = NULL;
     struct errand *errand;
@@ -287,7 +286,7 @@ static json_t *returned_begin(struct node *node, const json_t *request, void *cl
         return error;
     errand = errand_add(&s, ERRAND_RETURNED);
     errand->reply = reply;
-    errand->number = ++numbers;
+    errand->number = ++node->mark_number;
     for (size_t i = 0; i < count; i++) {
         mark[i].op.cookie = COOKIE_MARK | errand->number;
         if (ledger_push(node->ledger, mark[i].campaign, &mark[i].op) == 0)
@@ -306,6 +305,7 @@ static void marked(struct node *node, const struct ledger_op *op)
         errand->waiting--;
         return;
     }
+    returned_marked(node, (uint32_t)op->cookie);
 }
 
 void errands_verdict(struct node *node, const char *campaign, const struct ledger_op *op,
@@ -517,7 +517,7 @@ void errands_close(struct node *node)
 
 /* ---- beginning ---- */
 
-json_t *errand_begin(struct node *node, const char *command, const json_t *request, void *client, bool *known)
+json_t *errand_begin(struct node *node, const char *command, json_t *request, void *client, bool *known)
 {
     static const struct {
         const char *command;

@@ -16,8 +16,7 @@
 
 /* The answer, or NULL: it comes later, by control_answer(client, ...), or for a short-lived node (client NULL) to
  * node->answer. NULL and *known false: there is no such errand. */
-json_t *errand_begin(struct node *node, const char *command, const json_t *request, void *client,
-                     bool *known);
+json_t *errand_begin(struct node *node, const char *command, json_t *request, void *client, bool *known);
 void errands_check(struct node *node);                      /* once a turn */
 void errands_forget(struct node *node, const void *client); /* it went away: nobody is told */
 void errands_close(struct node *node);

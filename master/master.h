@@ -18,6 +18,7 @@
 #include "hikyaku/segment.h"
 #include "hikyaku/suppress.h"
 #include "limit.h"
+#include "owed.h"
 #include "pace.h"
 #include "queue.h"
 #include "table.h"
@@ -310,6 +311,8 @@ struct node {
     struct front *front;   /* processes that face the network (front.h) */
     size_t fronts;
 
+    struct owed_list owed;        /* written down, and not in Redis yet */
+    uint32_t mark_number;         /* of the last request whose marks were pushed */
     TAILQ_HEAD(, errand) errands; /* requests whose answer waits for something */
     struct json_t *answer;        /* of a short-lived node's request, when it has come */
 

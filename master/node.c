@@ -58,7 +58,7 @@ static void on_beat(void *context, long long left_ms)
 static void move_mark(struct node *node)
 {
     if (!node->past_told || !ledger_mark_reached(node->ledger) || node->log.failing || node->log.used > 0 ||
-        unsubscribes_wait(node))
+        unsubscribes_wait(node) || owed_waits(&node->owed))
         return;
     memcpy(node->told, node->mark, sizeof node->told);
     eventlog_place(&node->log, node->mark);
@@ -504,6 +504,8 @@ static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
     if (node->again && !node->abandoned)
         begin_start_over(node);
     errands_check(node);
+    if (node->ledger_up && !node->abandoned)
+        owed_turn(&node->owed, clock_now_ms());
     unsubscribes_turn(node);
     campaigns_refill(node);
     domains_ask(node);
@@ -886,7 +888,8 @@ static void remove_region(struct node *node, bool clean)
 static void last_place(struct node *node, bool clean, char *told)
 {
     told[0] = '\0';
-    if (!clean || !node->past_told || node->log.failing || node->log.used > 0 || unsubscribes_wait(node))
+    if (!clean || !node->past_told || node->log.failing || node->log.used > 0 || unsubscribes_wait(node) ||
+        owed_waits(&node->owed))
         return;
     eventlog_sync(&node->log);
     eventlog_place(&node->log, told);
@@ -913,6 +916,7 @@ static void node_stop(struct node *node)
     }
     fronts_close(node);
     unsubscribes_close(node);
+    owed_close(&node->owed);
     meant_close(node);
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
@@ -965,6 +969,7 @@ static int live(const struct config *config, struct node_place *place, const str
     node->signal_fd = -1;
     node->started_ms = clock_now_ms();
     TAILQ_INIT(&node->errands);
+    owed_init(&node->owed);
     STAILQ_INIT(&node->wishes);
     STAILQ_INIT(&node->wishes_applied);
     TAILQ_INIT(&node->ready);

@@ -1,7 +1,8 @@
 /* returned.c - what came back after a message was sent (returned.h).
  *
  * Everything here may be done twice and counts once: the mark and the lists are sets, soft bounces are counted by message. A
- * mail that is taken again after it was marked gets no second line.
+ * mail that is taken again after it was marked gets no second line. A request whose lines are written and that Redis did not
+ * take is owed (owed.h).
  */
 #include "returned.h"
 
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "errand.h"
+#include "hikyaku/fault.h"
 #include "meant.h"
 
 /* ---- a request ---- */
@@ -216,7 +218,9 @@ static void tell_alarm(struct node *node, const struct returned *returned,
 #define RETURNED_IDS_MAX (RETURNED_MAX * HEARD_EACH_MAX)
 
 struct taking {
+    struct owed owed;
     struct node *node;
+    json_t *request; /* whose strings are used */
     struct returned returned[RETURNED_MAX];
     struct meant meant[RETURNED_MAX]; /* of those that came with a token */
     bool again[RETURNED_MAX];
@@ -232,6 +236,9 @@ struct taking {
     uint16_t id_of[RETURNED_IDS_MAX];
     size_t ids;
     uint64_t time_us[RETURNED_MAX]; /* of its line; of one that has no new one: now */
+    bool told;                      /* the lines are there */
+    bool pushed;                    /* of one that is owed: its marks are on their way, */
+    uint32_t number, waiting;       /* under this number, and so many have no verdict */
     struct hk_why why;
 };
 
@@ -365,6 +372,7 @@ static int tell_lines(struct taking *t)
             event_returned(&t->node->log, &t->returned[i]);
         t->time_us[i] = t->again[i] || t->known[i] ? clock_wall_us() : t->node->log.line_us;
     }
+    t->told = true;
     return eventlog_flush(&t->node->log) == 0 ? 0
                                               : why_set(&t->why, HK_EDOWN, "the event log cannot be written");
 }
@@ -394,6 +402,7 @@ static int apply_all(struct taking *t)
     size_t count = 0;
     int rc;
 
+    t->feedbacks = 0;
     for (size_t i = 0; i < t->count; i++) {
         const struct returned *returned = &t->returned[i];
         if (t->known[i])
@@ -469,23 +478,104 @@ static int find_known(struct taking *t)
     return rc;
 }
 
+/* What follows from the lines. */
+static int put_in_effect(struct taking *t)
+{
+    int rc = apply_all(t);
+
+    /* Behind it: a node that dies between the two is told again, and that changes nothing. */
+    return rc == 0 ? feedback_hear(t->node->store, t->id, t->ids, &t->why) : rc;
+}
+
 static int take_all(struct taking *t, const json_t *request)
 {
-    int rc = find_known(t);
+    int rc = owed_settle(&t->node->owed, &t->why);
 
+    if (rc == 0)
+        rc = find_known(t);
     if (rc == 0)
         rc = mean_all(t, request);
     if (rc == 0)
         rc = mark_all(t);
     if (rc == 0)
         rc = tell_lines(t);
-    if (rc == 0)
-        rc = apply_all(t);
-    /* Behind it: a node that dies between the two is told again, and that changes nothing. */
-    return rc == 0 ? feedback_hear(t->node->store, t->id, t->ids, &t->why) : rc;
+    if (rc == 0) {
+        fault_at(EFFECT_BEFORE);
+        rc = put_in_effect(t);
+    }
+    return rc;
 }
 
-json_t *returned_take(struct node *node, const json_t *request, struct returned_mark **mark, size_t *count,
+/* ---- what Redis did not take ---- */
+
+static void taking_free(struct taking *t)
+{
+    json_decref(t->request);
+    free(t->mark);
+    free(t);
+}
+
+static void owed_end(struct owed *owed)
+{
+    taking_free((struct taking *)owed);
+}
+
+static int push_marks(struct taking *t)
+{
+    t->number = ++t->node->mark_number;
+    t->waiting = 0;
+    for (size_t i = 0; i < t->marks; i++) {
+        t->mark[i].op.cookie = COOKIE_MARK | t->number;
+        if (ledger_push(t->node->ledger, t->mark[i].campaign, &t->mark[i].op) != 0)
+            return why_set(&t->why, HK_ENOMEM, "out of memory");
+        t->waiting++;
+    }
+    t->pushed = true;
+    return 0;
+}
+
+/* Until the ledger has its marks it is not known again. */
+static int owed_apply(struct owed *owed, struct hk_why *why)
+{
+    struct taking *t = (struct taking *)owed;
+    int rc = 0;
+
+    if (!t->pushed) {
+        rc = eventlog_flush(&t->node->log) == 0
+                 ? put_in_effect(t)
+                 : why_set(&t->why, HK_EDOWN, "the event log cannot be written");
+        if (rc == 0)
+            rc = push_marks(t);
+        if (rc == 0)
+            suppression_follow(t->node);
+    }
+    if (rc == 0 && t->waiting > 0)
+        rc = why_set(&t->why, HK_EDOWN, "Redis has not taken what was told before: nothing was changed");
+    if (rc != 0)
+        *why = t->why;
+    return rc;
+}
+
+void returned_marked(struct node *node, uint32_t number)
+{
+    struct owed *owed;
+
+    TAILQ_FOREACH(owed, &node->owed.waiting, link)
+    if (owed->apply == owed_apply && ((struct taking *)owed)->number == number) {
+        ((struct taking *)owed)->waiting--;
+        return;
+    }
+}
+
+/* It stays, and is put in effect when Redis is back. */
+static void taking_owe(struct taking *t)
+{
+    t->owed.apply = owed_apply;
+    t->owed.end = owed_end;
+    owed_add(&t->node->owed, &t->owed);
+}
+
+json_t *returned_take(struct node *node, json_t *request, struct returned_mark **mark, size_t *count,
                       json_t **reply)
 {
     struct taking *t = hk_xcalloc(1, sizeof *t);
@@ -493,6 +583,7 @@ json_t *returned_take(struct node *node, const json_t *request, struct returned_
     int rc;
 
     t->node = node;
+    t->request = json_incref(request);
     t->mark = hk_xcalloc(RETURNED_MAX, sizeof *t->mark);
     rc = read_all(t, request);
     if (rc == 0)
@@ -502,11 +593,14 @@ json_t *returned_take(struct node *node, const json_t *request, struct returned_
         *reply = reply_of(t);
         *mark = t->mark;
         *count = t->marks;
+        t->mark = NULL;
     } else {
         error = errand_error(t->why.text, rc == HK_EINVAL ? EXIT_USAGE : EXIT_NEEDED);
-        free(t->mark);
     }
-    free(t);
+    if (rc != 0 && t->told)
+        taking_owe(t);
+    else
+        taking_free(t);
     return error;
 }
 

@@ -39,8 +39,11 @@ struct returned_mark {
     char campaign[CAMPAIGN_ID_MAX + 1];
     struct ledger_op op;
 };
-json_t *returned_take(struct node *node, const json_t *request, struct returned_mark **mark, size_t *count,
+json_t *returned_take(struct node *node, json_t *request, struct returned_mark **mark, size_t *count,
                       json_t **reply);
+
+/* The ledger has answered about a mark of one that nobody waits for any more. */
+void returned_marked(struct node *node, uint32_t number);
 
 /* What a person has to know of: a breaker that has tripped, or no room to hold any more. Else nothing. */
 void returned_alarm(struct node *node, const char *campaign, const char *recipient,

@@ -55,6 +55,7 @@
     X(REDIS_ANSWER_BEFORE, "redis.answer.before",  FAULT_DEATHS) /* it is here and not yet believed */       \
     X(REDIS_STORE_BEFORE,  "redis.store.before",   FAULT_FAILS)  /* a call that waits */                     \
     X(REDIS_STORE_AFTER,   "redis.store.after",    FAULT_DEATHS)                                             \
+    X(EFFECT_BEFORE,       "effect.before",        FAULT_DEATHS) /* a line is told, what follows from it is not */ \
     X(SOCKET_WRITE_BEFORE, "socket.write.before",  FAULT_FAILS)  /* to a receiver */                         \
     X(SOCKET_WRITE_MIDDLE, "socket.write.middle",  FAULT_SHORT)  /* plain only: half a TLS record is none */ \
     X(SOCKET_WRITE_AFTER,  "socket.write.after",   FAULT_DEATHS)                                             \
