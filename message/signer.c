@@ -9,6 +9,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/rsa.h>
+#include <sodium.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -31,8 +32,8 @@ struct dkim_key {
     char selector[DOMAIN_MAX + 1];
     bool is_rsa;
     EVP_PKEY *pkey;
-    EVP_PKEY_CTX *rsa;   /* ready to sign a digest */
-    EVP_MD_CTX *ed25519; /* initialised for each signature */
+    EVP_PKEY_CTX *rsa; /* ready to sign a digest */
+    uint8_t ed25519[crypto_sign_ed25519_SECRETKEYBYTES];
 };
 
 /* An HMAC key as the hash states behind its two pads: a MAC then costs two short hashes. */
@@ -85,14 +86,24 @@ static int key_ready_rsa(struct dkim_key *key, const EVP_MD *sha256)
     return 0;
 }
 
+/* libsodium makes the same signature (RFC 8032 leaves no choice) in half of the time that OpenSSL 3.0 takes for it. */
+static int key_ready_ed25519(struct dkim_key *key)
+{
+    uint8_t seed[crypto_sign_ed25519_SEEDBYTES], public[crypto_sign_ed25519_PUBLICKEYBYTES];
+    size_t length = sizeof seed;
+    bool ok = sodium_init() >= 0 && EVP_PKEY_get_raw_private_key(key->pkey, seed, &length) == 1 &&
+              length == sizeof seed && crypto_sign_ed25519_seed_keypair(public, key->ed25519, seed) == 0;
+
+    OPENSSL_cleanse(seed, sizeof seed);
+    return ok ? 0 : HK_ENOMEM;
+}
+
 static int key_check(struct signer *signer, struct dkim_key *key, const char *path, struct hk_why *why)
 {
     int bits = EVP_PKEY_get_bits(key->pkey);
 
-    if (EVP_PKEY_is_a(key->pkey, "ED25519")) {
-        key->ed25519 = EVP_MD_CTX_new();
-        return key->ed25519 != NULL ? 0 : HK_ENOMEM;
-    }
+    if (EVP_PKEY_is_a(key->pkey, "ED25519"))
+        return key_ready_ed25519(key);
     if (!EVP_PKEY_is_a(key->pkey, "RSA"))
         return why_set(why, HK_EINVAL,
                        "%s: DKIM knows RSA and Ed25519 keys; make one with hikyaku keygen dkim", path);
@@ -414,8 +425,8 @@ void signer_free(struct signer *signer)
         return;
     for (size_t i = 0; i < signer->key_count; i++) {
         EVP_PKEY_CTX_free(signer->key[i].rsa);
-        EVP_MD_CTX_free(signer->key[i].ed25519);
         EVP_PKEY_free(signer->key[i].pkey);
+        OPENSSL_cleanse(signer->key[i].ed25519, sizeof signer->key[i].ed25519);
     }
     free(signer->key);
     for (size_t i = 0; i < signer->secret_count; i++) {
@@ -492,17 +503,15 @@ size_t signer_sign(const struct signer *signer, size_t number, const uint8_t dig
 {
     const struct dkim_key *key = &signer->key[number];
     size_t length = SIGNATURE_OCTETS_MAX;
-    int ok;
 
-    if (key->is_rsa)
-        ok = EVP_PKEY_sign(key->rsa, out, &length, digest, SHA256_OCTETS);
-    else /* RFC 8463 3: PureEdDSA over the digest */
-        ok = EVP_DigestSignInit(key->ed25519, NULL, NULL, NULL, key->pkey) == 1
-                 ? EVP_DigestSign(key->ed25519, out, &length, digest, SHA256_OCTETS)
-                 : 0;
-    if (ok != 1)
-        ERR_clear_error();
-    return ok == 1 ? length : 0;
+    if (!key->is_rsa) { /* RFC 8463 3: PureEdDSA over the digest */
+        int error = crypto_sign_ed25519_detached(out, NULL, digest, SHA256_OCTETS, key->ed25519);
+        return error == 0 ? crypto_sign_ed25519_BYTES : 0;
+    }
+    if (EVP_PKEY_sign(key->rsa, out, &length, digest, SHA256_OCTETS) == 1)
+        return length;
+    ERR_clear_error();
+    return 0;
 }
 
 static int secret_mac(const struct signer *signer, const struct secret *secret, const void *bytes,

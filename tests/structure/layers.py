@@ -100,6 +100,7 @@ THIRD_PARTY = {
     "seccomp.h": {"base"},
     "idn2.h": {"base"},
     "pcre2.h": {"bounce"},
+    "sodium.h": {"message"},
     "openssl/": {"base", "message", "worker", "inbound", "bench", "list", "cli", "bounce", "web"},
     "ev.h": {"state", "front", "resolve", "worker", "inbound", "web", "master", "bench"},
 }

@@ -376,6 +376,31 @@ static void the_record_of_a_key_is_a_zone_line_with_short_strings(void **state)
     assert_int_equal(keygen_dkim(DKIM_RSA2048, "a b", "s1", path, &record, &f->why), HK_EINVAL);
 }
 
+/* RFC 8463 3: over the digest itself. Judged by another library than the one that signs. */
+static void an_ed25519_signature_verifies(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t digest[SHA256_OCTETS] = {0}, signature[SIGNATURE_OCTETS_MAX];
+    struct signer *signer;
+    EVP_PKEY *pkey;
+
+    f->config.dkim_count = 2;
+    assert_int_equal(signer_load(&f->config, &signer, &f->why), 0);
+    f->config.dkim_count = 0;
+    assert_int_equal(hk_read_private_key(f->ed, "", &pkey, &f->why), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        EVP_MD_CTX *verify = EVP_MD_CTX_new();
+
+        digest[i] = (uint8_t)(i + 1);
+        assert_int_equal(signer_sign(signer, 1, digest, signature), 64);
+        assert_int_equal(EVP_DigestVerifyInit(verify, NULL, NULL, NULL, pkey), 1);
+        assert_int_equal(EVP_DigestVerify(verify, signature, 64, digest, sizeof digest), 1);
+        EVP_MD_CTX_free(verify);
+    }
+    EVP_PKEY_free(pkey);
+    signer_free(signer);
+}
+
 static void domains_align_along_the_tree_only(void **state)
 {
     (void)state;
@@ -404,6 +429,7 @@ int main(void)
         cmocka_unit_test(sender_keys_are_checked),
         cmocka_unit_test(a_new_key_is_never_written_over_an_old_file),
         cmocka_unit_test(the_record_of_a_key_is_a_zone_line_with_short_strings),
+        cmocka_unit_test(an_ed25519_signature_verifies),
         cmocka_unit_test(domains_align_along_the_tree_only),
     };
 
