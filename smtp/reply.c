@@ -61,7 +61,7 @@ static bool line_begins_well(const char *at, size_t length, char first_digit)
     for (size_t i = 1; i < length && i < 3; i++)
         if (!is_digit(at[i]))
             return false;
-    return length < 4 || strchr(" -\r\n", at[3]) != NULL;
+    return length < 4 || (at[3] != '\0' && strchr(" -\r\n", at[3]) != NULL);
 }
 
 /* 1 and the line at `at`, 0 when its end has not come, HK_EPROTO. */

@@ -306,6 +306,8 @@ static void a_nul_cannot_hide_the_rest_of_the_text(void **state)
     assert_int_equal(r.length, 3);
     assert_string_equal(r.text, "a?b");
     assert_int_equal(read_one("25\0 a\r\n", 7, &r), HK_EPROTO);
+    assert_int_equal(read_one("250\0ok\r\n", 8, &r),
+                     HK_EPROTO); /* and is no '-' that more lines would follow */
 }
 
 static void eight_bit_text_comes_as_it_was_sent(void **state)
