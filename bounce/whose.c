@@ -17,6 +17,7 @@ const char *whose_token_words(enum whose_token found)
         [WHOSE_FORGED] = "a forged token, or one of a secret that is gone",
         [WHOSE_OLD] = "a token that is too old",
         [WHOSE_SEVERAL] = "tokens of several recipients",
+        [WHOSE_LATER] = "not enough memory to look at its token",
     };
 
     return words[found];
@@ -35,6 +36,8 @@ enum whose_token whose_judge(const struct whose *whose, const char *address, siz
 {
     int error = verp_parse(whose->signer, address, length, out);
 
+    if (error == HK_ENOMEM)
+        return WHOSE_LATER;
     if (error != 0)
         return error == HK_EINVAL ? WHOSE_NONE : WHOSE_FORGED;
     if (out->day > VERP_DAY(clock_wall_us()) + 1)
@@ -95,6 +98,8 @@ static enum whose_token search(const struct whose *whose, const char *text, size
             continue;
         tried++;
         this = judge_path(whose, address, address_length, &path);
+        if (this == WHOSE_LATER)
+            return this;
         if (this == WHOSE_TOKEN && found == WHOSE_TOKEN && !is_same(&path.token, &out->token))
             return WHOSE_SEVERAL;
         if (this == WHOSE_TOKEN)
@@ -183,6 +188,8 @@ int whose_read(const struct whose *whose, struct bounce_reader *reader, const ch
 
     memset(out, 0, sizeof *out);
     out->found = whose_find(whose, envelope, mail, length, &out->path);
+    if (out->found == WHOSE_LATER)
+        return HK_ENOMEM;
     return bounce_read(reader, mail, length, note_bounce, &r);
 }
 
@@ -213,9 +220,6 @@ json_t *whose_entry_of(const char *token, const char *ignored, const struct boun
 
 json_t *whose_entry(const struct whose_said *said)
 {
-    json_t *json = whose_entry_of(said->found == WHOSE_TOKEN ? said->path.address : "",
-                                  whose_token_words(said->found), &said->bounce);
-
-    HK_BUG_ON(json == NULL);
-    return json;
+    return whose_entry_of(said->found == WHOSE_TOKEN ? said->path.address : "",
+                          whose_token_words(said->found), &said->bounce);
 }

@@ -153,8 +153,10 @@ static int ask(struct ingest *in, json_t **reply)
 
     *reply = NULL;
     for (size_t i = 0; i < in->count; i++)
-        if (is_told(&in->batch[i]))
-            json_array_append(array, in->batch[i].json);
+        if (is_told(&in->batch[i]) && json_array_append(array, in->batch[i].json) != 0) {
+            json_decref(array); /* answers come in this order: one that is missing would shift them */
+            return why_set(&in->why, HK_ENOMEM, "hikyaku: not enough memory for a request to the node");
+        }
     if (json_array_size(array) == 0) {
         json_decref(array);
         return 0;
@@ -227,8 +229,13 @@ static int take_mail(void *context, const char *mail, size_t length)
     if (in->maildir != NULL && in->nth == 1)
         entry.move = hk_xstrdup(strrchr(in->file, '/') + 1);
     (void)snprintf(entry.what, sizeof entry.what, said.tells ? "nothing to do" : "no bounce: nothing to do");
-    if (said.tells)
+    if (said.tells) {
         entry.json = whose_entry(&said);
+        if (entry.json == NULL) {
+            entry_free(&entry);
+            return why_set(&in->why, HK_ENOMEM, "%s: not enough memory to tell of it", in->file);
+        }
+    }
     return add_entry(in, &entry);
 }
 

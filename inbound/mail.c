@@ -14,6 +14,14 @@ static bool local_is(const char *address, size_t local, const char *word)
     return local == strlen(word) && strncasecmp(address, word, local) == 0;
 }
 
+static enum rcpt_kind unsubscribe_kind(const struct inbound *in, const char *token, size_t length)
+{
+    struct verp_token parsed;
+    int error = unsubscribe_parse(in->signer, token, length, &parsed);
+
+    return error == 0 ? RCPT_UNSUBSCRIBE : error == HK_ENOMEM ? RCPT_LATER : RCPT_UNKNOWN;
+}
+
 enum rcpt_kind mail_rcpt(const struct inbound *in, const char *address, size_t length)
 {
     const char *domain = in->config->sender.return_path, *at = memrchr(address, '@', length);
@@ -30,13 +38,14 @@ enum rcpt_kind mail_rcpt(const struct inbound *in, const char *address, size_t l
     if (local_is(address, local, "abuse") || local_is(address, local, "fbl"))
         return RCPT_DESK;
     if (local > 2 && strncasecmp(address, "u-", 2) == 0)
-        return unsubscribe_parse(in->signer, address + 2, local - 2, &token) == 0 ? RCPT_UNSUBSCRIBE
-                                                                                  : RCPT_UNKNOWN;
+        return unsubscribe_kind(in, address + 2, local - 2);
     switch (whose_judge(&in->whose, address, length, &token)) {
     case WHOSE_TOKEN:
         return RCPT_TOKEN;
     case WHOSE_OLD:
         return RCPT_OLD;
+    case WHOSE_LATER:
+        return RCPT_LATER;
     case WHOSE_NONE:
     case WHOSE_FORGED:
     case WHOSE_SEVERAL:

@@ -229,6 +229,7 @@ static void on_rcpt(struct session *s, const struct smtp_command *c)
         [RCPT_UNKNOWN] = "550 5.1.1 no such address: only what comes back is taken here\r\n",
         [RCPT_OLD] = "550 5.1.1 this address is too old\r\n",
         [RCPT_FOREIGN] = "550 5.7.1 not an address of this host, and nothing is relayed\r\n",
+        [RCPT_LATER] = "451 4.3.0 no memory to look at this address: come again\r\n",
     };
     struct session_recipient *r;
     enum rcpt_kind kind;

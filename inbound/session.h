@@ -27,6 +27,7 @@ enum rcpt_kind {
     RCPT_UNKNOWN,     /* in our domain, and none of these */
     RCPT_OLD,         /* a return path that is too old */
     RCPT_FOREIGN,     /* in no domain of ours */
+    RCPT_LATER,       /* nobody can tell just now */
 };
 
 struct session;

@@ -113,6 +113,8 @@ int meant_find(struct node *node, const char *token, const char *reported, struc
         return rc == HK_ENOMEM ? rc : HK_EINVAL;
     whose.signer = node->tokens;
     found = whose_judge(&whose, token, strlen(token), &parsed);
+    if (found == WHOSE_LATER)
+        return why_set(why, HK_ENOMEM, "%s", whose_token_words(found));
     if (found != WHOSE_TOKEN) {
         out->ignored = whose_token_words(found);
         return 0;

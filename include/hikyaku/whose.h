@@ -21,7 +21,14 @@ struct whose {
 };
 
 /* What a mail, or an address, has of ours. */
-enum whose_token { WHOSE_TOKEN, WHOSE_NONE, WHOSE_FORGED, WHOSE_OLD, WHOSE_SEVERAL };
+enum whose_token {
+    WHOSE_TOKEN,
+    WHOSE_NONE,
+    WHOSE_FORGED,
+    WHOSE_OLD,
+    WHOSE_SEVERAL,
+    WHOSE_LATER, /* no memory to look at one: it may be ours */
+};
 const char *whose_token_words(enum whose_token found);
 
 /* Is this address a return path of ours that counts? */
@@ -56,7 +63,7 @@ int whose_read(const struct whose *whose, struct bounce_reader *reader, const ch
  * counts for nothing, "" it counts. NULL: no memory. */
 struct json_t *whose_entry_of(const char *token, const char *ignored,
                               const struct bounce *bounce) HK_MUST_USE;
-/* The same of a mail. */
+/* The same of a mail. NULL: no memory. */
 struct json_t *whose_entry(const struct whose_said *said) HK_MUST_USE;
 
 #endif

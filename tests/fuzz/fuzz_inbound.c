@@ -28,7 +28,7 @@ struct world {
 static enum rcpt_kind rcpt(void *context, const char *address, size_t length)
 {
     (void)context;
-    return length == 0 ? RCPT_FOREIGN : (enum rcpt_kind)((unsigned char)address[0] % (RCPT_FOREIGN + 1));
+    return length == 0 ? RCPT_FOREIGN : (enum rcpt_kind)((unsigned char)address[0] % (RCPT_LATER + 1));
 }
 
 static const char *may_mail(void *context)

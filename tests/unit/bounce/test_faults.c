@@ -4,12 +4,41 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
+#include <openssl/crypto.h>
 
 #include "faults.h"
 #include "hikyaku/bounce.h"
 #include "hikyaku/classify.h"
+#include "hikyaku/whose.h"
+
+/* OpenSSL's allocations: fault_strikes() tells. */
+void *__real_malloc(size_t size);
+void *__real_realloc(void *old, size_t size);
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return fault_strikes() ? NULL : __real_malloc(size);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return fault_strikes() ? NULL : __real_realloc(old, size);
+}
+
+static void openssl_free(void *memory, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(memory);
+}
 
 static const char *const text[] = {
     "5.1.1 <taro@x.test>: Recipient address rejected: User unknown",
@@ -124,13 +153,79 @@ static void an_intake_needs_its_mapping_and_nothing_more(void **state)
     intake_free(intake);
 }
 
+static struct signer *own_signer(char *secret)
+{
+    static char from_domain[] = "news.test", return_path[] = "bounce.news.test";
+    struct config config = {
+        .sender = {.from_domain = from_domain, .return_path = return_path, .secret_file = secret}};
+    struct signer *signer;
+    struct hk_why why;
+
+    assert_int_equal(keygen_verp(secret, &why), 0);
+    assert_int_equal(signer_load_tokens(&config, &signer, &why), 0);
+    assert_int_equal(unlink(secret), 0);
+    return signer;
+}
+
+/* A token of ours is ours whatever memory there is: whoever has none to look at it says so, and the mail comes again. */
+static void a_token_without_memory_is_neither_forged_nor_nobodys(void **state)
+{
+    static const char mail[] =
+        "Subject: Undelivered Mail\nMIME-Version: 1.0\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n--x\n"
+        "Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.a.test\n\n"
+        "Final-Recipient: rfc822; ann@a.test\nAction: failed\nStatus: 5.1.1\n\n--x--\n";
+    char directory[] = "/tmp/hikyaku-token-XXXXXX", secret[64], path[ADDRESS_MAX + 1];
+    struct bounce_reader *reader = bounce_reader_new();
+    struct token_subject subject = {
+        .campaign = "c1", .address = "ann@a.test", .address_length = 10, .index = 7};
+    unsigned unread = 0, untold = 0;
+    bool struck = true;
+
+    (void)state;
+    assert_non_null(reader);
+    assert_non_null(mkdtemp(directory));
+    (void)snprintf(secret, sizeof secret, "%s/verp.key", directory);
+    struct signer *signer = own_signer(secret);
+    const struct whose whose = {.signer = signer, .token_age_s = 86400};
+    subject.day = VERP_DAY(clock_wall_us());
+    assert_int_equal(verp_make(signer, &subject, path), 0);
+    for (unsigned nth = 1; struck; nth++) {
+        struct whose_said said;
+        json_t *entry = NULL;
+        fault_arm(FAULT_MEMORY | FAULT_LIBRARY, nth);
+        int error = whose_read(&whose, reader, path, mail, sizeof mail - 1, &said);
+        if (error == 0)
+            entry = whose_entry(&said);
+        struck = fault_disarm();
+        unread += error != 0;
+        untold += error == 0 && entry == NULL;
+        assert_true(error == 0 || (struck && error == HK_ENOMEM));
+        assert_true(entry != NULL || struck);
+        if (error == 0)
+            assert_int_equal(said.found, WHOSE_TOKEN);
+        if (entry != NULL)
+            assert_string_equal(json_string_value(json_object_get(entry, "token")), path);
+        json_decref(entry);
+    }
+    assert_true(unread > 0 && untold > 0);
+    bounce_reader_free(reader);
+    signer_free(signer);
+    assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_verdict_needs_no_memory),
         cmocka_unit_test(a_mail_without_memory_is_an_error_and_no_verdict),
         cmocka_unit_test(an_intake_needs_its_mapping_and_nothing_more),
+        cmocka_unit_test(a_token_without_memory_is_neither_forged_nor_nobodys),
     };
+
+    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+        return 1;
+    json_set_alloc_funcs(malloc, free); /* as they are wrapped */
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,6 +27,8 @@ static enum rcpt_kind rcpt(void *context, const char *address, size_t length)
         return RCPT_TOKEN;
     if (length >= 2 && memcmp(address, "o-", 2) == 0)
         return RCPT_OLD;
+    if (length >= 5 && memcmp(address, "later", 5) == 0)
+        return RCPT_LATER;
     return length >= 2 && memcmp(address, "n-", 2) == 0 ? RCPT_UNKNOWN : RCPT_FOREIGN;
 }
 
@@ -152,6 +154,8 @@ static void a_session_is_the_same_however_it_is_cut(void **state)
         "MAIL FROM:<a@b.test>\r\nRCPT TO:<b-2@r.test>\r\nRCPT TO:<x@y.test>\r\nRCPT TO:<n-@r.test>\r\nRCPT "
         "TO:<o-@r.test>\r\nRSET\r\nQUIT\r\n",
         "220 250 250 250 354 250 250 250 550 550 550 250 221 ");
+    expect(&smtp, "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<later@r.test>\r\nRCPT TO:<b-1@r.test>\r\nQUIT\r\n",
+           "220 250 250 451 250 221 ");
     expect(&smtp, "HELO x\r\nDATA\r\nMAIL FROM:<>\r\nDATA\r\nMAIL FROM:<>\r\nBDAT 3\r\nQUIT\r\n",
            "220 250 503 250 554 503 500 221 ");
     expect(&lmtp,
