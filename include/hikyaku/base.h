@@ -1,7 +1,7 @@
 /* base.h - what every folder stands on: error codes, words for a person, clocks, small tools.
  *
- * Three things never mix (style): a call of ours failed -> a negative HK_E*; a server answered -> an outcome
- * (flight.h), never an error; we are wrong -> HK_BUG_ON, which stops the process and leaves the flight table
+ * Three things never mix: a call of ours failed -> a negative HK_E*; a server answered -> an outcome
+ * (region.h), never an error; we are wrong -> HK_BUG_ON, which stops the process and leaves the flight table
  * to tell.
  */
 #ifndef HIKYAKU_BASE_H

@@ -1,6 +1,6 @@
 /* config.h - the configuration in force (design 13): read once at start, then read-only in every process.
  *
- * One directive table in base/config.c is the source of the reader, the checks, `config check` and the
+ * One directive table, base/config_table.c, is the source of the reader, the checks, `config check` and the
  * manual. All strings and lists belong to the struct; times are milliseconds, sizes bytes.
  */
 #ifndef HIKYAKU_CONFIG_H

@@ -12,8 +12,8 @@
  *   ring down     master -> worker        struct ring (ring.h)
  *   ring up       worker -> master        struct ring
  *   flights       worker -> master        a slot per message under way (struct flight)
- *   conns         worker -> master        a slot per connection: whom it talks to, or why it failed (struct
- * conn_info) counters      worker -> any reader    struct counters, summed by the reader
+ *   conns         worker -> master        a slot per connection: whom it talks to, or why it failed (struct conn_info)
+ *   counters      worker -> any reader    struct counters, summed by the reader
  */
 #ifndef HIKYAKU_REGION_H
 #define HIKYAKU_REGION_H

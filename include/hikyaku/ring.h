@@ -5,9 +5,10 @@
  *   0  magic, layout, slots (a power of two)               set before the fork
  *  64  put     slots ever filled                           release   acquire
  * 128  got     taken, after whatever must outlive a death  acquire   release
- * 192  asleep  the consumer waits on its eventfd           full fence between put and this, and the other way
- * round 256  slot[]  struct desc, 32 bytes A dead consumer leaves [got, put) as it was; a dead producer
- * leaves nothing half-written: put moves after the slot.
+ * 192  asleep  the consumer waits on its eventfd           full fence between put and this, both ways
+ * 256  slot[]  struct desc, 32 bytes
+ *
+ * A dead consumer leaves [got, put) as it was; a dead producer leaves nothing half-written: put moves after the slot.
  */
 #ifndef HIKYAKU_RING_H
 #define HIKYAKU_RING_H
