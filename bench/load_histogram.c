@@ -45,21 +45,6 @@ void load_histogram_add(struct load_histogram *h, uint64_t us)
     h->bucket[bucket_of(us)]++;
 }
 
-void load_histogram_merge(struct load_histogram *into, const struct load_histogram *from)
-{
-    if (from->count == 0)
-        return;
-    if (into->count == 0 || from->min_us < into->min_us)
-        into->min_us = from->min_us;
-    if (from->max_us > into->max_us)
-        into->max_us = from->max_us;
-    into->count += from->count;
-    into->sum_us += from->sum_us;
-    into->over += from->over;
-    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++)
-        into->bucket[i] += from->bucket[i];
-}
-
 uint64_t load_histogram_percentile(const struct load_histogram *h, unsigned permyriad)
 {
     /* How many values lie at or below it: rounded up, at least one, without overflow. */

@@ -24,7 +24,6 @@ struct load_histogram {
 
 void load_histogram_clear(struct load_histogram *h);
 void load_histogram_add(struct load_histogram *h, uint64_t us);
-void load_histogram_merge(struct load_histogram *into, const struct load_histogram *from);
 /* The smallest bucket end below which at least permyriad/10000 of all values lie, never above the largest value; 0
  * where there are none. permyriad: 5000 is the median, 9999 is p99.99. */
 uint64_t load_histogram_percentile(const struct load_histogram *h, unsigned permyriad);

@@ -220,14 +220,6 @@ static const struct event {
     {SES_DELAY, "DeliveryDelay", "deliveryDelay", "delayedRecipients"},
 };
 
-const char *ses_event_name(enum ses_event event)
-{
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
-        if (events[i].event == event)
-            return events[i].name;
-    return "nothing";
-}
-
 /* mail.tags is {"hikyaku": ["b-..."]}; our own envelope sender stands in mail.source. */
 static void read_mail(const json_t *mail, struct ses_notice *out)
 {

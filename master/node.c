@@ -164,8 +164,6 @@ static void node_drain(struct node *node)
     }
     node->draining = true;
     node->drain_until_ms = clock_now_ms() + node->config->node.drain_ms;
-    if (node->region.base != NULL)
-        atomic_store_explicit(&node->region.header->state, NODE_DRAIN, memory_order_release);
     for (uint32_t i = 0; i < node->workers; i++)
         if (node->worker[i].pid != 0)
             worker_tell(&node->worker[i], &drain);

@@ -239,6 +239,7 @@ static int take_lock(const struct config *config, uint64_t wait_ms, int *out, st
 int node_enter(const struct config *config, uint64_t wait_ms, struct node_place *out, struct hk_why *why)
 {
     int rc = make_state_dir(config, why);
+    bool started; /* or adopted: it is ours to end either way */
 
     memset(out, 0, sizeof *out);
     out->lock_fd = -1;
@@ -249,7 +250,7 @@ int node_enter(const struct config *config, uint64_t wait_ms, struct node_place 
     if (rc == 0)
         rc = identity_open(config, out, why);
     if (rc == 0)
-        rc = redis_server_ensure(config, &out->redis_pid, &out->redis_started, why);
+        rc = redis_server_ensure(config, &out->redis_pid, &started, why);
     if (rc == 0)
         rc = redis_check(config, false, why);
     if (rc != 0 && out->lock_fd >= 0) {

@@ -37,14 +37,6 @@ bool ring_push(struct ring *ring, const struct desc *desc)
     return true;
 }
 
-uint32_t ring_space(const struct ring *ring)
-{
-    uint64_t put = atomic_load_explicit(&ring->put, memory_order_relaxed);
-    uint64_t got = atomic_load_explicit(&ring->got, memory_order_acquire);
-
-    return ring->slots - (uint32_t)(put - got);
-}
-
 bool ring_wants_wake(struct ring *ring)
 {
     /* Pairs with ring_sleep: either we see its flag or it sees our put. */

@@ -15,7 +15,6 @@
 
 #define HK_MUST_USE     __attribute__((warn_unused_result))
 #define HK_PRINTF(f, a) __attribute__((format(printf, f, a)))
-#define HK_UNUSED       __attribute__((unused))
 
 /* One row per error: the code, and the words for it. */
 #define HK_ERRORS(X)                                 \

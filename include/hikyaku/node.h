@@ -55,7 +55,6 @@ struct node_options {
 struct node_place {
     int lock_fd;
     pid_t redis_pid;
-    bool redis_started;     /* by us: node_leave ends it */
     char id[LEASE_ID_SIZE]; /* of the state_dir */
     uint64_t epoch;         /* the last that was drawn here */
 };

@@ -5,7 +5,6 @@
  *
  *   part          writer -> reader        what
  *   header        master -> all           layout, epoch, boot id; written before the fork
- *   control       master -> workers       is the master alive and willing
  *   campaigns     master -> workers       write-once slots: campaign id and generation
  *   destinations  master -> workers       write-once slots while connections use them
  *   per worker:
@@ -212,8 +211,6 @@ struct counters {
 };
 #define counter_add(counters, name, n) atomic_fetch_add_explicit(&(counters)->name, (n), memory_order_relaxed)
 
-enum node_state { NODE_RUN = 0, NODE_DRAIN };
-
 struct region_sizes {
     uint32_t workers;
     uint32_t ring_slots;   /* power of two; holds every permission: sends + grants + opens + closes */
@@ -230,7 +227,6 @@ struct region_header {
     uint64_t epoch;   /* of the node that made it */
     uint64_t bytes;   /* of the whole file */
     int32_t master_pid;
-    _Atomic uint32_t state; /* enum node_state */
     uint64_t campaigns_at, destinations_at, workers_at,
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */

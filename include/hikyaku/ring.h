@@ -70,7 +70,6 @@ bool ring_is_valid(const struct ring *ring, uint32_t slots);
 /* Producer. ring_push: false when full. Returns with the descriptor visible; wake the consumer after a batch.
  */
 bool ring_push(struct ring *ring, const struct desc *desc) HK_MUST_USE;
-uint32_t ring_space(const struct ring *ring);
 /* Does the consumer sleep (and so has to be woken by its eventfd)? Clears the flag: one wake for one sleep.
  */
 bool ring_wants_wake(struct ring *ring);

@@ -22,7 +22,6 @@
 #define SES_ID_MAX         128u
 
 enum ses_event { SES_NOTHING, SES_BOUNCE, SES_COMPLAINT, SES_DELIVERY, SES_REJECT, SES_DELAY };
-const char *ses_event_name(enum ses_event event);
 
 struct ses_notice {
     enum ses_event event;

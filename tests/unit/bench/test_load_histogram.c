@@ -89,27 +89,6 @@ static void small_values_are_exact(void **state)
     assert_int_equal(load_histogram_percentile(&h, 3334), 20);
 }
 
-static void two_merged_are_as_if_they_had_been_one(void **state)
-{
-    static struct load_histogram one, a, b;
-    uint64_t random = 11;
-    (void)state;
-
-    load_histogram_clear(&one);
-    load_histogram_clear(&a);
-    load_histogram_clear(&b);
-    load_histogram_merge(&a, &b); /* nothing and nothing */
-    assert_int_equal(a.count, 0);
-    for (size_t i = 0; i < VALUES; i++) {
-        uint64_t us = value_draw(&random);
-
-        load_histogram_add(&one, us);
-        load_histogram_add(i % 3 == 0 ? &a : &b, us);
-    }
-    load_histogram_merge(&a, &b);
-    assert_memory_equal(&a, &one, sizeof one);
-}
-
 static void what_is_too_large_is_counted_and_keeps_its_maximum(void **state)
 {
     static struct load_histogram h;
@@ -146,7 +125,6 @@ int main(void)
         cmocka_unit_test(a_percentile_is_never_below_the_value_and_at_most_one_part_in_128_above),
         cmocka_unit_test(each_bucket_ends_where_the_next_one_begins),
         cmocka_unit_test(small_values_are_exact),
-        cmocka_unit_test(two_merged_are_as_if_they_had_been_one),
         cmocka_unit_test(what_is_too_large_is_counted_and_keeps_its_maximum),
         cmocka_unit_test(a_percentile_needs_values_above_it),
     };

@@ -36,7 +36,6 @@ static void a_full_ring_refuses_and_an_empty_one_gives_nothing(void **state)
     assert_null(ring_peek(ring));
     for (uint32_t i = 0; i < SLOTS; i++) {
         desc.index = i;
-        assert_int_equal(ring_space(ring), SLOTS - i);
         assert_true(ring_push(ring, &desc));
     }
     assert_false(ring_push(ring, &desc));
