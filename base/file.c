@@ -150,10 +150,16 @@ int hk_read_file(const char *path, size_t max_bytes, char **out, size_t *length,
     return rc;
 }
 
-static void hex(const unsigned char *digest, char out[HK_SHA256_HEX])
+void hk_hex(const void *bytes, size_t length, char *out)
 {
-    for (int i = 0; i < 32; i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    static const char digit[] = "0123456789abcdef";
+    const unsigned char *at = bytes;
+
+    for (; length > 0; length--, at++) {
+        *out++ = digit[*at >> 4];
+        *out++ = digit[*at & 0xf];
+    }
+    *out = '\0';
 }
 
 int hk_no_pass_phrase(char *buf, int size, int rwflag, void *context)
@@ -190,7 +196,7 @@ void hk_sha256_hex(const void *bytes, size_t length, char out[HK_SHA256_HEX])
     unsigned char digest[EVP_MAX_MD_SIZE];
 
     HK_BUG_ON(EVP_Digest(bytes, length, digest, NULL, EVP_sha256(), NULL) != 1);
-    hex(digest, out);
+    hk_hex(digest, (HK_SHA256_HEX - 1) / 2, out);
 }
 
 int hk_sha256_file(const char *path, char out[HK_SHA256_HEX], struct hk_why *why)
@@ -210,7 +216,7 @@ int hk_sha256_file(const char *path, char out[HK_SHA256_HEX], struct hk_why *why
             HK_BUG_ON(EVP_DigestUpdate(md, buffer, (size_t)n) != 1);
     if (n == 0) {
         HK_BUG_ON(EVP_DigestFinal_ex(md, digest, NULL) != 1);
-        hex(digest, out);
+        hk_hex(digest, (HK_SHA256_HEX - 1) / 2, out);
     }
     EVP_MD_CTX_free(md);
     close(fd);

@@ -25,11 +25,29 @@ const char *reply_class_name(enum reply_class c)
     return (unsigned)c < sizeof names / sizeof *names ? names[c] : "";
 }
 
+enum reply_class reply_class_of_word(const char *word)
+{
+    for (int c = CLASS_NONE + 1; c < CLASSES; c++)
+        if (strcmp(reply_class_name((enum reply_class)c), word) == 0)
+            return (enum reply_class)c;
+    return CLASS_NONE;
+}
+
 const char *disposition_name(enum disposition d)
 {
     static const char *const names[] = {"none", "count", "block", "suppress"};
 
     return (unsigned)d < sizeof names / sizeof *names ? names[d] : "none";
+}
+
+bool disposition_of_word(const char *word, enum disposition *out)
+{
+    for (int d = DISPOSITION_NONE; d <= DISPOSITION_SUPPRESS; d++)
+        if (strcmp(disposition_name((enum disposition)d), word) == 0) {
+            *out = (enum disposition)d;
+            return true;
+        }
+    return false;
 }
 
 /* What is said of a class where no rule has a finer word. */

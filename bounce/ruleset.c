@@ -64,14 +64,6 @@ static bool is_name(const char *name)
     return name[0] != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(name);
 }
 
-static enum reply_class class_of_word(const char *word)
-{
-    for (int c = 1; c < CLASSES; c++)
-        if (strcmp(reply_class_name((enum reply_class)c), word) == 0)
-            return (enum reply_class)c;
-    return CLASS_NONE;
-}
-
 enum log_phase log_phase_of_word(const char *word, size_t length)
 {
     static const struct {
@@ -97,7 +89,7 @@ enum log_phase log_phase_of_word(const char *word, size_t length)
 
 static int take_class(struct reader *r, struct rule *rule, const char *text)
 {
-    rule->reply_class = class_of_word(text);
+    rule->reply_class = reply_class_of_word(text);
     if (rule->reply_class == CLASS_NONE)
         return fault(r, "there is no class '%.40s'; write one of bounce classes, such as mailbox-unknown",
                      text);
@@ -106,14 +98,10 @@ static int take_class(struct reader *r, struct rule *rule, const char *text)
 
 static int take_disposition(struct reader *r, struct rule *rule, const char *text)
 {
-    for (int d = DISPOSITION_NONE; d <= DISPOSITION_SUPPRESS; d++) {
-        if (strcmp(disposition_name((enum disposition)d), text) == 0) {
-            rule->disposition = (enum disposition)d;
-            rule->has_disposition = true;
-            return 0;
-        }
-    }
-    return fault(r, "there is no disposition '%.40s'; write none, count, block or suppress", text);
+    if (!disposition_of_word(text, &rule->disposition))
+        return fault(r, "there is no disposition '%.40s'; write none, count, block or suppress", text);
+    rule->has_disposition = true;
+    return 0;
 }
 
 static int take_reason(struct reader *r, struct rule *rule, const char *text)

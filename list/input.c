@@ -181,8 +181,7 @@ void input_sha256(struct input *in, char out[HK_SHA256_HEX])
     unsigned char sha256[EVP_MAX_MD_SIZE];
 
     HK_BUG_ON(EVP_DigestFinal_ex(in->digest, sha256, NULL) != 1);
-    for (size_t i = 0; i < 32; i++)
-        snprintf(out + 2 * i, 3, "%02x", sha256[i]);
+    hk_hex(sha256, 32, out);
 }
 
 bool input_has_changed(const struct input *in)

@@ -172,8 +172,7 @@ static const char *check_trailer(struct segment *s, bool verify)
 
     if (memcmp(t->magic, SEGMENT_END_MAGIC, sizeof t->magic) != 0)
         return "no end";
-    for (size_t i = 0; i < sizeof t->sha256; i++)
-        snprintf(s->sha256 + 2 * i, 3, "%02x", t->sha256[i]);
+    hk_hex(t->sha256, sizeof t->sha256, s->sha256);
     if (!verify)
         return NULL;
     HK_BUG_ON(EVP_Digest(s->map, s->size - SEGMENT_TRAILER_SIZE, sha256, NULL, EVP_sha256(), NULL) != 1);

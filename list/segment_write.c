@@ -132,7 +132,6 @@ int segment_write(struct output *out, const struct roster *r, const struct spill
     output_sha256(out, trailer.sha256);
     memcpy(trailer.magic, SEGMENT_END_MAGIC, sizeof trailer.magic);
     output_add(out, &trailer, sizeof trailer);
-    for (size_t i = 0; i < sizeof trailer.sha256; i++)
-        snprintf(sha256 + 2 * i, 3, "%02x", trailer.sha256[i]);
+    hk_hex(trailer.sha256, sizeof trailer.sha256, sha256);
     return rc;
 }

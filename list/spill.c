@@ -92,19 +92,7 @@ static void add(struct spill *s, const void *bytes, size_t length)
 
 int spill_read(const struct spill *s, uint64_t at, void *bytes, size_t length)
 {
-    char *to = bytes;
-
-    while (length > 0) {
-        ssize_t n = pread(s->fd, to, length, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return HK_EIO;
-        to += n;
-        at += (size_t)n;
-        length -= (size_t)n;
-    }
-    return 0;
+    return hk_pread_all(s->fd, bytes, length, (off_t)at) == (ssize_t)length ? 0 : HK_EIO;
 }
 
 /* ---- runs ---- */

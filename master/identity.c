@@ -15,8 +15,7 @@ static int make_id(char id[LEASE_ID_SIZE], struct hk_why *why)
 
     if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
         return why_set(why, HK_EIO, "no random bytes are to be had: %s", strerror(errno));
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(id + 2 * i, 3, "%02x", bytes[i]);
+    hk_hex(bytes, sizeof bytes, id);
     return 0;
 }
 

@@ -18,14 +18,6 @@
 
 /* ---- a line ---- */
 
-static uint8_t class_of(const char *name)
-{
-    for (int c = 0; name != NULL && c < CLASSES; c++)
-        if (strcmp(name, reply_class_name((enum reply_class)c)) == 0)
-            return (uint8_t)c;
-    return CLASS_NONE;
-}
-
 static bool number_within(const json_t *number, json_int_t least, json_int_t most, json_int_t *out)
 {
     *out = json_integer_value(number);
@@ -57,7 +49,7 @@ static bool read_reply(const json_t *line, struct journal_entry *out)
     if (!number_within(json_object_get(reply, "code"), 0, 999, &code))
         code = 0; /* bounced without a reply: no such domain */
     out->word.code = (uint16_t)code;
-    out->word.reply_class = class_of(word_at(line, "class"));
+    out->word.reply_class = (uint8_t)reply_class_of_word(word_at(line, "class"));
     read_text(json_object_get(reply, "text"), out);
     out->suppress = strcmp(word_at(line, "disposition"), disposition_name(DISPOSITION_SUPPRESS)) == 0 &&
                     (code >= 500 || out->word.reply_class == CLASS_DOMAIN_INVALID);
@@ -130,9 +122,10 @@ static void read_source(const json_t *line, struct journal_entry *out)
 /* What came back later. One that counted for nothing has no class that says so, and a delay is none. */
 static bool read_returned(const json_t *line, uint8_t mark, struct journal_entry *out)
 {
-    const char *kind = word_at(line, "kind"), *disposition = word_at(line, "disposition");
+    const char *kind = word_at(line, "kind");
     const char *wanted =
         mark == LEDGER_MARK_BOUNCED ? bounce_kind_name(KIND_BOUNCE) : bounce_kind_name(KIND_FEEDBACK);
+    enum disposition disposition;
 
     out->kind = OP_MARK;
     out->delivered = strcmp(kind, bounce_kind_name(KIND_DELIVERED)) == 0;
@@ -142,10 +135,10 @@ static bool read_returned(const json_t *line, uint8_t mark, struct journal_entry
     read_source(line, out);
     out->suppress = false;
     out->word.marks = mark;
-    for (int d = DISPOSITION_COUNT; d <= DISPOSITION_SUPPRESS; d++)
-        if (strcmp(disposition, disposition_name((enum disposition)d)) == 0)
-            out->disposition = (uint8_t)d;
-    return out->disposition != DISPOSITION_NONE;
+    if (!disposition_of_word(word_at(line, "disposition"), &disposition))
+        return false;
+    out->disposition = (uint8_t)disposition;
+    return disposition != DISPOSITION_NONE;
 }
 
 /* Somebody unsubscribed: his token says who. */

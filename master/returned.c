@@ -42,22 +42,11 @@ static bool kind_of(const char *name, enum bounce_kind *out)
     return false;
 }
 
-static enum reply_class class_of(const char *name)
-{
-    for (int c = 0; c < CLASSES; c++)
-        if (strcmp(name, reply_class_name((enum reply_class)c)) == 0)
-            return (enum reply_class)c;
-    return CLASS_NONE;
-}
-
 static enum disposition disposition_of(const char *name)
 {
-    static const enum disposition all[] = {DISPOSITION_COUNT, DISPOSITION_BLOCK, DISPOSITION_SUPPRESS};
+    enum disposition found;
 
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        if (strcmp(name, disposition_name(all[i])) == 0)
-            return all[i];
-    return DISPOSITION_NONE;
+    return disposition_of_word(name, &found) ? found : DISPOSITION_NONE;
 }
 
 static bool read_returned(const json_t *object, struct returned *out)
@@ -73,7 +62,7 @@ static bool read_returned(const json_t *object, struct returned *out)
                              .source = word_of(object, "source"),
                              .remote_id = word_of(object, "remote_id"),
                              .heard = json_object_get(object, "heard"),
-                             .reply_class = class_of(word_of(object, "class")),
+                             .reply_class = reply_class_of_word(word_of(object, "class")),
                              .disposition = disposition_of(word_of(object, "disposition")),
                              .index = number_of(object, "index"),
                              .domain_recipients = number_of(object, "domain_recipients"),

@@ -168,8 +168,8 @@ int keygen_verp(const char *path, struct hk_why *why)
     if (RAND_priv_bytes(secret, sizeof secret) != 1)
         return why_set(why, HK_EIO, "OpenSSL gives no random octets");
     memcpy(text, head, used);
-    for (size_t i = 0; i < SECRET_OCTETS; i++, used += 2)
-        (void)snprintf(text + used, 3, "%02x", secret[i]);
+    hk_hex(secret, sizeof secret, text + used);
+    used += 2 * sizeof secret;
     text[used++] = '\n';
     error = write_new(path, text, used, why);
     OPENSSL_cleanse(secret, sizeof secret);

@@ -9,7 +9,6 @@
  * of his own that has a victim's proof.
  */
 #include <openssl/crypto.h>
-#include <stdio.h>
 #include <strings.h>
 
 #include "encode.h"
@@ -56,8 +55,7 @@ static void campaign_text(uint8_t length, const uint8_t *octets, size_t count, c
         return;
     }
     *out++ = '~';
-    for (size_t i = 0; i < count; i++, out += 2)
-        (void)snprintf(out, 3, "%02x", octets[i]);
+    hk_hex(octets, count, out);
 }
 
 void verp_campaign(const char *campaign, char out[CAMPAIGN_ID_MAX + 1])

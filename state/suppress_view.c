@@ -444,8 +444,7 @@ static int stream_id(struct suppress *view, struct hk_why *why)
 
     if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
         return why_set(why, HK_EIO, "no random bytes: %s", strerror(errno));
-    for (size_t i = 0; i < sizeof bytes; i++)
-        (void)snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    hk_hex(bytes, sizeof bytes, text);
     error = store_ask(view->store, REDIS_REPLY_INTEGER, &reply, why, "SETNX " SUPPRESS_KEY("id") " %s", text);
     if (error)
         return error;

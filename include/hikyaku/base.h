@@ -100,6 +100,8 @@ struct evp_pkey_st; /* OpenSSL's EVP_PKEY */
 int hk_read_private_key(const char *path, const char *advice, struct evp_pkey_st **out,
                         struct hk_why *why) HK_MUST_USE;
 
+/* `length` octets as lower-case hex digits and a NUL: `out` holds 2 * length + 1. */
+void hk_hex(const void *bytes, size_t length, char *out);
 /* SHA-256 as 64 lower-case hex digits and a NUL. OpenSSL takes a little memory for it: without, it aborts like
  * hk_xcalloc(). */
 #define HK_SHA256_HEX 65

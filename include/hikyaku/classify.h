@@ -29,9 +29,12 @@ enum reply_class {
         CLASSES
 };
 const char *reply_class_name(enum reply_class c);
+enum reply_class reply_class_of_word(const char *word); /* CLASS_NONE for no such word */
 
 enum disposition { DISPOSITION_NONE, DISPOSITION_COUNT, DISPOSITION_BLOCK, DISPOSITION_SUPPRESS };
 const char *disposition_name(enum disposition d);
+/* False, and *out untouched, for no such word. */
+bool disposition_of_word(const char *word, enum disposition *out) HK_MUST_USE;
 
 struct verdict {
     enum reply_class reply_class;

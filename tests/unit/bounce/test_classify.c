@@ -335,6 +335,8 @@ static void long_and_odd_texts_are_judged_by_their_beginning(void **state)
 
 static void names_are_those_of_the_documents(void **state)
 {
+    enum disposition read;
+
     (void)state;
     assert_string_equal(reply_class_name(CLASS_NONE), "");
     assert_string_equal(reply_class_name(CLASS_MAILBOX_UNKNOWN), "mailbox-unknown");
@@ -342,6 +344,15 @@ static void names_are_those_of_the_documents(void **state)
     assert_string_equal(reply_class_name((enum reply_class)999), "");
     assert_string_equal(disposition_name(DISPOSITION_SUPPRESS), "suppress");
     assert_string_equal(disposition_name((enum disposition)999), "none");
+    for (int c = CLASS_NONE; c < CLASSES; c++)
+        assert_int_equal(reply_class_of_word(reply_class_name((enum reply_class)c)), c);
+    assert_int_equal(reply_class_of_word("mailbox"), CLASS_NONE);
+    for (int d = DISPOSITION_NONE; d <= DISPOSITION_SUPPRESS; d++) {
+        assert_true(disposition_of_word(disposition_name((enum disposition)d), &read));
+        assert_int_equal(read, d);
+    }
+    assert_false(disposition_of_word("", &read));
+    assert_int_equal(read, DISPOSITION_SUPPRESS);
 }
 
 /* --- the collected real replies --- */
