@@ -94,7 +94,7 @@ class Pinned(harness.Case):
                 self.assertEqual(self.hikyaku("status", "--config", self.path("hikyaku.conf")).status, 0)
                 if serve_words:
                     node = self.serve()
-                    wait_for(lambda: "campaign c is not run" in self.finish_words(), 10, "the refusal")
+                    wait_for(lambda: "campaign c is not run" in self.finish_words(), 30, "the refusal")
                     refused = self.hikyaku("resume", "--config", self.path("hikyaku.conf"), "--campaign", "c", expect=2)
                     self.assertIn(serve_words, refused.err)
                     self.assertIn(serve_words, self.end(node).err)
@@ -180,7 +180,7 @@ class Pinned(harness.Case):
             with self.subTest(how):
                 self.damage(how)
                 node = self.serve()
-                wait_for(lambda: "campaign c is not run" in self.finish_words(), 10, "the refusal")
+                wait_for(lambda: "campaign c is not run" in self.finish_words(), 30, "the refusal")
                 self.assertIn(words, self.end(node).err)
                 self.nothing_was_sent()
                 if how != "the message":
@@ -254,7 +254,7 @@ class Pinned(harness.Case):
         self.assertEqual(done.status, 2, done.err)
         self.assertIn("was cut while it was in use", done.err)
         again = self.serve()
-        wait_for(lambda: self.finish_words().count("campaign c is not run") >= 1, 10, "the refusal")
+        wait_for(lambda: self.finish_words().count("campaign c is not run") >= 1, 30, "the refusal")
         self.end(again)
         with open(self.kept("segment-0.seg"), "wb") as f:
             f.write(whole)

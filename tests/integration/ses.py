@@ -17,7 +17,7 @@ import harness  # noqa: E402
 import played_ses  # noqa: E402
 from played_ses import Ses, make_certificate  # noqa: E402
 
-RATE = 200
+RATE, MANY = 100, 1000
 
 
 class Relays(harness.Case):
@@ -87,10 +87,10 @@ class Relays(harness.Case):
     def test_the_rate_of_the_account_is_found_and_everyone_gets_one(self):
         ses = self.ses(rate=RATE)
         self.route(ses)
-        rows = [f"u{i}@a.test" for i in range(2000)]
-        done = self.send(rows=rows, timeout=60)
+        rows = [f"u{i}@a.test" for i in range(MANY)]
+        done = self.send(rows=rows, timeout=120)
         self.assert_everyone_once(rows, ses)
-        self.assert_counts(2000, sent=2000)
+        self.assert_counts(MANY, sent=MANY)
         self.assertIn("sends too fast", done.err)
         self.assert_settled(ses)
         self.assert_traced(ses)
@@ -100,7 +100,7 @@ class Relays(harness.Case):
         begin, end = ses.accepted[0].time + 3, ses.accepted[-1].time
         self.assertGreater(end - begin, 3)
         rate = sum(a.time > begin for a in ses.accepted) / (end - begin)
-        self.assertGreater(rate, 0.7 * RATE)
+        self.assertGreater(rate, 0.5 * RATE)
         self.assertLess(rate, 1.2 * RATE)
         late = sum(when > begin for when, _ in ses.refused)
         self.assertLess(late, 0.1 * rate * (end - begin))
@@ -108,7 +108,7 @@ class Relays(harness.Case):
     def assert_traced(self, ses):
         """From what a notification has (the id, or our tag) to campaign and recipient."""
         told = {line["remote_id"]: line for line in self.lines("attempt")}
-        self.assertEqual(len(told), 2000)
+        self.assertEqual(len(told), MANY)
         index_of = {line["recipient"]: line["index"] for line in told.values()}
         for a in ses.accepted:
             self.assertEqual(told[a.id]["recipient"], a.rcpt)
@@ -120,7 +120,7 @@ class Relays(harness.Case):
 
     def test_a_daily_quota_stops_the_route_until_it_is_over(self):
         ses = self.ses(quota=100)
-        self.route(ses, schedule="2s")
+        self.route(ses, schedule="6s")
         rows = [f"u{i}@a.test" for i in range(150)]
         self.list(rows)
         sending = self.start_send()
@@ -130,16 +130,16 @@ class Relays(harness.Case):
         self.assertLessEqual(refused, 40)
         time.sleep(0.5)
         self.assertEqual(len(ses.refused), refused)
-        harness.wait_for(lambda: len(ses.refused) > refused, 5, "it asks again")
+        harness.wait_for(lambda: len(ses.refused) > refused, 30, "it asks again")
         time.sleep(0.5)
         self.assertLessEqual(len(ses.refused) - refused, 2, "one connection asks, not all")
         ses.quota = None
-        self.finish(sending, expect=0, timeout=30)
+        self.finish(sending, expect=0, timeout=60)
         self.assert_everyone_once(rows, ses)
         self.assert_counts(150, sent=150)
         suspended = self.lines("suspended")
         self.assertGreaterEqual(len(suspended), 2)
-        self.assertEqual(suspended[0]["for_s"], 2)
+        self.assertEqual(suspended[0]["for_s"], 6)
         self.assertIn("quota", suspended[0]["reply"]["text"])
         self.assertEqual(len(self.lines("released")), len(suspended))
 

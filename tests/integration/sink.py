@@ -85,6 +85,12 @@ class SinkTest(unittest.TestCase):
         self.addCleanup(raw.close)
         return raw
 
+    def until(self, condition):
+        deadline = time.monotonic() + 60
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
     def test_smtplib_delivers_and_the_ledger_says_so(self):
         sink = self.sink()
         with smtplib.SMTP("127.0.0.1", sink.ports[0]) as c:
@@ -195,15 +201,17 @@ class SinkTest(unittest.TestCase):
 
     def test_latency_holds_each_reply_back_but_not_one_behind_the_other(self):
         raw = self.connect(self.sink("--latency", "100", "--latency-dot", "300"))
-        start = time.monotonic()
-        raw.send(b"MAIL FROM:<s@x.test>\r\nRCPT TO:<a@y.test>\r\nDATA\r\n")
-        self.assertEqual([raw.reply()[0] for _ in range(3)], [250, 250, 354])
-        group = time.monotonic() - start
-        raw.send(MESSAGE + b".\r\n")
-        raw.reply()
-        dot = time.monotonic() - start - group
-        self.assertTrue(0.1 <= group < 0.29, group)  # one behind the other would be 0.3
-        self.assertTrue(0.3 <= dot < 3, dot)
+        groups = []
+        while len(groups) < 10 and min(groups, default=1) >= 0.29:  # a busy machine takes longer, but not each time
+            start = time.monotonic()
+            raw.send(b"MAIL FROM:<s@x.test>\r\nRCPT TO:<a@y.test>\r\nDATA\r\n")
+            self.assertEqual([raw.reply()[0] for _ in range(3)], [250, 250, 354])
+            groups.append(time.monotonic() - start)
+            raw.send(MESSAGE + b".\r\n")
+            raw.reply()
+            dot = time.monotonic() - start - groups[-1]
+            self.assertTrue(0.3 <= dot < 3, dot)
+        self.assertTrue(0.1 <= min(groups) < 0.29, groups)  # one behind the other would be 0.3
 
     def test_defer_refuses_once_and_takes_the_second_time(self):
         sink = self.sink("--defer", "0.5", "--seed", "7")
@@ -280,7 +288,7 @@ class SinkTest(unittest.TestCase):
         time.sleep(0.1)
         self.assertEqual(sink.ledger()["accepted"], 0)
         raw.close()
-        time.sleep(0.1)
+        self.until(lambda: sink.ledger()["ambiguous"] == 1)
         ledger = sink.stop()
         self.assertEqual((ledger["accepted"], ledger["ambiguous"], ledger["recipients"]), (0, 1, 1))
 
@@ -291,7 +299,7 @@ class SinkTest(unittest.TestCase):
         [raw.reply() for _ in range(3)]
         raw.send(MESSAGE + b".\r")
         raw.close()
-        time.sleep(0.1)
+        self.until(lambda: sink.ledger()["abandoned"] == 1)
         ledger = sink.stop()
         self.assertEqual((ledger["recipients"], ledger["abandoned"]), (0, 1))
 
@@ -353,7 +361,7 @@ class SinkTest(unittest.TestCase):
         raw.mail("a@y.test")
         raw.ask(b"QUIT\r\n")
         raw.close()
-        time.sleep(0.1)
+        self.until(lambda: any(l.event == "disconnect" for l in sink.log()))
         sink.stop()
         self.assertEqual([l.event for l in sink.log()], ["connect", "mail", "accepted", "disconnect"])
         self.assertTrue(all(before - 1000 <= l.time_us <= time.time() * 1e6 for l in sink.log()))
@@ -374,13 +382,14 @@ class SinkTest(unittest.TestCase):
             if behind:
                 time.sleep(0.2)
                 raw.send(behind)
+                after = time.time() * 1e6
             time.sleep(0.4)
             sink.process.send_signal(signal.SIGCONT)
             self.assertEqual(raw.reply()[0], 250)
             dot, accepted = [l for l in sink.log() if l.event != "mail"][-2:]
             self.assertEqual((dot.event, dot.text), ("dot-by" if behind else "dot", "a@y.test"))
             self.assertGreaterEqual(dot.time_us, before + (200000 if behind else -1000))
-            self.assertLess(dot.time_us, after + (300000 if behind else 10000))
+            self.assertLess(dot.time_us, after + 200000)
             self.assertGreater(accepted.time_us, after + 350000)
             if behind:
                 self.assertEqual(raw.reply()[0], 250)

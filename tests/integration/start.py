@@ -157,15 +157,15 @@ class Start(harness.Case):
         os.kill(master.pid, signal.SIGSTOP)
         try:
             second = self.start("serve", "--config", self.path("hikyaku.conf"))
-            wait_for(lambda: f"process {master.pid}: waiting for it, 30 s at most" in self.finish_words(), 3, "for whom")
+            wait_for(lambda: f"process {master.pid}: waiting for it, 30 s at most" in self.finish_words(), 20, "for whom")
             self.interrupt(second)
             self.finish(second, expect=0)
             began = time.monotonic()
             asked = [self.start(*words, *campaign) for words in (("status",), ("pause",), ("cancel",))]
             self.assertIn("u9@a.test is ", self.hikyaku("why", *campaign, "u9@a.test", expect=0).out)
-            self.assertLess(time.monotonic() - began, 5)
-            outs = [self.finish(process, expect=3, timeout=25).out for process in asked]
-            self.assertLess(time.monotonic() - began, 20)
+            self.assertLess(time.monotonic() - began, 9)
+            outs = [self.finish(process, expect=3, timeout=60).out for process in asked]
+            self.assertLess(time.monotonic() - began, 29)  # together, and not one behind the other
         finally:
             os.kill(master.pid, signal.SIGCONT)
         self.assertRegex(outs[0], r"(?m)^c +3,000 +\d+")
@@ -198,7 +198,7 @@ class Start(harness.Case):
         wait_for(lambda: "asking" in self.finish_words(), 20, "the start")
         time.sleep(2)  # a body is under way, and its reply takes 15 s
         self.interrupt(process)
-        wait_for(lambda: "once more stops at once" in self.finish_words(), 5, "the word")
+        wait_for(lambda: "once more stops at once" in self.finish_words(), 20, "the word")
         time.sleep(0.5)
         self.assertIsNone(process.poll())
         at = time.monotonic()

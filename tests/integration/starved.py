@@ -95,8 +95,8 @@ class Starved(harness.Case):
         send = self.begin()
         redis = self.status()["pids"]["redis"]
         filler = self.fill(place, 6 << 20)
-        wait_for(lambda: self.said(PAUSED), 5, "the pause")
-        time.sleep(0.3)  # what was under way comes to its end
+        wait_for(lambda: self.said(PAUSED), 30, "the pause")
+        wait_for(lambda: self.status()["campaigns"][0]["counts"]["sending"] == 0, 30, "the end of what was under way")
         before = self.lines()
         time.sleep(QUIET_S)
         self.assertEqual(self.lines(), before)
@@ -104,7 +104,7 @@ class Starved(harness.Case):
         self.assertEqual(self.status()["pids"]["redis"], redis)
         self.assertEqual(self.status()["campaigns"][0]["counts"]["sending"], 0)
         os.unlink(filler)
-        wait_for(lambda: self.said(ON_AGAIN), 5, "the end of the pause")
+        wait_for(lambda: self.said(ON_AGAIN), 30, "the end of the pause")
         self.ends_exactly(send)
         self.assertFalse(self.said("Redis is gone"), self.finish_words())
 
@@ -112,7 +112,7 @@ class Starved(harness.Case):
         """Not one byte is left, from one moment to the next: whoever writes first notices, or who looks at the disk."""
         send = self.begin()
         filler = self.fill(place, 0)
-        wait_for(lambda: self.said(what) or self.said(PAUSED), 10, what)
+        wait_for(lambda: self.said(what) or self.said(PAUSED), 30, what)
         time.sleep(QUIET_S)
         self.assertIsNone(send.poll(), self.finish_words())
         os.unlink(filler)
@@ -158,11 +158,11 @@ class Starved(harness.Case):
         greedy = threading.Thread(target=self.take_what_comes, args=(place, ended))
         greedy.start()
         try:
-            wait_for(lambda: self.said("cannot write the event log"), 10, "the full disk")
+            wait_for(lambda: self.said("cannot write the event log"), 30, "the full disk")
             at = time.monotonic()
             self.interrupt(send)
             self.finish(send, expect=1, timeout=30)
-            self.assertLess(time.monotonic() - at, 8)
+            self.assertLess(time.monotonic() - at, 15)  # its drain is 20 s
         finally:
             ended.set()
             greedy.join()

@@ -240,16 +240,16 @@ class Discovery(Sts):
         pages = {"slow.test": Page(policy("enforce", "mx.slow.test"), hang_s=30)}
         pages.update({d: Page(policy("enforce", "mx." + d)) for d in quick})
         self.serve(pages)
-        answers = self.ask_all(pages, "--deadline", "4000")
+        answers = self.ask_all(pages, "--deadline", "12000")
         slow = answers.pop("slow.test")
         self.assertEqual((slow["status"], slow["sts"]["mode"], slow["sts"]["fault"]), ("ok", "none", "fetch"))
-        self.assertGreaterEqual(slow["ms"], 3900)
+        self.assertGreaterEqual(slow["ms"], 11900)
         self.assertLessEqual(slow["ttl"], 300)  # asked again soon: the fetch goes on
         self.assertEqual({a["sts"]["mode"] for a in answers.values()}, {"enforce"})
-        self.assertLess(max(a["ms"] for a in answers.values()), 3500)
+        self.assertLess(max(a["ms"] for a in answers.values()), 11500)
 
     def test_a_policy_that_vanishes_counts_until_it_has_expired(self):
-        page = Page(policy("enforce", "mx.brief.test", age=3))
+        page = Page(policy("enforce", "mx.brief.test", age=6))
         self.serve({"brief.test": page})
         process = self.start_asking("--step")
         self.assertEqual(self.ask(process, "brief.test")["mode"], "enforce")
@@ -261,9 +261,9 @@ class Discovery(Sts):
             sts = self.ask(process, "brief.test")
             self.assertEqual(sts["mode"], "enforce")
             return page.asked > 1
-        harness.wait_for(asked_again, 3, "a renewal at half of max_age")
+        harness.wait_for(asked_again, 30, "a renewal at half of max_age")
         self.assertEqual(self.ask(process, "brief.test")["mode"], "enforce")  # 404: what is kept counts
-        gone = harness.wait_for(lambda: [s for s in [self.ask(process, "brief.test")] if s["mode"] == "none"], 5, "expiry")
+        gone = harness.wait_for(lambda: [s for s in [self.ask(process, "brief.test")] if s["mode"] == "none"], 30, "expiry")
         self.assertEqual(gone[0]["fault"], "fetch")
         self.assertEqual(page.asked, 2)  # not asked again for a while
 
@@ -275,10 +275,10 @@ class Discovery(Sts):
         page.body = policy("testing", "mx.turn.test")
         text = self.zone(["turn.test"], ttl=1).replace("id=1", "id=2") + self.mx
         self.nsd.reload({"test": text})
-        harness.wait_for(lambda: self.ask(process, "turn.test")["mode"] == "testing", 10, "the new policy")
+        harness.wait_for(lambda: self.ask(process, "turn.test")["mode"] == "testing", 30, "the new policy")
         self.assertEqual(page.asked, 2)
         self.nsd.reload({"test": self.mx + "_mta-sts.turn.test. 1 TXT \"withdrawn\"\n"})
-        harness.wait_for(lambda: "withdrawn" in self.record("_mta-sts.turn.test"), 5, "the new zone")
+        harness.wait_for(lambda: "withdrawn" in self.record("_mta-sts.turn.test"), 30, "the new zone")
         time.sleep(1.1)  # the TTL of the old record, in the resolver's cache
         self.assertEqual(self.ask(process, "turn.test")["mode"], "testing")
 

@@ -124,7 +124,7 @@ class Unsubscribe(Case):
         said = self.check("u0@a.test", 1)
         self.assertIn("list:news.list.test", said)
         self.assertIn("unsubscribe", said)
-        wait_for(lambda: self.later() == {"bounced": 0, "complained": 0, "unsubscribed": 1}, 10, "the mark")
+        wait_for(lambda: self.later() == {"bounced": 0, "complained": 0, "unsubscribed": 1}, 30, "the mark")
         for _ in range(3):  # again: nothing more
             self.assertEqual(self.one_click(path)[0], 200)
         self.assertEqual(len(self.lines("unsubscribe")), 1)
@@ -499,14 +499,14 @@ class Sns(SnsCase):
     def test_certificates_that_anybody_may_name_do_not_drive_out_the_good_one(self):
         u = self.people
         self.take(self.sns.message(ses("Bounce", self.copy[u[0]], u[0], bounced(u[0]))))
-        self.sns.slow_s = 0.5
+        self.sns.slow_s = 1
         with concurrent.futures.ThreadPoolExecutor(9) as pool:
             names = [f"https://{played_sns.HOST}/slow-{n}.pem" for n in range(9)]
             refused = [pool.submit(self.post, self.sns.message("x", SigningCertURL=name)) for name in names]
             wait_for(lambda: any("slow" in r for r in self.sns.requests), 20, "the first of them")
             began = time.monotonic()
             self.take(self.sns.message(ses("Bounce", self.copy[u[1]], u[1], bounced(u[1]))))
-            self.assertLess(time.monotonic() - began, 2)
+            self.assertLess(time.monotonic() - began, 5)  # behind all of them it would be nine
             self.assertEqual({r.result()[0] for r in refused}, {503})
         self.assertEqual([r for r in self.sns.requests if "slow" not in r], ["GET " + played_sns.CERT_PATH])
 
@@ -565,7 +565,7 @@ class MessageIds(Case):
         self.assertEqual([e.get("recipient") for e in lines], [u[0], u[3], None, None, u[1]])
         self.assertEqual([e.get("ignored") for e in lines], [None, None, "no token of ours", "no token of ours", None])
         self.assertEqual([e["remote_id"] for e in lines[:2]], [self.id[u[0]], self.id[u[3]]])
-        wait_for(lambda: self.later() == {"bounced": 2, "complained": 1, "unsubscribed": 0}, 10, "the marks")
+        wait_for(lambda: self.later() == {"bounced": 2, "complained": 1, "unsubscribed": 0}, 30, "the marks")
         self.assertEqual(self.stop().status, 0)
         self.send("two")
         self.assertEqual({r["recipient"] for r in self.recipients("two") if r["state"] == "suppressed"}, {u[0], u[1]})
@@ -723,7 +723,7 @@ class Strain(Strained):
         s.settimeout(1)
         began = time.monotonic()
         closed = False
-        while not closed and time.monotonic() - began < 20:
+        while not closed and time.monotonic() - began < 60:
             try:
                 s.sendall(b"G" if time.monotonic() - began < 0.2 else b"E")
                 time.sleep(0.2)
@@ -734,7 +734,7 @@ class Strain(Strained):
             except OSError:
                 closed = True
         self.assertTrue(closed)
-        self.assertLess(time.monotonic() - began, 10)  # web.timeout is 4 s
+        self.assertLess(time.monotonic() - began, 40)  # web.timeout is 4 s
         self.assert_it_lives()
 
     def test_bodies_beyond_any_use_are_refused_without_being_kept(self):
