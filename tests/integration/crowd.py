@@ -11,6 +11,7 @@ import os
 import resource
 import selectors
 import socket
+import sys
 import time
 
 SIZE = int(os.environ.get("HIKYAKU_CROWD", "400"))
@@ -41,8 +42,8 @@ class Crowd:
         resource.setrlimit(resource.RLIMIT_NOFILE, self.limit)
 
     def connect(self, seconds=60):
-        """All of them; the longest that one of them took."""
-        waiting, longest, begun, left = selectors.DefaultSelector(), 0, {}, self.count - len(self.members)
+        """All of them."""
+        waiting, begun, left = selectors.DefaultSelector(), set(), self.count - len(self.members)
         deadline = time.monotonic() + seconds
         while left > 0 or begun:
             while left > 0 and len(begun) < UNDER_WAY:
@@ -53,19 +54,23 @@ class Crowd:
                     member.bind((source, 0))
                 self.members.append(member)
                 member.connect_ex(self.at)
-                begun[member] = time.monotonic()
+                begun.add(member)
                 waiting.register(member, selectors.EVENT_WRITE)
                 left -= 1
             for key, _ in waiting.select(1):
                 error = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if error:
                     raise OSError(error, f"connection {len(self.members)}: {os.strerror(error)}")
-                longest = max(longest, time.monotonic() - begun.pop(key.fileobj))
+                begun.discard(key.fileobj)
                 waiting.unregister(key.fileobj)
             if time.monotonic() > deadline:
                 raise AssertionError(f"{len(begun)} of {len(self.members)} connections are still being made after {seconds} s")
         waiting.close()
-        return longest
+
+    def knocked_again(self):
+        """How many packets they had to send a second time until now, to be connected or since (tcpi_total_retrans)."""
+        return sum(int.from_bytes(member.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[100:], sys.byteorder)
+                   for member in self.members)
 
     def hear(self):
         """member -> all that it was told until now."""

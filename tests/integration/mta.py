@@ -14,7 +14,7 @@ import time
 
 from nsd import die_with_parent
 
-READY_SECONDS = 20
+READY_SECONDS = 60
 STOP_SECONDS = 10
 ADDED_ON_TOP = {b"return-path", b"delivered-to", b"envelope-to", b"x-original-to", b"received"}
 
@@ -105,7 +105,7 @@ class Mta:
         """Messages delivered so far."""
         return len(self._names())
 
-    def wait(self, count, seconds=30):
+    def wait(self, count, seconds=120):
         """Until `count` messages are delivered; the number that is there in the end."""
         deadline = time.monotonic() + seconds
         while self.count() < count and time.monotonic() < deadline:

@@ -26,7 +26,7 @@ import dns.query
 
 PR_SET_PDEATHSIG = 1
 START_TRIES = 5  # another process may take the port between the look and the start
-READY_SECONDS = 20
+READY_SECONDS = 60
 
 
 def free_port(address="127.0.0.1"):

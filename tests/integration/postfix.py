@@ -143,7 +143,7 @@ class SelfTest(unittest.TestCase):
         cls.addClassCleanup(cls.mta.stop)
 
     def client(self):
-        client = smtplib.SMTP(self.mta.address, self.mta.port, timeout=10)
+        client = smtplib.SMTP(self.mta.address, self.mta.port, timeout=60)
         self.addCleanup(client.close)
         return client
 
@@ -185,14 +185,14 @@ class SelfTest(unittest.TestCase):
             port = s.getsockname()[1]
         mta = Postfix("127.0.0.5", port, ["c.test"], tls=False).start()
         directory, group = mta.dir, mta.process.pid
-        client = smtplib.SMTP(mta.address, mta.port, timeout=10)
+        client = smtplib.SMTP(mta.address, mta.port, timeout=60)
         self.assertFalse(client.has_extn("starttls"))
         client.sendmail("x@y.test", ["x@c.test"], b"Subject: x\r\n\r\nx\r\n")
         self.assertEqual(mta.wait(1), 1)
         mta.stop()
         client.close()
         self.assertFalse(os.path.exists(directory))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
                 os.killpg(group, 0)
