@@ -314,7 +314,7 @@ void errands_verdict(struct node *node, const char *campaign, const struct ledge
     struct errand *errand;
 
     if (op->kind == OP_MARK && (op->cookie & COOKIE_WISH) == COOKIE_WISH) {
-        unsubscribe_marked(node, (uint32_t)op->cookie);
+        wishes_answered(&node->wishes, (uint32_t)op->cookie);
         return;
     }
     if (op->kind == OP_MARK) {

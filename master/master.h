@@ -23,6 +23,7 @@
 #include "queue.h"
 #include "table.h"
 #include "tlsrpt.h"
+#include "wish.h"
 
 #define CONN_DEPTH \
     2u /* messages on one connection: one under way, one behind it, so that their round trips overlap */
@@ -303,16 +304,12 @@ struct node {
     struct campaign *campaign[REGION_CAMPAIGNS_MAX];
     SLIST_HEAD(, campaign) closed;
 
-    /* Who unsubscribed (unsubscribe.c): written down and not applied yet; applied, and the ledger has not answered. */
-    STAILQ_HEAD(, wish) wishes, wishes_applied;
-    struct table wish_by_token; /* both */
-    uint64_t wishes_again_ms;
+    struct wishes wishes;  /* of those who unsubscribed (unsubscribe.c) */
     struct signer *tokens; /* takes tokens of our return path apart (meant.h); NULL until one comes */
     struct front *front;   /* processes that face the network (front.h) */
     size_t fronts;
 
     struct owed_list owed;        /* written down, and not in Redis yet */
-    uint32_t mark_number;         /* of the last request whose marks were pushed */
     TAILQ_HEAD(, errand) errands; /* requests whose answer waits for something */
     struct json_t *answer;        /* of a short-lived node's request, when it has come */
 
@@ -337,7 +334,7 @@ struct node {
     uint64_t redis_revived_ms; /* 0: never */
     uint32_t connections_max;  /* smtp.connections, or as many as the limit of open files allows */
     int exit_status;
-    uint32_t wish_number; /* of the last one */
+    uint32_t mark_number; /* of the last request whose marks were pushed */
     uint32_t refill_from; /* the campaign that takes its next span first */
     uint64_t settled_total, rate_at_ms, rate_from;
     double rate;

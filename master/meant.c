@@ -71,20 +71,19 @@ static int find_name(struct node *node, const char *name, char out[CAMPAIGN_ID_M
 }
 
 /* Who stands at the token's place, if it was made for him. */
-static bool find_in_list(const struct signer *signer, const struct campaign *campaign,
-                         const struct verp_token *token, struct meant *out)
+static bool find_in_list(const struct signer *signer, const struct segment *segment,
+                         const struct manifest *manifest, const struct verp_token *token, struct meant *out)
 {
     struct segment_record record;
 
-    if (token->index >= segment_count(campaign->segment) ||
-        segment_record(campaign->segment, token->index, &record) != 0 || record.wire_length > ADDRESS_MAX ||
-        !verp_is_about(signer, token, record.wire, record.wire_length))
+    if (token->index >= segment_count(segment) || segment_record(segment, token->index, &record) != 0 ||
+        record.wire_length > ADDRESS_MAX || !verp_is_about(signer, token, record.wire, record.wire_length))
         return false;
     memcpy(out->address, record.wire, record.wire_length);
     out->address[record.wire_length] = '\0';
-    out->domain_recipients = segment_domain(campaign->segment, record.domain).count;
+    out->domain_recipients = segment_domain(segment, record.domain).count;
     /* One that was sent before the campaign was made is of an earlier campaign with the same name and list. */
-    out->is_ours = token->day >= VERP_DAY(campaign->manifest.created_us);
+    out->is_ours = token->day >= VERP_DAY(manifest->created_us);
     return true;
 }
 
@@ -132,9 +131,35 @@ int meant_of_token(struct node *node, const struct verp_token *token, const char
     rc = find_name(node, token->campaign, out->campaign, why);
     if (rc == 0 && campaign_id_is_valid(out->campaign))
         rc = campaign_for_marks(node, out->campaign, &campaign, why);
-    if (rc == 0 && (campaign == NULL || !find_in_list(node->tokens, campaign, token, out)))
+    if (rc == 0 &&
+        (campaign == NULL || !find_in_list(node->tokens, campaign->segment, &campaign->manifest, token, out)))
         find_by_mail(node->tokens, token, reported, out);
     return rc;
+}
+
+int meant_beside(struct node *node, const struct verp_token *token, struct meant *out, struct hk_why *why)
+{
+    struct segment *segment = NULL;
+    struct manifest manifest;
+    int rc;
+
+    *out = (struct meant){.ignored = "", .index = token->index};
+    rc = find_name(node, token->campaign, out->campaign, why);
+    if (rc == 0)
+        rc = store_campaign_get(node->store, out->campaign, &manifest, why);
+    if (rc == 0)
+        rc = segment_open_campaign(node->config, out->campaign, manifest.segments, false, &segment, why);
+    if (rc == HK_EDOWN || rc == HK_ENOMEM)
+        return rc;
+    if (rc != 0) {
+        out->ignored = "the list of its campaign is gone";
+        return 0;
+    }
+    if (strcmp(segment_sha256(segment), manifest.list_sha256) != 0 ||
+        !find_in_list(node->tokens, segment, &manifest, token, out))
+        out->ignored = "another list has its name by now";
+    segment_close(segment);
+    return 0;
 }
 
 int meant_find_by_id(struct node *node, const char *id, const char *reported, struct meant *out,
@@ -194,7 +219,9 @@ void meant_remember(struct campaign *campaign, uint32_t index, const char *id, s
 void meant_in_list(struct node *node, const struct campaign *campaign, const struct verp_token *token,
                    struct meant *out)
 {
-    out->ignored = find_in_list(node->tokens, campaign, token, out) ? "" : "another list has its name by now";
+    out->ignored = find_in_list(node->tokens, campaign->segment, &campaign->manifest, token, out)
+                       ? ""
+                       : "another list has its name by now";
 }
 
 bool recipient_has_mark(struct node *node, const struct meant *meant, uint8_t mark)

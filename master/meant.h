@@ -32,6 +32,10 @@ void meant_remember(struct campaign *campaign, uint32_t index, const char *id, s
 /* The same of a token that was taken apart and holds; how old it is does not matter. */
 int meant_of_token(struct node *node, const struct verp_token *token, const char *reported, struct meant *out,
                    struct hk_why *why) HK_MUST_USE;
+/* Whom such a token is of, from a list that is opened for this question alone: where there is no room for one campaign more
+ * (HK_EFULL). HK_EDOWN, HK_ENOMEM. */
+int meant_beside(struct node *node, const struct verp_token *token, struct meant *out,
+                 struct hk_why *why) HK_MUST_USE;
 /* Who stands at its place in this campaign's list; out->ignored where it was not made for him. node->tokens is there. */
 void meant_in_list(struct node *node, const struct campaign *campaign, const struct verp_token *token,
                    struct meant *out);

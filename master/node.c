@@ -913,7 +913,7 @@ static void node_stop(struct node *node)
         tlsrpt_close(&node->tlsrpt, clock_wall_us());
     }
     fronts_close(node);
-    unsubscribes_close(node);
+    wishes_close(&node->wishes);
     owed_close(&node->owed);
     meant_close(node);
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
@@ -968,8 +968,7 @@ static int live(const struct config *config, struct node_place *place, const str
     node->started_ms = clock_now_ms();
     TAILQ_INIT(&node->errands);
     owed_init(&node->owed);
-    STAILQ_INIT(&node->wishes);
-    STAILQ_INIT(&node->wishes_applied);
+    wishes_init(&node->wishes);
     TAILQ_INIT(&node->ready);
     TAILQ_INIT(&node->waiting);
     domains_open(node);

@@ -24,8 +24,8 @@ struct owed {
 
 struct owed_list {
     TAILQ_HEAD(, owed) waiting;
-    uint32_t count;
     uint64_t again_ms; /* not tried by itself before */
+    uint32_t count;
     bool said;
 };
 

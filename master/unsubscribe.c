@@ -8,20 +8,6 @@
 #include "errand.h"
 #include "meant.h"
 
-#define AT_ONCE         256u
-#define WISH_TOKEN_SIZE 64u   /* as message/ makes them, with a NUL */
-#define AGAIN_MS        1000u /* after Redis did not take them */
-
-/* One that is written down, until it is applied and the ledger has said so: whoever says the same meanwhile changes nothing. */
-struct wish {
-    struct table_link by_token;
-    STAILQ_ENTRY(wish) link;
-    char token[WISH_TOKEN_SIZE];
-    char source[16];
-    uint32_t number;
-    uint64_t time_us;
-};
-
 /* ---- who wishes it ---- */
 
 static int tokens_of(struct node *node, struct hk_why *why)
@@ -79,7 +65,11 @@ static int find(struct node *node, const char *text, struct meant *out, struct h
         return why_set(why, rc, "no memory to look at a token");
     if (rc != 0)
         return why_set(why, HK_EINVAL, "that is no token of ours");
-    if (node->ledger_up && (rc = meant_of_token(node, &token, "", out, why)) != HK_EDOWN)
+    if (node->ledger_up)
+        rc = meant_of_token(node, &token, "", out, why);
+    if (rc == HK_EFULL)
+        rc = meant_beside(node, &token, out, why);
+    if (node->ledger_up && rc != HK_EDOWN)
         return rc;
     find_without_redis(node, &token, out);
     return 0;
@@ -158,11 +148,11 @@ static int apply_wish(struct node *node, const struct wish *wish, bool *awaited,
     if (rc != 1)
         return rc;
     rc = mark_of(node, &meant, &campaign, &op, why);
-    if (rc != 0)
+    if (rc != 0 && rc != HK_EFULL)
         return rc;
-    if (campaign == NULL) {
-        rc = suppress_add(node->store, &entry, why);
-        return rc < 0 ? rc : 0;
+    if (campaign == NULL) { /* or there is no room for it: the mark waits, and he is written to no more */
+        int added = suppress_add(node->store, &entry, rc == 0 ? why : NULL);
+        return added < 0 ? added : rc;
     }
     op.cookie = COOKIE_WISH | wish->number;
     rc = ledger_suppress(node->ledger, node->suppress, &entry);
@@ -170,6 +160,25 @@ static int apply_wish(struct node *node, const struct wish *wish, bool *awaited,
         rc = ledger_push(node->ledger, campaign->manifest.campaign, &op);
     *awaited = rc == 0;
     return rc == 0 ? 0 : why_set(why, rc, "%s", hk_strerror(rc));
+}
+
+/* Is Redis there? A campaign that it has forgotten is asked for in vain, and is no reason for the others to wait. */
+static bool redis_answers(struct node *node)
+{
+    struct hk_why why;
+
+    return suppression_poll(node, &why) >= 0;
+}
+
+static enum wish_result do_wish(void *context, const struct wish *wish, struct hk_why *why)
+{
+    struct node *node = context;
+    bool awaited;
+    int rc = apply_wish(node, wish, &awaited, why);
+
+    if (rc == 0)
+        return awaited ? WISH_AWAITED : WISH_DONE;
+    return rc == HK_ENOMEM || (rc == HK_EDOWN && !redis_answers(node)) ? WISH_HELD_UP : WISH_ASIDE;
 }
 
 /* ---- taking ---- */
@@ -210,17 +219,12 @@ static json_t *accepted_if_written(struct node *node)
 
 static json_t *write_down(struct node *node, const struct meant *meant, const char *token, const char *source)
 {
-    struct wish *wish = calloc(1, sizeof *wish);
+    struct wish *wish = wishes_add(&node->wishes, token, source);
 
     if (wish == NULL)
         return errand_error("out of memory", EXIT_NEEDED);
-    (void)snprintf(wish->token, sizeof wish->token, "%s", token);
-    (void)snprintf(wish->source, sizeof wish->source, "%s", source);
     event_unsubscribe(&node->log, meant, token, source);
     wish->time_us = node->log.line_us;
-    wish->number = ++node->wish_number;
-    STAILQ_INSERT_TAIL(&node->wishes, wish, link);
-    table_add(&node->wish_by_token, &wish->by_token, wish->token);
     return accepted_if_written(node);
 }
 
@@ -236,9 +240,9 @@ json_t *unsubscribe_take(struct node *node, const json_t *request)
         node->options->request != NULL)
         return errand_error("\"token\" is missing or none", EXIT_USAGE);
     source = source != NULL && strcmp(source, "mailto") == 0 ? "mailto" : "one-click";
-    if (table_find(&node->wish_by_token, token) != NULL)
+    if (wishes_has(&node->wishes, token))
         return accepted_if_written(node);
-    if (node->wish_by_token.count >= UNSUBSCRIBES_MAX)
+    if (wishes_count(&node->wishes) >= UNSUBSCRIBES_MAX)
         return errand_error("too many wait for Redis", EXIT_NEEDED);
     rc = find(node, token, &meant, &why);
     if (rc != 0)
@@ -250,65 +254,15 @@ json_t *unsubscribe_take(struct node *node, const json_t *request)
 
 /* ---- applying ---- */
 
-static void wish_end(struct node *node, struct wish *wish)
-{
-    table_remove(&node->wish_by_token, &wish->by_token);
-    free(wish);
-}
-
 void unsubscribes_turn(struct node *node)
 {
-    uint64_t now = clock_now_ms();
-    struct hk_why why;
-
-    if (STAILQ_EMPTY(&node->wishes) || !node->ledger_up || now < node->wishes_again_ms || node->log.failing)
-        return;
-    for (uint32_t done = 0; done < AT_ONCE && !STAILQ_EMPTY(&node->wishes); done++) {
-        struct wish *wish = STAILQ_FIRST(&node->wishes);
-        bool awaited;
-        int rc = apply_wish(node, wish, &awaited, &why);
-        if (rc != 0) {
-            log_warning("%zu who unsubscribed are written down and not applied yet: %s",
-                        node->wish_by_token.count, why.text);
-            node->wishes_again_ms = now + AGAIN_MS;
-            return;
-        }
-        STAILQ_REMOVE_HEAD(&node->wishes, link);
-        if (awaited)
-            STAILQ_INSERT_TAIL(&node->wishes_applied, wish, link);
-        else
-            wish_end(node, wish);
-    }
-}
-
-/* Answers come in the order of a campaign's ops, so the wanted one is among the first. */
-void unsubscribe_marked(struct node *node, uint32_t number)
-{
-    struct wish *wish;
-
-    STAILQ_FOREACH(wish, &node->wishes_applied, link)
-    if (wish->number == number) {
-        STAILQ_REMOVE(&node->wishes_applied, wish, wish, link);
-        wish_end(node, wish);
-        return;
-    }
+    if (node->ledger_up && !node->log.failing)
+        wishes_turn(&node->wishes, clock_now_ms(), do_wish, node);
 }
 
 bool unsubscribes_wait(const struct node *node)
 {
-    return node->wish_by_token.count > 0;
-}
-
-void unsubscribes_close(struct node *node)
-{
-    struct wish *wish;
-
-    STAILQ_CONCAT(&node->wishes, &node->wishes_applied);
-    while ((wish = STAILQ_FIRST(&node->wishes)) != NULL) {
-        STAILQ_REMOVE_HEAD(&node->wishes, link);
-        wish_end(node, wish);
-    }
-    table_clear(&node->wish_by_token);
+    return wishes_count(&node->wishes) > 0;
 }
 
 int unsubscribe_retell(struct node *node, const char *token, const char *source, uint64_t time_us,

@@ -17,10 +17,7 @@
 json_t *unsubscribe_take(struct node *node, const json_t *request);
 /* Apply what waits, as far as Redis takes it. */
 void unsubscribes_turn(struct node *node);
-/* The ledger has answered about the mark of wish `number`. */
-void unsubscribe_marked(struct node *node, uint32_t number);
 bool unsubscribes_wait(const struct node *node);
-void unsubscribes_close(struct node *node);
 
 /* A line of the event log that is told again: whoever is meant by its token is suppressed, with the ledger's next flush. *is_ours:
  * he stands in the ledger, and gets a mark of the caller. HK_EDOWN, HK_ENOMEM. */

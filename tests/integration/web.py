@@ -275,6 +275,53 @@ class Away(Case):
         self.assertEqual(len(self.lines("unsubscribe")), 3)
 
 
+class NoRoom(Case):
+    """So many campaigns are under way that there is no room for the one whose reader unsubscribes."""
+
+    SLOTS = 64  # REGION_CAMPAIGNS_MAX
+
+    def redis(self, *commands):
+        """One command a line; their answers in words."""
+        done = subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock")], input="\n".join(commands) + "\n",
+                              capture_output=True, text=True, timeout=30, check=True)
+        return done.stdout.split()
+
+    def ask(self, **request):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(30)
+            s.connect(self.path("state", "control.sock"))
+            s.sendall(json.dumps(request).encode() + b"\n")
+            return json.loads(s.makefile().readline())
+
+    def fill(self):
+        """Paused campaigns in every place that there is: copies of the one that was sent."""
+        keys = self.redis("KEYS {one}:*")
+        for n in range(self.SLOTS):
+            name = f"f{n}"
+            self.redis(*(f"COPY {key} {key.replace('one', name)}" for key in keys),
+                       "HSET {" + name + "}:m state paused settled_us 0", f"SADD hikyaku:campaigns {name}")
+            shutil.copytree(self.path("state", "campaigns", "one"), self.path("state", "campaigns", name), copy_function=os.link)
+            reply = self.ask(command="run", campaign=name)
+            self.assertTrue(reply["ok"], reply)
+        self.assertFalse(self.ask(command="run", campaign="one")["ok"])
+
+    def test_who_unsubscribes_is_written_to_no_more_and_marked_when_there_is_room(self):
+        self.world()
+        copies = self.copies()
+        self.serve()
+        self.fill()
+        for u in self.people[:2]:
+            self.assertEqual(self.one_click(copies[u][0])[0], 200)
+        for u in self.people[:2]:
+            wait_for(lambda u=u: self.hikyaku("suppress", "check", "--config", self.path("hikyaku.conf"), u).status == 1, 30, u)
+        self.check(self.people[2], 0)
+        self.assertEqual(self.later()["unsubscribed"], 0)
+        self.assertEqual([e["recipient"] for e in self.lines("unsubscribe")], self.people[:2])
+        self.hikyaku("cancel", "--config", self.path("hikyaku.conf"), "--campaign", "f7", expect=0)
+        wait_for(lambda: self.later()["unsubscribed"] == 2, 30, "the marks")
+        self.assertEqual(len(self.lines("unsubscribe")), 2)
+
+
 def cpu_s(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
         fields = f.read().rsplit(")", 1)[1].split()
