@@ -87,7 +87,7 @@ int client_cert_load(const struct cfg_client *files, struct client_cert *out, st
     if (error == 0)
         error = hk_read_private_key(files->key,
                                     "take the pass phrase off (openssl pkey), or name the file that has the "
-                                    "key as client_key",
+                                    "key as client_key (of inbound: as key)",
                                     &out->key, why);
     if (error == 0)
         error = pair_check(files, out, why);

@@ -745,7 +745,7 @@ static int read_text(const char *path, char **text, size_t *length, struct hk_wh
     if (strncmp(reason, ": ", 2) == 0)
         reason += 2;
     return why_set(why, rc == HK_ENOENT ? HK_ENOENT : HK_EINVAL,
-                   "%s:1: the configuration cannot be read: %s; write --config and the name of a file", path,
+                   "%s: the configuration cannot be read: %s; write --config and the name of a file", path,
                    reason);
 }
 

@@ -10,10 +10,11 @@
 #include "hikyaku/client_cert.h"
 #include "hikyaku/message.h"
 #include "hikyaku/node.h"
+#include "hikyaku/resolve.h"
 #include "hikyaku/rules.h"
+#include "hikyaku/web.h"
 
 #define PASSWORD_MAX 4096u
-#define TRUST_MAX    (1024u * 1024)
 
 static int check_signer(const struct config *config, bool tell, struct hk_why *why)
 {
@@ -108,22 +109,34 @@ static int check_clients(const struct config *config, struct hk_why *why)
     return error;
 }
 
-static int check_readable(const struct config *config, const char *key, const char *path, size_t max_bytes,
-                          bool is_password, struct hk_why *why)
+static int check_password(const struct config *config, const char *key, const char *path, struct hk_why *why)
 {
     struct hk_why reason;
     char *bytes;
     size_t length;
-    int error = hk_read_file(path, max_bytes, &bytes, &length, &reason);
+    int error = hk_read_file(path, PASSWORD_MAX, &bytes, &length, &reason);
 
     if (error < 0)
         return why_set(why, HK_EINVAL, "%s: %s: %s", config->file, key, reason.text);
-    if (is_password && strcspn(bytes, "\r\n") == 0)
+    if (strcspn(bytes, "\r\n") == 0)
         error =
             why_set(why, HK_EINVAL, "%s: %s: %s has no password in its first line", config->file, key, path);
     OPENSSL_cleanse(bytes, length);
     free(bytes);
     return error;
+}
+
+/* What a process reads when it begins, and nobody is left to be told: it tries that here itself. */
+static int check_processes(const struct config *config, struct hk_why *why)
+{
+    struct hk_why reason;
+    int error = web_check(config, &reason);
+
+    if (error == 0)
+        error = resolve_check(config, &reason);
+    if (error == 0)
+        return 0;
+    return why_set(why, error == HK_ENOMEM ? error : HK_EINVAL, "%s: %s", config->file, reason.text);
 }
 
 static int check_rules(const struct config *config, struct hk_why *why)
@@ -157,10 +170,31 @@ static int check_written(const struct config *config, struct hk_why *why)
     return error == 0 ? 0 : why_set(why, error, "%s: %s", config->file, reason.text);
 }
 
+/* The machine's own name often has no domain, and is what EHLO says where nothing else is written. Who sends everything
+ * by a relay of his own may do that; other receivers look the name up. */
+static void tell_greeting(const struct config *config)
+{
+    for (size_t i = 0; i < config->route_count; i++)
+        if (strcmp(config->route[i].domain, "*") == 0)
+            return;
+    for (size_t i = 0; i < config->source_count; i++) {
+        const char *name = config->source[i].hostname;
+        if (strchr(name, '.') != NULL)
+            continue;
+        log_warning("%s: receivers are greeted as \"%.60s\", which is no name of a host in DNS, and some "
+                    "refuse that; "
+                    "write hostname = \"mta1.%.60s\", or what the address that you send from resolves to",
+                    config->file, name, config->sender.from_domain);
+        return;
+    }
+}
+
 int files_check(const struct config *config, bool tell, struct hk_why *why)
 {
     int error = check_signer(config, tell, why);
 
+    if (error == 0)
+        tell_greeting(config);
     if (error == 0)
         error = check_ca(config, "tls.ca_file", config->tls.ca_file, why);
     if (error == 0)
@@ -172,20 +206,14 @@ int files_check(const struct config *config, bool tell, struct hk_why *why)
     for (size_t i = 0; i < config->route_count && error == 0; i++) {
         const struct cfg_route *route = &config->route[i];
         if (route->password_file != NULL)
-            error = check_readable(config, "route.auth.password_file", route->password_file, PASSWORD_MAX,
-                                   true, why);
+            error = check_password(config, "route.auth.password_file", route->password_file, why);
         else if (route->secret_key_file != NULL)
-            error = check_readable(config, "route.auth.secret_key_file", route->secret_key_file, PASSWORD_MAX,
-                                   true, why);
+            error = check_password(config, "route.auth.secret_key_file", route->secret_key_file, why);
     }
     if (error == 0 && config->redis.password_file != NULL)
-        error = check_readable(config, "redis.password_file", config->redis.password_file, PASSWORD_MAX, true,
-                               why);
-    if (error == 0 && config->sns.secret_file != NULL)
-        error = check_readable(config, "sns.secret_file", config->sns.secret_file, PASSWORD_MAX, true, why);
-    if (error == 0 && config->resolver.trust_anchor_file != NULL)
-        error = check_readable(config, "resolver.trust_anchor_file", config->resolver.trust_anchor_file,
-                               TRUST_MAX, false, why);
+        error = check_password(config, "redis.password_file", config->redis.password_file, why);
+    if (error == 0)
+        error = check_processes(config, why);
     if (error == 0)
         error = check_written(config, why);
     return error;

@@ -2,15 +2,22 @@
 #include "dns.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <unbound-event.h>
 #include <unbound.h>
 #include <unistd.h>
 
+#include "hikyaku/resolve.h"
+
 #include "event_base.h"
 
 #define CLASS_IN          1
+#define ANCHOR_FILE_MAX   (1024u * 1024)
+#define ANCHOR_HINT       "Debian has the root's as /usr/share/dns/root.key (dns-root-data)"
 #define SOCKETS_MAX       4096u /* UDP sockets, one for each query under way; more wait inside libunbound */
 #define SOCKETS_MIN       16u
 #define DESCRIPTORS_SPARE 128u /* TCP look-ups and what the process has open anyway */
@@ -110,6 +117,87 @@ static int trust_anchor_set(struct dns *dns, const char *file, struct hk_why *wh
     if (ub_ctx_add_ta_file(dns->ctx, file))
         return why_set(why, HK_EINVAL, "resolver.trust_anchor_file: %.256s is not usable", file);
     return 0;
+}
+
+/* A file without any is not refused by libunbound: it validates nothing then, and nothing would ask for DANE. */
+static bool names_an_anchor(const char *text)
+{
+    static const char *const word[] = {"DS", "DNSKEY"};
+    static const char blank[] = " \t\r\n(";
+
+    while (*text != '\0') {
+        size_t length = strcspn(text, " \t\r\n(;");
+        for (size_t i = 0; i < sizeof word / sizeof word[0]; i++)
+            if (length == strlen(word[i]) && strncasecmp(text, word[i], length) == 0)
+                return true;
+        text += length;
+        if (*text == ';')
+            text += strcspn(text, "\n");
+        text += strspn(text, blank);
+    }
+    return false;
+}
+
+/* What libunbound says of it, without its clock and process: "...error: WORDS". */
+static const char *first_complaint(char *said)
+{
+    char *words;
+
+    said[strcspn(said, "\n")] = '\0';
+    words = strstr(said, "error: ");
+    return words != NULL ? words + strlen("error: ") : "it cannot be used";
+}
+
+/* localhost is answered without a packet, but not before the anchors were read. */
+static int anchor_try(const char *file, struct hk_why *why)
+{
+    struct ub_ctx *ctx = ub_ctx_create();
+    struct ub_result *result = NULL;
+    char *said = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&said, &length);
+    int rc = UB_NOMEM, error = 0;
+
+    if (ctx != NULL && out != NULL)
+        rc = ub_ctx_debugout(ctx, out);
+    if (rc == 0)
+        rc = ub_ctx_add_ta_file(ctx, file);
+    if (rc == 0)
+        rc = ub_resolve(ctx, "localhost", PACKET_A, CLASS_IN, &result);
+    ub_resolve_free(result);
+    if (ctx != NULL)
+        ub_ctx_delete(ctx);
+    if (out != NULL && fclose(out) != 0)
+        rc = UB_NOMEM;
+    if (rc == UB_NOMEM)
+        error = why_set(why, HK_ENOMEM, "no memory for the resolver");
+    else if (rc != 0)
+        error = why_set(why, HK_EINVAL, "resolver.trust_anchor_file: %.200s; " ANCHOR_HINT,
+                        first_complaint(said));
+    free(said);
+    return error;
+}
+
+int resolve_check(const struct config *config, struct hk_why *why)
+{
+    const char *file = config->resolver.trust_anchor_file;
+    struct hk_why reason;
+    char *text;
+    size_t length;
+    int error;
+    bool named;
+
+    if (file == NULL)
+        return 0;
+    error = hk_read_file(file, ANCHOR_FILE_MAX, &text, &length, &reason);
+    if (error < 0)
+        return why_set(why, error, "resolver.trust_anchor_file: %s", reason.text);
+    named = names_an_anchor(text);
+    free(text);
+    if (!named)
+        return why_set(why, HK_EINVAL,
+                       "resolver.trust_anchor_file: %.256s has no DS or DNSKEY record; " ANCHOR_HINT, file);
+    return anchor_try(file, why);
 }
 
 int dns_open(const struct config *config, struct ev_loop *loop, struct dns **out, struct hk_why *why)

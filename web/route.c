@@ -52,7 +52,8 @@ int route_table_make(const struct config *config, const char *secret, struct rou
     if (!is_secret(secret, strlen(secret)))
         return why_set(
             why, HK_EINVAL,
-            "the secret of raw delivery has to have %u to %u letters, digits, '-' or '_' in one line",
+            "sns.secret_file has to have %u to %u letters, digits, '-' or '_' in its first line; make one "
+            "with: openssl rand -hex 24",
             ROUTE_SECRET_MIN, ROUTE_SECRET_MAX);
     (void)snprintf(out->secret, sizeof out->secret, "%s", secret);
     return 0;

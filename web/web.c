@@ -3,6 +3,7 @@
 
 #include <ev.h>
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <string.h>
 
@@ -100,30 +101,51 @@ static void on_courier_gone(void *context)
 
 static int read_secret(const struct config *config, char **out, struct hk_why *why)
 {
+    struct hk_why reason;
     size_t length;
     int error;
 
     *out = NULL;
     if (config->sns.secret_file == NULL)
         return 0;
-    error = hk_read_file(config->sns.secret_file, 4096, out, &length, why);
-    if (error == 0)
-        (*out)[strcspn(*out, "\r\n")] = '\0';
+    error = hk_read_file(config->sns.secret_file, 4096, out, &length, &reason);
+    if (error != 0)
+        return why_set(why, error, "sns.secret_file: %s", reason.text);
+    (*out)[strcspn(*out, "\r\n")] = '\0';
+    return 0;
+}
+
+static int read_routes(const struct config *config, struct route_table *out, struct hk_why *why)
+{
+    char *secret;
+    int error = read_secret(config, &secret, why);
+
+    if (error != 0)
+        return error;
+    error = route_table_make(config, secret, out, why);
+    if (secret != NULL)
+        OPENSSL_cleanse(secret, strlen(secret));
+    free(secret);
+    return error;
+}
+
+int web_check(const struct config *config, struct hk_why *why)
+{
+    struct route_table routes;
+    int error;
+
+    if (config->web.listen_count == 0 && config->sns.secret_file == NULL)
+        return 0;
+    error = read_routes(config, &routes, why);
+    OPENSSL_cleanse(&routes, sizeof routes);
     return error;
 }
 
 static int read_all(struct web *web, struct hk_why *why)
 {
-    char *secret;
     int error = signer_load_tokens(web->config, &web->signer, why);
 
-    if (error == 0)
-        error = read_secret(web->config, &secret, why);
-    if (error != 0)
-        return error;
-    error = route_table_make(web->config, secret, &web->routes, why);
-    free(secret);
-    return error;
+    return error == 0 ? read_routes(web->config, &web->routes, why) : error;
 }
 
 static int open_all(struct web *web, const struct front_args *args, struct hk_why *why)

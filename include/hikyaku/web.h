@@ -10,5 +10,8 @@
 
 size_t web_listens(const struct config *config, const struct cfg_address *out[FRONT_LISTEN_MAX]);
 int web_main(const struct front_args *args);
+/* Could the process begin with the addresses that are configured, and with sns.secret_file? 0, or HK_E* with the words: else
+ * it would end again and again beside a node that runs. */
+int web_check(const struct config *config, struct hk_why *why) HK_MUST_USE;
 
 #endif

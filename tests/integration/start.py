@@ -87,6 +87,57 @@ class Start(harness.Case):
         self.stop_receivers()
         self.assertEqual(self.a.taken(), {})
 
+    def test_files_that_a_process_reads_later_are_tried_first_too(self):
+        """Else each look-up fails until everybody is expired, or web ends again and again beside a node that runs."""
+        self.list(["u@a.test"])
+        self.write("words", "garbage\n")
+        self.write("comment", "; DS and DNSKEY stand here in a comment alone\n")
+        self.write("cut", ". IN DS 20326 8 two\n")
+        self.write("root.key", ". IN DS 20326 8 2 " + 32 * "a5" + "\n")
+        for name, words in (("nosuch", "nosuch: No such file"), ("words", "no DS or DNSKEY"),
+                            ("comment", "no DS or DNSKEY"), ("cut", "integer expected")):
+            self.trust_anchor(name)
+            for verb in (("config", "check"), ("serve",)):
+                done = self.hikyaku(*verb, "--config", self.path("hikyaku.conf"))
+                self.said_once(done, 2, "resolver.trust_anchor_file", words)
+            self.said_once(self.hikyaku(*self.send_words()), 2, "resolver.trust_anchor_file", words)
+        self.trust_anchor("root.key")
+        self.hikyaku("config", "check", "--config", self.path("hikyaku.conf"), expect=0)
+        for secret, words in (("", "16 to 128 letters"), ("tooshort\n", "16 to 128 letters"),
+                              ("with a blank that is long\n", "16 to 128 letters"), (None, "No such file")):
+            if secret is not None:
+                self.write("sns.secret", secret)
+            self.configure(more='sns { topics = { "arn:aws:sns:us-east-1:123456789012:t" } '
+                                f'secret_file = "{"sns.secret" if secret is not None else "nosuch"}" }}\n'
+                                'web { listen = "127.0.0.1:8080" }')
+            for verb in (("config", "check"), ("serve",)):
+                done = self.hikyaku(*verb, "--config", self.path("hikyaku.conf"))
+                self.said_once(done, 2, "hikyaku.conf: sns.secret_file", words)
+        self.stop_receivers()
+        self.assertEqual(self.a.taken(), {})
+
+    def test_a_greeting_without_a_domain_is_told(self):
+        """The machine's own name, where no hostname is written; a relay of one's own for everything may know it."""
+        self.configure()
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            text = f.read().replace('"mta.news.test"', '"vm"')
+        check = ("config", "check", "--config", self.path("hikyaku.conf"))
+        self.write("hikyaku.conf", text)
+        for words in (check, self.send_words(rows=["u@a.test"])):
+            self.said_once(self.hikyaku(*words), 0, "warning", 'greeted as "vm"', 'hostname = "mta1.news.test"')
+        for more in ('source "s" { address = "127.0.0.1" hostname = "m.news.test" }', 'route "*" { relay = "127.0.0.1:1" }'):
+            self.write("hikyaku.conf", text + more + "\n")
+            self.assertNotIn("greeted as", self.hikyaku(*check, expect=0).err)
+        self.assertRegex(self.hikyaku("status", "--config", self.path("nosuch"), expect=2).err,
+                         r"/nosuch: the configuration cannot be read: No such file")
+
+    def trust_anchor(self, name):
+        self.configure()
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            text = f.read()
+        self.assertIn("resolver {", text)
+        self.write("hikyaku.conf", text.replace("resolver {", f'resolver {{ trust_anchor_file = "{name}"', 1))
+
     def test_a_state_dir_that_is_removed_stops_the_node(self):
         self.configure()
         process = self.start_send(rows=[f"u{n}@a.test" for n in range(2000)])

@@ -255,7 +255,7 @@ static unsigned load_with_every(unsigned kinds, const char *part)
     unsigned nth = 0;
     char begin[128];
 
-    snprintf(begin, sizeof begin, "%s:1: the configuration cannot be read: ", path);
+    snprintf(begin, sizeof begin, "%s: the configuration cannot be read: ", path);
     while (struck) {
         struct config *config = (struct config *)1;
         struct hk_why why = {""};
