@@ -38,7 +38,8 @@ static const struct {
     {"dkim", "Once for each key; the title is the selector. Without any, messages are not signed."},
     {"route",
      "A smarthost instead of MX look-ups; the title is a recipient domain, or `*` for all. The limits of a "
-     "provider whose `mx` names the relay's host apply. With several relays, `{ \"a:587\", \"b:587\" }`, the "
+     "provider whose `mx` names the relay's host apply, else those of `default`. With several relays, `{ "
+     "\"a:587\", \"b:587\" }`, the "
      "first is used as long as it can be had, then the next; what the first has not taken goes there.\n\n"
      "    route \"*\" {\n        relay = ses\n        region = \"ap-northeast-1\"\n"
      "        configuration_set = \"news\"\n"
@@ -169,7 +170,10 @@ static void print_default(const struct config_row *row)
         {"=equal", "equal shares"},
         {"=class", "by class, see above"},
         {"=client_certificate", "that of `client_certificate`"},
+        {"=certificate", "that of `certificate`"},
     };
+    const char *word;
+    size_t length;
 
     if (row->standard == NULL)
         return;
@@ -178,7 +182,13 @@ static void print_default(const struct config_row *row)
             fputs(derived[i][1], stdout);
             return;
         }
-    printf("`%s`", row->standard);
+    /* a list, as it would be typed */
+    printf(strchr(row->standard, ' ') != NULL ? "`{ " : "`");
+    for (word = row->standard; *word != '\0'; word += length + strspn(word + length, " ")) {
+        length = strcspn(word, " ");
+        printf("%s%.*s", word != row->standard ? ", " : "", (int)length, word);
+    }
+    printf(strchr(row->standard, ' ') != NULL ? " }`" : "`");
 }
 
 static void print_section(const struct config_section *section)

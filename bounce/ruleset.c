@@ -89,11 +89,16 @@ enum log_phase log_phase_of_word(const char *word, size_t length)
 
 static int take_class(struct reader *r, struct rule *rule, const char *text)
 {
+    char known[320] = "";
+    size_t used = 0;
+
     rule->reply_class = reply_class_of_word(text);
-    if (rule->reply_class == CLASS_NONE)
-        return fault(r, "there is no class '%.40s'; write one of bounce classes, such as mailbox-unknown",
-                     text);
-    return 0;
+    if (rule->reply_class != CLASS_NONE)
+        return 0;
+    for (int c = CLASS_NONE + 1; c < CLASSES && used < sizeof known; c++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used > 0 ? ", " : "",
+                                 reply_class_name((enum reply_class)c));
+    return fault(r, "there is no class '%.40s'; write one of %s", text, known);
 }
 
 static int take_disposition(struct reader *r, struct rule *rule, const char *text)

@@ -33,6 +33,12 @@ static json_t *json_of_time(uint64_t wall_us)
     return json_string(text);
 }
 
+/* Running is what it may do; once everyone is settled there is nothing left of that. */
+static const char *state_of(const struct manifest *manifest)
+{
+    return manifest->settled_us != 0 && strcmp(manifest->state, "running") == 0 ? "settled" : manifest->state;
+}
+
 static int add_campaign(const struct reach *reach, const char *name, json_t *array, struct hk_why *why)
 {
     uint64_t counts[LEDGER_STATES_COUNT], attempts;
@@ -47,7 +53,7 @@ static int add_campaign(const struct reach *reach, const char *name, json_t *arr
                             json_integer((json_int_t)counts[state]));
     if (error == 0 && json_array_append_new(
                           array, json_pack("{s:s,s:s,s:I,s:O,s:o,s:o}", "campaign", name, "state",
-                                           manifest.state, "recipients", (json_int_t)manifest.recipients,
+                                           state_of(&manifest), "recipients", (json_int_t)manifest.recipients,
                                            "counts", of_counts, "created", json_of_time(manifest.created_us),
                                            "settled", json_of_time(manifest.settled_us))) < 0)
         error = why_set(why, HK_ENOMEM, "hikyaku: not enough memory");
@@ -77,15 +83,6 @@ static int read_all(const struct config *config, json_t *array, int *lost, struc
     return error;
 }
 
-/* Running is what it may do; once everyone is settled there is nothing left of that. */
-static const char *state_of(const json_t *campaign)
-{
-    const char *state = json_string_value(json_object_get(campaign, "state"));
-    bool over = json_is_string(json_object_get(campaign, "settled"));
-
-    return over && strcmp(state, "running") == 0 ? "settled" : state;
-}
-
 static void print_text(const json_t *array)
 {
     const json_t *campaign;
@@ -108,7 +105,8 @@ static void print_text(const json_t *array)
             count[state] = (uint64_t)json_integer_value(
                 json_object_get(counts, ledger_state_name((enum ledger_state)state)));
         printf("%-28s %-10s %13s %13s %13s  %-20s  %s\n",
-               json_string_value(json_object_get(campaign, "campaign")), state_of(campaign),
+               json_string_value(json_object_get(campaign, "campaign")),
+               json_string_value(json_object_get(campaign, "state")),
                format_count((uint64_t)json_integer_value(json_object_get(campaign, "recipients")), whole),
                format_count(count[LEDGER_SENT], sent), format_count(report_open_count(count), left),
                created ? created : "", settled ? settled : "-");

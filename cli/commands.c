@@ -135,6 +135,7 @@ static const struct command command_table[] = {
         .summary = "what a segment file holds",
         .help = "Its SHA-256 is checked first. F is what 'list import' wrote, or a campaign's segment in\n"
                 "state_dir/campaigns/ID/.\n",
+        .list_help = "a segment file",
         .required = OPTION_BIT(LIST),
         .run = cmd_list_show,
     },
@@ -143,6 +144,7 @@ static const struct command command_table[] = {
         .summary = "print the recipients of a segment file as CSV",
         .help = "In UTF-8, in the order of sending; imported again it gives the same recipients in the same\n"
                 "order.\n",
+        .list_help = "a segment file",
         .required = OPTION_BIT(LIST),
         .run = cmd_list_export,
     },
@@ -152,9 +154,10 @@ static const struct command command_table[] = {
         .help =
             "One JSON line a file: {\"file\", \"bounces\": [{\"recipient\", \"class\", \"disposition\", "
             "\"reason\",\n"
-            "\"status\", \"kind\"}]}; no bounces where the mail tells of none. A file is one mail, or an "
-            "mbox\n"
-            "whose bounces all stand in its line. FILE '-', or none: standard input. Nothing is suppressed\n"
+            "\"status\", \"kind\", \"text\"}]}; no bounces where the mail tells of none. A file is one mail, "
+            "or\n"
+            "an mbox whose bounces all stand in its line. FILE '-', or none: standard input. Nothing is "
+            "suppressed\n"
             "and nothing is written. Exit status: 2 when a file could not be read; the others are.\n"
             "--replies: each line of a FILE is one SMTP reply, as bare text (550 5.1.1 User unknown) or as "
             "JSON\n"
@@ -433,18 +436,22 @@ static int words_matched(const char *name, int argc, char **argv)
     return 0;
 }
 
+static bool is_in_group(const struct command *command, const char *group)
+{
+    size_t length = strlen(group);
+    return strncmp(command->name, group, length) == 0 && command->name[length] == ' ';
+}
+
 /* "hikyaku keygen" and "hikyaku config chek": name the commands that begin with the first word. */
 static void why_unknown(int argc, char **argv, struct hk_why *why)
 {
     char clean[64], known[256] = "";
-    size_t first_length = strlen(argv[0]), used = 0;
-    hk_clean_text(clean, sizeof clean, argv[0], first_length);
-    for (size_t i = 0; i < COMMANDS && used < sizeof known; i++) {
-        const char *name = command_table[i].name;
-        if (strncmp(name, argv[0], first_length) == 0 && name[first_length] == ' ')
+    size_t used = 0;
+    hk_clean_text(clean, sizeof clean, argv[0], strlen(argv[0]));
+    for (size_t i = 0; i < COMMANDS && used < sizeof known; i++)
+        if (is_in_group(&command_table[i], argv[0]))
             used += (size_t)snprintf(known + used, sizeof known - used, "%s'hikyaku %s'", used ? " or " : "",
-                                     name);
-    }
+                                     command_table[i].name);
     if (used > 0)
         (void)why_set(why, HK_EINVAL, "hikyaku %s: %s; write %s", clean,
                       argc > 1 ? "there is no such command" : "a word is missing", known);
@@ -532,11 +539,23 @@ int commands_parse(const struct command *command, int argc, char **argv, struct 
     return check_complete(command, argc, argv, out, why);
 }
 
+/* The commands whose first word is `group`, or all; how many there are. */
+static size_t print_commands(const char *group, FILE *out)
+{
+    size_t shown = 0;
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (group != NULL && !is_in_group(&command_table[i], group))
+            continue;
+        fprintf(out, "  hikyaku %-17s %s\n", command_table[i].name, command_table[i].summary);
+        shown++;
+    }
+    return shown;
+}
+
 static void print_help(FILE *out)
 {
     fputs("hikyaku sends one campaign to many people, each exactly once.\n\n", out);
-    for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  hikyaku %-15s %s\n", command_table[i].name, command_table[i].summary);
+    print_commands(NULL, out);
     fputs("\n'hikyaku COMMAND --help' tells the options of a command.\n"
           "Exit status: 0 all settled; 1 stopped with recipients left; 2 bad usage, configuration or input;\n"
           "3 something that is needed (Redis, a lock, an address) is not to be had.\n",
@@ -554,7 +573,8 @@ static void print_command_help(const struct command *command)
             continue;
         snprintf(left, sizeof left, "--%s %s", option_table[id].name,
                  option_table[id].value ? option_table[id].value : "");
-        printf("  %-20s %s\n", left, option_table[id].help);
+        printf("  %-20s %s\n", left,
+               id == OPTION_LIST && command->list_help != NULL ? command->list_help : option_table[id].help);
     }
     printf("\n%s", command->help);
 }
@@ -570,6 +590,8 @@ static int help_main(int argc, char **argv)
         print_help(stdout);
         return cli_output_end(EXIT_SETTLED);
     }
+    if (argc == 1 && print_commands(argv[0], stdout) > 0)
+        return cli_output_end(EXIT_SETTLED);
     command = commands_find(argc, argv, &words, &why);
     if (command == NULL) {
         fprintf(stderr, "%s\n", why.text);
@@ -597,6 +619,8 @@ int commands_main(int argc, char **argv)
         return cli_output_end(EXIT_SETTLED);
     }
     const struct command *command = commands_find(argc - 1, argv + 1, &words, &why);
+    if (command == NULL && argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0))
+        return help_main(1, argv + 1);
     if (command == NULL) {
         fprintf(stderr, "%s\n", why.text);
         return EXIT_USAGE;

@@ -64,7 +64,8 @@ struct command {
     const char *help;    /* what `hikyaku NAME --help` says below the options */
     uint32_t required;   /* bits of enum cli_option_id */
     uint32_t optional;
-    const char *operands; /* how the usage line shows them; NULL: none is taken */
+    const char *list_help; /* what --list is here, where it is not a list */
+    const char *operands;  /* how the usage line shows them; NULL: none is taken */
     size_t operands_min, operands_max;
     int (*run)(const struct cli_options *options);
 };

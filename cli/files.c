@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format.h"
 #include "hikyaku/client_cert.h"
 #include "hikyaku/message.h"
 #include "hikyaku/node.h"
@@ -189,12 +190,34 @@ static void tell_greeting(const struct config *config)
     }
 }
 
+/* A relay is mostly one's own, or one that is paid for: what strangers are given is little there, and that it is the
+ * limit does not show. SES tells its own rate. */
+static void tell_relay(const struct config *config, const struct cfg_route *route)
+{
+    const struct cfg_provider *other = &config->provider[config->provider_count - 1];
+    const char *host[ROUTE_RELAYS_MAX];
+    char rate[FORMAT_SIZE];
+
+    for (size_t i = 0; i < route->relay_count; i++)
+        host[i] = route->relay[i].host;
+    if (route->profile == RELAY_SES || other->own || other->rate.count == 0 ||
+        config_provider(config, route->domain, host, route->relay_count) != other)
+        return;
+    log_info("route \"%.60s\": its relay gets what provider \"default\" says, %s messages a second over %u "
+             "connections at most; a provider section of yours may say more",
+             route->domain,
+             format_rate((double)other->rate.count * 1000.0 / (double)other->rate.per_ms, rate),
+             other->max_connections);
+}
+
 int files_check(const struct config *config, bool tell, struct hk_why *why)
 {
     int error = check_signer(config, tell, why);
 
     if (error == 0)
         tell_greeting(config);
+    for (size_t i = 0; i < config->route_count && error == 0; i++)
+        tell_relay(config, &config->route[i]);
     if (error == 0)
         error = check_ca(config, "tls.ca_file", config->tls.ca_file, why);
     if (error == 0)

@@ -36,8 +36,9 @@ static void print_head(const struct report *report, FILE *out)
     }
     if (m->started_us != 0 && m->settled_us > m->started_us) {
         double seconds = (double)(m->settled_us - m->started_us) / 1e6;
+        uint64_t called_off = report->counts[LEDGER_CANCELLED];
         snprintf(behind, sizeof behind, ", %s recipients a second",
-                 format_rate((double)m->recipients / seconds, rate));
+                 format_rate((double)(m->recipients - called_off) / seconds, rate));
     }
     print_time("first pass", m->started_us, m->first_pass_us, "", out);
     print_time("settled", m->started_us, m->settled_us, behind, out);
@@ -185,6 +186,11 @@ static void print_next(const struct report *report, const char *config_file, con
                              count));
     if (report->by_class[CLASS_SENDER_BLOCKED] + report->by_class[CLASS_AUTH_SECURITY] > 0)
         fputs("  - Receivers refuse this sender: look at SPF, DKIM, reverse DNS and block lists.\n", out);
+    if (report->by_class[CLASS_NETWORK] > report->manifest.recipients / 2)
+        fputs("  - Most receivers could not be reached: does this machine's provider, or its firewall, let "
+              "port 25 out?\n"
+              "    Many providers close it until they are asked.\n",
+              out);
     if (report->manifest.rejected > 0 && rejected_path != NULL)
         fprintf(out, "  - The rejected rows and why: %s\n", rejected_path);
     fprintf(out, "  - Each recipient: hikyaku report --config %s --campaign %s --recipients\n\n", config_file,

@@ -135,11 +135,14 @@ static void print_node(const struct config *config, const json_t *document, bool
                 config->state_dir);
         return;
     }
-    fprintf(out, "node %s: master %lld, %zu workers, resolver %lld, redis %lld", node,
+    fprintf(out, "node %s: master %lld, %zu workers, resolver %lld", node,
             (long long)json_integer_value(json_object_get(pids, "master")),
             json_array_size(json_object_get(pids, "workers")),
-            (long long)json_integer_value(json_object_get(pids, "resolver")),
-            (long long)json_integer_value(json_object_get(pids, "redis")));
+            (long long)json_integer_value(json_object_get(pids, "resolver")));
+    if (json_is_integer(json_object_get(pids, "redis")))
+        fprintf(out, ", redis %lld", (long long)json_integer_value(json_object_get(pids, "redis")));
+    else
+        fputs(", redis external", out);
     for (size_t i = 0; i < sizeof front / sizeof front[0]; i++)
         if (json_object_get(pids, front[i]) != NULL)
             fprintf(out, ", %s %lld", front[i],

@@ -204,6 +204,18 @@ static int look_everywhere(struct asked *asked)
     return error;
 }
 
+/* Not every mail that came back is a bounce; of one, what it was taken for, and so what it did. */
+static void print_came_back(const json_t *event)
+{
+    const char *kind = json_string_value(json_object_get(event, "kind"));
+    const char *class_name = json_string_value(json_object_get(event, "class"));
+    const char *disposition = json_string_value(json_object_get(event, "disposition"));
+
+    fputs(kind != NULL ? kind : "bounce", stdout);
+    if ((kind == NULL || strcmp(kind, "bounce") == 0) && class_name != NULL && disposition != NULL)
+        printf(" (%s, %s)", class_name, disposition);
+}
+
 static void print_event(const json_t *event)
 {
     const json_t *reply = json_object_get(event, "reply");
@@ -219,13 +231,17 @@ static void print_event(const json_t *event)
     char clean[512];
 
     hk_clean_text(clean, sizeof clean, text ? text : "", text ? strlen(text) : 0);
-    printf("    %s  %s", time_text ? time_text : "", outcome ? outcome : type ? type : "");
+    printf("    %s  ", time_text ? time_text : "");
+    if (type != NULL && strcmp(type, "bounce") == 0)
+        print_came_back(event);
+    else
+        fputs(outcome ? outcome : type ? type : "", stdout);
     if (phase != NULL)
         printf(" in %s", phase);
     if (mx != NULL || mx_ip != NULL)
         printf(" at %s", mx != NULL ? mx : mx_ip);
     if (recipients > 1)
-        printf(", with %lld others", (long long)recipients - 1);
+        printf(", with %lld other%s", (long long)recipients - 1, recipients == 2 ? "" : "s");
     if (code != 0)
         printf(": %lld %s", (long long)code, clean);
     else if (clean[0] != '\0')

@@ -78,8 +78,6 @@ static const char *check_header(struct segment *s)
     const struct segment_header *h = (const void *)s->map;
     struct segment_layout at;
 
-    if (memcmp(h->magic, SEGMENT_MAGIC, sizeof h->magic) != 0)
-        return "no segment at all";
     if (le32toh(h->version) != SEGMENT_VERSION)
         return "of another version";
     s->columns = le32toh(h->columns);
@@ -186,6 +184,9 @@ int segment_from_bytes(const char *name, const void *bytes, size_t size, bool ve
     struct segment *s;
 
     *out = NULL;
+    if (size < sizeof SEGMENT_MAGIC - 1 || memcmp(bytes, SEGMENT_MAGIC, sizeof SEGMENT_MAGIC - 1) != 0)
+        return why_set(why, HK_EPROTO, "%s: no segment at all; 'hikyaku list import' makes one of a list",
+                       name);
     if (size < SEGMENT_HEADER_SIZE + SEGMENT_TRAILER_SIZE)
         return damaged(name, why, wrong);
     s = calloc(1, sizeof *s);

@@ -10,6 +10,9 @@
 
 #define WINDOW_RECIPIENTS 65536u /* movable recipients beyond which no span is taken */
 #define TAKES_IN_FLIGHT   16u
+#define RATE_EVERY_MS     500u  /* how often the rate that is shown is measured */
+#define RATE_WEIGHT       0.3   /* of the newest piece in it */
+#define RATE_STALE_MS     5000u /* Redis is away: nobody counts */
 #define FIRST_ROWS_WAIT_S \
     60u /* a retry of the first rows within this is waited for before the campaign stops */
 #define BIG_DOMAIN_IN_FLIGHT (SPAN_MAX / 2) /* a big domain's next span is taken below this many active */
@@ -271,12 +274,42 @@ bool campaign_read_counts(struct campaign *campaign)
                         &why) == 0;
 }
 
+/* Of what the ledger counts, so what other nodes settle is in it. */
+static void measure_rate(struct campaign *campaign)
+{
+    uint64_t now = clock_now_ms(), past_ms = now - campaign->rate_at_ms;
+    uint64_t open = campaign->counts[LEDGER_PENDING] + campaign->counts[LEDGER_SENDING] +
+                    campaign->counts[LEDGER_DEFERRED];
+    uint64_t done = campaign->manifest.recipients > open ? campaign->manifest.recipients - open : 0;
+    double newest;
+
+    if (campaign->rate_at_ms != 0 && past_ms < RATE_EVERY_MS)
+        return;
+    if (campaign->rate_at_ms != 0) {
+        newest = done > campaign->rate_from ? (double)(done - campaign->rate_from) * 1000.0 / (double)past_ms
+                                            : 0.0;
+        campaign->rate =
+            campaign->rate <= 0.0 ? newest : campaign->rate + (newest - campaign->rate) * RATE_WEIGHT;
+    }
+    campaign->rate_at_ms = now;
+    campaign->rate_from = done;
+}
+
+double campaign_rate(const struct campaign *campaign)
+{
+    if (campaign->settled || !campaign_runs(campaign) ||
+        clock_now_ms() - campaign->rate_at_ms > RATE_STALE_MS)
+        return 0.0;
+    return campaign->rate;
+}
+
 static void on_counts(void *context, const uint64_t counts[LEDGER_STATES_COUNT], uint64_t attempts)
 {
     struct campaign *campaign = context;
 
     memcpy(campaign->counts, counts, sizeof campaign->counts);
     campaign->attempts = attempts;
+    measure_rate(campaign);
     suppression_redis_answers(campaign->node);
 }
 

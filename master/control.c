@@ -37,7 +37,7 @@ static json_t *campaign_json(struct campaign *campaign)
     return json_pack("{s:s,s:b,s:b,s:b,s:I,s:I,s:f,s:o}", "campaign", campaign->manifest.campaign, "paused",
                      strcmp(campaign->manifest.state, "paused") == 0, "settled", campaign->settled, "frozen",
                      campaign->frozen, "recipients", (json_int_t)campaign->manifest.recipients, "attempts",
-                     (json_int_t)campaign->attempts, "rate", campaign->node->rate, "counts", counts);
+                     (json_int_t)campaign->attempts, "rate", campaign_rate(campaign), "counts", counts);
 }
 
 static json_t *status_reply(struct node *node)
@@ -52,11 +52,12 @@ static json_t *status_reply(struct node *node)
         if (node->campaign[i] != NULL)
             json_array_append_new(campaigns, campaign_json(node->campaign[i]));
     node_next_due_s(node, &wait_ms);
-    reply =
-        json_pack("{s:b,s:s,s:b,s:b,s:I,s:{s:i,s:o,s:i,s:i},s:o}", "ok", 1, "node", node->config->node.name,
-                  "draining", node->draining, "redis_down", !node->ledger_up, "next_due_ms",
-                  (json_int_t)wait_ms, "pids", "master", (int)getpid(), "workers", workers, "resolver",
-                  (int)node->resolver_pid, "redis", (int)node->place->redis_pid, "campaigns", campaigns);
+    reply = json_pack("{s:b,s:s,s:b,s:b,s:I,s:{s:i,s:o,s:i,s:o},s:o}", "ok", 1, "node",
+                      node->config->node.name, "draining", node->draining, "redis_down", !node->ledger_up,
+                      "next_due_ms", (json_int_t)wait_ms, "pids", "master", (int)getpid(), "workers", workers,
+                      "resolver", (int)node->resolver_pid, "redis",
+                      node->place->redis_pid > 0 ? json_integer(node->place->redis_pid) : json_null(),
+                      "campaigns", campaigns);
     fronts_show(node, json_object_get(reply, "pids"));
     return reply;
 }

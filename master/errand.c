@@ -357,6 +357,8 @@ static json_t *restore_begin(struct subject *s)
     s->manifest = s->campaign->manifest; /* the log may have told that it was cancelled */
     reply = done(s, NULL);
     json_object_set_new(reply, "told", json_integer((json_int_t)story.lines));
+    if (s->manifest.settled_us != 0 && state_is(s, "running"))
+        json_object_set_new(reply, "state", json_string("settled"));
     return reply;
 }
 

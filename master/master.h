@@ -223,6 +223,8 @@ struct campaign {
     uint32_t called_off; /* spans that are */
     uint32_t call_off_next;
     uint64_t counts[LEDGER_STATES_COUNT], attempts; /* as last read */
+    uint64_t rate_at_ms, rate_from; /* when the rate was last measured, and who was settled then */
+    double rate;                    /* campaign_rate() */
 };
 
 /* ---- workers ---- */
@@ -336,8 +338,6 @@ struct node {
     int exit_status;
     uint32_t mark_number; /* of the last request whose marks were pushed */
     uint32_t refill_from; /* the campaign that takes its next span first */
-    uint64_t settled_total, rate_at_ms, rate_from;
-    double rate;
     /* At start: a campaign of which Redis had no place for what was told; "" none. */
     char forgotten[CAMPAIGN_ID_MAX + 1];
     /* Places in the event log: at ledger_mark(), and told up to. */
@@ -410,6 +410,8 @@ void span_read_again(struct campaign *campaign, uint32_t number);
 void span_called_off(struct campaign *campaign, uint32_t number);
 bool campaign_is_idle(const struct campaign *campaign); /* nothing of it is in memory or on its way */
 bool campaign_read_counts(struct campaign *campaign);
+/* Recipients settled in a second, by all nodes, over the last few seconds; 0 while nobody counts them. */
+double campaign_rate(const struct campaign *campaign);
 
 /* domain.c */
 void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t number, struct run run);

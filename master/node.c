@@ -24,7 +24,6 @@
 #define LEDGER_UP_WAIT_MS 10000u
 #define SWEEP_EVERY       50u   /* ticks */
 #define SECOND_EVERY      5u    /* ticks */
-#define RATE_WEIGHT       0.3   /* of the newest half second in the rate that is shown */
 #define BEAT_MS           1000u /* between two beats of the lease; node.lease is longer than some */
 #define START_OVER_MAX \
     5u /* times in a row, with START_OVER_MS between them, that a node starts over by itself */
@@ -351,24 +350,11 @@ uint32_t node_next_due_s(const struct node *node, uint64_t *wait_ms)
     return soonest;
 }
 
-static void measure_rate(struct node *node)
-{
-    uint64_t now = clock_now_ms();
-    double newest;
-
-    if (node->rate_at_ms != 0 && now > node->rate_at_ms) {
-        newest = (double)(node->settled_total - node->rate_from) * 1000.0 / (double)(now - node->rate_at_ms);
-        node->rate = node->rate <= 0.0 ? newest : node->rate + (newest - node->rate) * RATE_WEIGHT;
-    }
-    node->rate_at_ms = now;
-    node->rate_from = node->settled_total;
-}
-
 static void node_tell_progress(struct node *node)
 {
     struct campaign *campaign =
         node->options->campaign != NULL ? campaign_find(node, node->options->campaign) : NULL;
-    struct node_progress progress = {.rate = node->rate};
+    struct node_progress progress = {.rate = 0.0};
 
     if (node->options->progress == NULL || campaign == NULL)
         return;
@@ -376,6 +362,7 @@ static void node_tell_progress(struct node *node)
     progress.recipients = campaign->manifest.recipients;
     memcpy(progress.counts, campaign->counts, sizeof progress.counts);
     progress.attempts = campaign->attempts;
+    progress.rate = campaign_rate(campaign);
     progress.paused = strcmp(campaign->manifest.state, "paused") == 0;
     progress.draining = node->draining;
     progress.redis_down = !node->ledger_up;
@@ -461,10 +448,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         domains_sweep(node);
         sites_sweep(node);
     }
-    if (node->ticks % 2 == 0) {
-        measure_rate(node);
+    if (node->ticks % 2 == 0)
         node_tell_progress(node);
-    }
     if (!node->draining && node->options->campaign != NULL && TAILQ_EMPTY(&node->errands) &&
         is_finished(node, &node->exit_status))
         node_drain(node);

@@ -692,6 +692,4 @@ void outcome_verdict(void *context, const char *id, const struct ledger_op *op, 
         return;
     }
     campaign_release(campaign, op->span, op->index, op->count, op->kind == OP_PUT_BACK ? op->due_s : 0);
-    if (op->kind == OP_SETTLE)
-        node->settled_total += op->count;
 }

@@ -30,7 +30,6 @@ static void site_count(struct site *site, int64_t change)
 void site_settled(struct site *site, uint64_t count)
 {
     site->settled += count;
-    site->node->settled_total += count;
 }
 
 /* A site that sends fast may hold many recipients in the window, one that crawls only a few: so slow ones never fill it. */

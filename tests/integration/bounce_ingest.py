@@ -207,6 +207,10 @@ class Bounces(Case):
         for u in people[1:]:
             self.check(u, 0)
         self.assertEqual(self.report("one")["later"], {"bounced": 1, "complained": 1, "unsubscribed": 0})
+        for u, words in (("u0", "complaint: "), ("u1", "autoreply: Out of office"), ("u3", "delay: 451 "),
+                         ("u4", "bounce (content-policy, block): 554 ")):
+            told = self.hikyaku("why", "--config", self.path("hikyaku.conf"), f"{u}@a.test", expect=0).out
+            self.assertIn(f"Z  {words}", told)
 
     # ---- where mails come from ----
 

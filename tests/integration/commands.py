@@ -413,6 +413,35 @@ class Commands(harness.Case):
         self.stop_receivers()
         self.assertEqual(self.all_taken(), {p: 1 for p in people})
 
+    def test_each_campaign_has_a_rate_of_its_own(self):
+        self.receivers_for("a", connections=4, options=("--latency-dot", "200"))
+        node = self.serve()
+        followers = [self.start_send(name, rows=[f"{name}{n}@a.test" for n in range(500)]) for name in ("one", "two")]
+        rates = lambda: {c["campaign"]: c["rate"] for c in self.status()["campaigns"]}
+        wait_for(lambda: (r := rates()) and r.get("one", 0) > 0 and r.get("two", 0) > 0, 60, "both are sent")
+        self.command("pause", campaign="one")
+        self.assertEqual(rates()["one"], 0)
+        wait_for(lambda: rates()["two"] > 0, 60, "the other one is sent")
+        self.assertEqual([self.state_of(c)["state"] for c in ("one", "two")], ["paused", "running"])
+        for name in ("one", "two"):
+            self.command("cancel", campaign=name)
+        self.assertEqual(rates(), {"one": 0, "two": 0})
+        for follower in followers:
+            self.finish(follower, expect=0)
+        self.interrupt(node, signal.SIGTERM)
+        self.finish(node, expect=0)
+
+    def test_a_campaign_that_is_settled_is_called_so_everywhere(self):
+        self.receivers_for("a")
+        self.send(rows=["u1@a.test"])
+        self.assertEqual(self.state_of()["state"], "settled")
+        self.assertIn("campaign c (settled)", self.hikyaku("why", *self.conf(), "u1@a.test", expect=0).out)
+        self.assertIn("it is settled", self.hikyaku("campaigns", "restore", *self.conf(), "--campaign", "c", expect=0).out)
+        self.assertEqual(self.state_of()["state"], "settled")
+
+    def conf(self):
+        return "--config", self.path("hikyaku.conf")
+
     # ---- what became of them ----
 
     def test_why_tells_the_state_of_an_address_in_every_campaign(self):
@@ -446,7 +475,7 @@ class Commands(harness.Case):
         tell = lambda who: self.hikyaku("why", *conf, who, expect=0).out
         text = wait_for(lambda: (t := tell("u2@a.test")) and "refused" in t and t, 20, "the reason")
         self.assertRegex(text, r"is deferred after 1 attempt \(network\), site a.mx.test, next attempt 20\S+Z\n"
-                               r"    20\S+Z  deferred in connect at 127\.\S+, with 1 others?: connection refused")
+                               r"    20\S+Z  deferred in connect at 127\.\S+, with 1 other: connection refused")
         document = json.loads(self.hikyaku("why", "--json", *conf, "u1@a.test", expect=0).out)
         validate("why", document)
         self.assertEqual(document["campaigns"][0]["events"][-1]["recipients"], 2)

@@ -151,6 +151,7 @@ class External(harness.Case):
         self.list([f"u{n}@a.test" for n in range(count)])
         process = self.start_send()
         self.wait_for_events(count // 10, process)
+        self.assertIsNone(self.status()["pids"]["redis"])  # it is not ours
         return process
 
     def judge(self, process, count=3000, unknown=0):

@@ -2,6 +2,7 @@
 told twice."""
 import fcntl
 import os
+import re
 import resource
 import shutil
 import signal
@@ -116,8 +117,8 @@ class Start(harness.Case):
         self.stop_receivers()
         self.assertEqual(self.a.taken(), {})
 
-    def test_a_greeting_without_a_domain_is_told(self):
-        """The machine's own name, where no hostname is written; a relay of one's own for everything may know it."""
+    def test_what_a_newcomer_does_not_know_of_his_configuration_is_told(self):
+        """The machine's own name as the greeting; a relay that gets no more than a stranger."""
         self.configure()
         with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
             text = f.read().replace('"mta.news.test"', '"vm"')
@@ -128,6 +129,14 @@ class Start(harness.Case):
         for more in ('source "s" { address = "127.0.0.1" hostname = "m.news.test" }', 'route "*" { relay = "127.0.0.1:1" }'):
             self.write("hikyaku.conf", text + more + "\n")
             self.assertNotIn("greeted as", self.hikyaku(*check, expect=0).err)
+        words = "100 messages a second over 10 connections at most"
+        plain = re.sub(r'(?s)provider "default" \{.*?\}', "", text)
+        mine = 'provider "mine" { mx = { "relay.test" } rate = none }'
+        for name, more, told in (("127.0.0.1", "", True), ("relay.test", "", True), ("relay.test", mine, False)):
+            self.write("hikyaku.conf", f'{plain}route "*" {{ relay = "{name}:1" }} {more}\n')
+            self.assertEqual(words in self.hikyaku(*check, expect=0).err, told)
+        self.write("hikyaku.conf", text + 'route "*" { relay = "127.0.0.1:1" }\n')  # with a provider "default" of its own
+        self.assertNotIn(words, self.hikyaku(*check, expect=0).err)
         self.assertRegex(self.hikyaku("status", "--config", self.path("nosuch"), expect=2).err,
                          r"/nosuch: the configuration cannot be read: No such file")
 

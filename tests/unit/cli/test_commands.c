@@ -149,6 +149,10 @@ static void a_program_without_a_command_is_bad_usage(void **state)
     (void)state;
     assert_int_equal(commands_main(1, (char *[]){"hikyaku", NULL}), EXIT_USAGE);
     assert_int_equal(commands_main(2, (char *[]){"hikyaku", "wibble", NULL}), EXIT_USAGE);
+    assert_int_equal(commands_main(3, (char *[]){"hikyaku", "wibble", "--help", NULL}), EXIT_USAGE);
+    assert_int_equal(commands_main(3, (char *[]){"hikyaku", "suppress", "--help", NULL}), EXIT_SETTLED);
+    assert_int_equal(commands_main(3, (char *[]){"hikyaku", "help", "suppress", NULL}), EXIT_SETTLED);
+    assert_int_equal(commands_main(2, (char *[]){"hikyaku", "suppress", NULL}), EXIT_USAGE);
 }
 
 int main(void)

@@ -74,6 +74,26 @@ static void a_person_reads_figures_durations_and_what_to_do_next(void **state)
     assert_null(strstr(text, "cancelled"));
 }
 
+static void who_was_called_off_counts_for_no_speed(void **state)
+{
+    struct report report = example();
+    (void)state;
+    snprintf(report.manifest.state, sizeof report.manifest.state, "cancelled");
+    report.counts[LEDGER_SENT] = 1700;
+    report.counts[LEDGER_CANCELLED] = 8000;
+    assert_non_null(strstr(text_of(&report), "after 40 s, 50.0 recipients a second"));
+}
+
+static void where_most_cannot_be_reached_the_way_out_is_named(void **state)
+{
+    struct report report = example();
+    (void)state;
+    report.by_class[CLASS_NETWORK] = 5000;
+    assert_null(strstr(text_of(&report), "port 25"));
+    report.by_class[CLASS_NETWORK] = 5001;
+    assert_non_null(strstr(text_of(&report), "let port 25 out?"));
+}
+
 static void ten_sites_are_shown_and_the_others_added_up(void **state)
 {
     struct report report = example();
@@ -159,6 +179,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_person_reads_figures_durations_and_what_to_do_next),
+        cmocka_unit_test(who_was_called_off_counts_for_no_speed),
+        cmocka_unit_test(where_most_cannot_be_reached_the_way_out_is_named),
         cmocka_unit_test(ten_sites_are_shown_and_the_others_added_up),
         cmocka_unit_test(one_site_more_than_ten_is_shown_rather_than_called_the_rest),
         cmocka_unit_test(what_came_back_is_told_by_site_and_class),
