@@ -130,7 +130,7 @@ class Suppression(Lists):
 
     def strike_and_skip(self, strike):
         """Campaign one is struck in the middle, goes on, and the second one skips exactly the bounced."""
-        receiver = self.world("--unknown", "0.25", "--latency-dot", "20", people=NAMES)
+        receiver = self.world("--unknown", "0.25", "--latency-dot", "60", people=NAMES)
         process = self.start_send("one")
         self.wait_for_events(100, process)
         strike(self.status()["pids"], process)
@@ -145,7 +145,7 @@ class Suppression(Lists):
         self.strike_and_skip(strike)
 
     def test_a_killed_master_forgets_nothing(self):
-        receiver = self.world("--unknown", "0.25", "--latency-dot", "20", people=NAMES)
+        receiver = self.world("--unknown", "0.25", "--latency-dot", "60", people=NAMES)
         dice = random.Random(os.environ.get("HIKYAKU_SEED", "1"))
         process = self.start_send("one")
         for moment in (60, 150, 250):
@@ -203,7 +203,7 @@ class Suppression(Lists):
         taken = set(receiver.taken())
         self.assertEqual(states["sent"], taken)
         self.assertEqual(states["suppressed"], added - taken)
-        self.assertGreater(len(states["suppressed"]), 50)
+        self.assertGreater(len(states["suppressed"]), 20)
         self.assertEqual(taken | states["suppressed"], set(people))
 
     def test_a_commit_is_refused_to_him_who_was_added_after_his_envelope_left(self):
