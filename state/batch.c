@@ -70,21 +70,23 @@ void batch_begin(struct batch *batch, const char *campaign)
 }
 
 /* The place of a span among the keys of this call. */
-static uint16_t batch_span(struct batch *batch, uint16_t segment, uint32_t span)
+static uint32_t batch_span(struct batch *batch, uint16_t segment, uint32_t span)
 {
     uint64_t id = (uint64_t)segment << 32 | span;
     uint32_t at = (uint32_t)(id * 0x9e3779b97f4a7c15u >> 53) % BATCH_PLACES, key;
 
     for (; batch->place[at]; at = (at + 1) % BATCH_PLACES)
         if (batch->span_id[batch->place[at] - 1] == id)
-            return (uint16_t)(batch->place[at] - 1);
+            return batch->place[at] - 1u;
     batch->span_id[batch->spans] = id;
     key = BATCH_KEYS_FIXED + 3 * batch->spans;
     key_of_span(batch->key[key], batch->campaign, 's', segment, span);
     key_of_span(batch->key[key + 1], batch->campaign, 'd', segment, span);
     key_of_span(batch->key[key + 2], batch->campaign, 'f', segment, span);
+    batch->span_from[batch->spans] = SPAN_MAX;
+    batch->span_to[batch->spans] = 0;
     batch->place[at] = (uint16_t)++batch->spans;
-    return (uint16_t)(batch->spans - 1);
+    return batch->spans - 1;
 }
 
 static uint8_t *put16(uint8_t *at, uint32_t value)
@@ -101,7 +103,7 @@ static uint8_t *put32(uint8_t *at, uint32_t value)
 
 bool batch_add(struct batch *batch, const struct ledger_op *op)
 {
-    uint32_t cost = op_cost(op);
+    uint32_t cost = op_cost(op), first = op->index - op->span_first, span;
     uint8_t *at = batch->packed + (size_t)batch->ops * BATCH_OP_BYTES;
 
     if (batch->ops == BATCH_OPS_MAX ||
@@ -110,8 +112,13 @@ bool batch_add(struct batch *batch, const struct ledger_op *op)
     batch->granted = op->granted;
     *at++ = op->kind;
     *at++ = op->attempt;
-    at = put16(at, batch_span(batch, op->segment, op->span));
-    at = put16(at, op->index - op->span_first);
+    span = batch_span(batch, op->segment, op->span);
+    if (first < batch->span_from[span])
+        batch->span_from[span] = (uint16_t)first;
+    if (first + cost > batch->span_to[span])
+        batch->span_to[span] = (uint16_t)(first + cost);
+    at = put16(at, span);
+    at = put16(at, first);
     at = put16(at, cost);
     at = put32(at, op->word);
     at = put32(at, op->due_s);
@@ -130,8 +137,11 @@ static void batch_arg(struct batch *batch, int at, const char *text, size_t leng
 int batch_command(struct batch *batch, const char *sha1, uint64_t epoch, uint64_t number)
 {
     uint32_t keys = BATCH_KEYS_FIXED + 3 * batch->spans;
+    uint8_t *at = batch->ranges;
     int argc = 0;
 
+    for (uint32_t i = 0; i < batch->spans; i++)
+        at = put16(put16(at, batch->span_from[i]), batch->span_to[i]);
     (void)snprintf(batch->sha1, sizeof batch->sha1, "%s", sha1);
     (void)snprintf(batch->epoch, sizeof batch->epoch, "%" PRIu64, epoch);
     (void)snprintf(batch->number, sizeof batch->number, "%" PRIu64, number);
@@ -147,5 +157,6 @@ int batch_command(struct batch *batch, const char *sha1, uint64_t epoch, uint64_
     batch_arg(batch, argc++, (const char *)batch->packed, (size_t)batch->ops * BATCH_OP_BYTES);
     batch_arg(batch, argc++, batch->number, strlen(batch->number));
     batch_arg(batch, argc++, batch->granted_text, strlen(batch->granted_text));
+    batch_arg(batch, argc++, (const char *)batch->ranges, (size_t)(at - batch->ranges));
     return argc;
 }

@@ -13,7 +13,7 @@
 #define BATCH_OP_BYTES   20u
 #define BATCH_KEYS_FIXED 5u /* m, own, due, n, q */
 #define BATCH_KEYS_MAX   (BATCH_KEYS_FIXED + 3 * BATCH_OPS_MAX)
-#define BATCH_ARGS_MAX   (3 + BATCH_KEYS_MAX + 4)
+#define BATCH_ARGS_MAX   (3 + BATCH_KEYS_MAX + 5)
 #define BATCH_KEY_BYTES  (CAMPAIGN_ID_MAX + 32)
 #define BATCH_PLACES     2048u /* hash slots for the spans of a call */
 
@@ -25,6 +25,8 @@ struct batch {
     char key[BATCH_KEYS_MAX][BATCH_KEY_BYTES];
     uint16_t place[BATCH_PLACES]; /* span + 1, 0 empty */
     uint64_t span_id[BATCH_OPS_MAX];
+    uint16_t span_from[BATCH_OPS_MAX], span_to[BATCH_OPS_MAX]; /* what its ops touch; to: behind it */
+    uint8_t ranges[BATCH_OPS_MAX * 4];
     char sha1[48], epoch[24], number[24], granted_text[24], key_count[12];
     const char *argv[BATCH_ARGS_MAX];
     size_t length[BATCH_ARGS_MAX];

@@ -8,14 +8,12 @@
 --         offset in the span, count (2 each), word, due, first (4 each), little-endian; the number of this call among
 --         those of its epoch, kept in {c}:q: a Redis that lost writes is known by it, and what a dead connection still
 --         carries, too late; the epoch that was granted what the ops are about: the asking one, or a dead one whose end
---         is told
+--         is told; for each span of KEYS the first place that an op touches and the one behind the last, 2 bytes each
 -- Reply: one digit for each op, enum ledger_verdict; nothing for a call that comes too late.
 local PENDING, SENDING, SENT, DEFERRED, BOUNCED = 0, 1, 2, 3, 4
 local EXPIRED, SUPPRESSED, UNKNOWN, CANCELLED = 5, 6, 7, 8
-local NAME = {
-    [PENDING] = 'pending', [SENDING] = 'sending', [SENT] = 'sent', [DEFERRED] = 'deferred', [BOUNCED] = 'bounced',
-    [EXPIRED] = 'expired', [SUPPRESSED] = 'suppressed', [UNKNOWN] = 'unknown', [CANCELLED] = 'cancelled',
-}
+-- By state, from SENDING on.
+local NAME = { 'sending', 'sent', 'deferred', 'bounced', 'expired', 'suppressed', 'unknown', 'cancelled' }
 local DONE, SETTLED, PAUSED, STOPPED, NOT_OURS, LOST = '0', '1', '2', '3', '4', '5'
 -- What wins where two stories meet; expired, suppressed and cancelled give way to sent and bounced alone.
 local RANK = {
@@ -29,66 +27,41 @@ local ATTEMPTS_MAX = 255
 local OP_BYTES = 20
 local COMMIT, OUTCOME, RELEASE, PUT_BACK, SETTLE, RESEND, MARKED = 1, 2, 3, 4, 5, 6, 7
 
-local call, byte, max = redis.call, string.byte, math.max
-local unpack_op, pack, concat = struct.unpack, struct.pack, table.concat
-local epoch, ops, number, granted = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local call, byte = redis.call, string.byte
+local unpack_op, pack = struct.unpack, struct.pack
+local epoch, ops, number, granted, ranges = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 if number <= tonumber(call('HGET', KEYS[5], epoch) or 0) then
     return ''
 end
 local campaign = call('EXISTS', KEYS[4]) == 1 and call('HGET', KEYS[1], 'state')
-local moved, counted = {}, 0
+local moved, counted = { [PENDING] = 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 0
 
 -- Without math.floor(): what is taken off first leaves whole numbers, and a call costs more than both.
 local function attempts_of(word)
     return (word - word % ATTEMPT) / ATTEMPT % (ATTEMPTS_MAX + 1)
 end
 
--- The spans of this call, with the first place that an op touches and the one behind the last. Places of spans have no
--- holes: batch.c gives the next one to each new span.
-local spans, names = {}, {}
-for at = 3, #ops, OP_BYTES do
-    local p0, p1, o0, o1, c0, c1 = byte(ops, at, at + 5)
-    local place, offset, count = p0 + p1 * 256, o0 + o1 * 256, c0 + c1 * 256
-    local span = spans[place]
-    if not span then
-        span = { key = 6 + place * 3, from = offset, to = 0 }
-        span.name = string.match(KEYS[span.key], '[^:]*$')
-        spans[place], names[place + 1] = span, span.name
-    end
-    if offset < span.from then
-        span.from = offset
-    end
-    if offset + count > span.to then
-        span.to = offset + count
-    end
-end
-for i, owner in ipairs(call('HMGET', KEYS[2], unpack(names))) do
-    spans[i - 1].owner = owner and tonumber(owner)
-end
-
 -- A string of a span, as far as this call is about it: read once, changed here, written at the end.
 local WORDS, DUE, FIRST = 0, 1, 2
 local function read(span, part)
-    local key = KEYS[span.key + part]
-    local copy = { key = key, new = {}, changed = {}, count = 0, last = -1 }
-    copy.text = call('GETRANGE', key, span.from * 4, span.to * 4 - 1)
+    local key, from = KEYS[span.key + part], span.from
+    local text = call('GETRANGE', key, from * 4, span.to * 4 - 1)
+    local copy = { key = key, from = from, text = text, new = {}, changed = {}, count = 0, last = -1 }
     span[part] = copy
     return copy
 end
 
-local function get(span, part, offset)
-    local copy = span[part] or read(span, part)
+local function get(copy, offset)
     local new = copy.new[offset]
     if new then
         return new
     end
-    local at = (offset - span.from) * 4 + 1
+    local at = (offset - copy.from) * 4 + 1
     local a, b, c, d = byte(copy.text, at, at + 3)
     return d and a + b * 256 + c * 65536 + d * 16777216 or 0
 end
 
-local function set(span, part, offset, value)
-    local copy = span[part]
+local function set(copy, offset, value)
     local new = copy.new
     if not new[offset] then
         local count = copy.count + 1
@@ -102,37 +75,56 @@ local function set(span, part, offset, value)
     new[offset] = value
 end
 
--- A command costs more than a few words that are written as they were.
-local BRIDGE = 16
-local function write(span, part)
-    local copy, first, last, words, count = span[part], nil, nil, {}, 0
-    local new = copy.new
+-- A command costs more than a few words that are written as they were. Lua's stack bounds what unpack() and pack() take.
+local BRIDGE, RUN_MAX = 16, 1000
+local function write_run(copy, first, last)
+    local words, new, count = {}, copy.new, last - first + 1
+    for i = 1, count do
+        words[i] = new[first + i - 1] or get(copy, first + i - 1)
+    end
+    call('SETRANGE', copy.key, first * 4, pack('<' .. string.rep('I4', count), unpack(words)))
+end
+
+local function write(copy)
+    local first, last = nil, nil
     if copy.unsorted then
         table.sort(copy.changed)
     end
     for _, offset in ipairs(copy.changed) do
-        if first and offset - last > BRIDGE then
-            call('SETRANGE', copy.key, first * 4, concat(words, '', 1, count))
-            first, count = nil, 0
+        if first and (offset - last > BRIDGE or offset - first >= RUN_MAX) then
+            write_run(copy, first, last)
+            first = nil
         end
-        first = first or offset
-        for between = first + count, offset do
-            count = count + 1
-            words[count] = pack('<I4', new[between] or get(span, part, between))
-        end
-        last = offset
+        first, last = first or offset, offset
     end
     if first then
-        call('SETRANGE', copy.key, first * 4, concat(words, '', 1, count))
+        write_run(copy, first, last)
+    end
+end
+
+-- The spans of this call; what is plain is ours, and there. Their names stand behind "{c}:s:".
+local spans, names = {}, {}
+for place = 0, #ranges / 4 - 1 do
+    local span = { key = 6 + place * 3 }
+    span.from, span.to = unpack_op('<HH', ranges, place * 4 + 1)
+    span.name = string.sub(KEYS[span.key], #KEYS[1] + 2)
+    spans[place], names[place + 1] = span, span.name
+end
+for i, owner in ipairs(call('HMGET', KEYS[2], unpack(names))) do
+    local span = spans[i - 1]
+    span.owner = owner and tonumber(owner)
+    if campaign and owner then
+        local text = read(span, WORDS).text
+        span.is_plain = span.owner == granted and #text == (span.to - span.from) * 4
     end
 end
 
 local function put(span, offset, old, new)
     local from, to = old % MARK, new % MARK
-    set(span, WORDS, offset, new)
+    set(span[WORDS], offset, new)
     if from ~= to then
-        moved[from] = (moved[from] or 0) - 1
-        moved[to] = (moved[to] or 0) + 1
+        moved[from] = moved[from] - 1
+        moved[to] = moved[to] + 1
     end
 end
 
@@ -165,9 +157,10 @@ local function seldom()
 
     -- A due time never goes back, so that a PUT_BACK seen twice is known by its due time.
     local function set_due(span, offset, due)
-        local old = get(span, DUE, offset)
+        local copy = span[DUE] or read(span, DUE)
+        local old = get(copy, offset)
         if due > old then
-            set(span, DUE, offset, due)
+            set(copy, offset, due)
             old = due
         end
         due_at(span, old)
@@ -175,27 +168,28 @@ local function seldom()
 
     -- 0 stands for "none" in the string, so an attempt in the very first second counts as one in the next.
     local function set_first(span, offset, first)
-        if get(span, FIRST, offset) == 0 then
-            set(span, FIRST, offset, max(first, 1))
+        local copy = span[FIRST] or read(span, FIRST)
+        if get(copy, offset) == 0 then
+            set(copy, offset, math.max(first, 1))
         end
     end
 
     -- The dot never left: the attempt did not happen. Who was deferred before has a first attempt.
-    local function give_back(span, op, word)
+    local function give_back(span, offset, due, word)
         local attempts = attempts_of(word) - 1
-        if attempts > 0 and get(span, FIRST, op.offset) > 0 then
-            put(span, op.offset, word, with_attempts(with_state(word, DEFERRED), attempts))
-            set_due(span, op.offset, op.due)
+        if attempts > 0 and get(span[FIRST] or read(span, FIRST), offset) > 0 then
+            put(span, offset, word, with_attempts(with_state(word, DEFERRED), attempts))
+            set_due(span, offset, due)
         else
-            put(span, op.offset, word, with_attempts(with_state(word, PENDING), attempts))
+            put(span, offset, word, with_attempts(with_state(word, PENDING), attempts))
         end
     end
 
     local function release(span, op)
-        local word = get(span, WORDS, op.offset)
+        local word = get(span[WORDS], op.offset)
         local state, had = state_of(word), attempts_of(word)
         if state == SENDING and had == op.attempt then
-            give_back(span, op, word)
+            give_back(span, op.offset, op.due, word)
             return DONE
         end
         return (state == PENDING or state == DEFERRED) and had < op.attempt and DONE or SETTLED
@@ -210,9 +204,9 @@ local function seldom()
 
     local function put_back(span, op)
         for offset = op.offset, op.offset + op.count - 1 do
-            local word = get(span, WORDS, offset)
+            local word = get(span[WORDS], offset)
             local state = state_of(word)
-            if state == PENDING or (state == DEFERRED and get(span, DUE, offset) < op.due) then
+            if state == PENDING or (state == DEFERRED and get(span[DUE] or read(span, DUE), offset) < op.due) then
                 put(span, offset, word, reworded(word, op, DEFERRED, 1))
                 set_due(span, offset, op.due)
                 set_first(span, offset, op.first)
@@ -225,7 +219,7 @@ local function seldom()
     local function settle(span, op)
         local state, more = state_of(op.word), attempts_of(op.word) > 0 and 1 or 0
         for offset = op.offset, op.offset + op.count - 1 do
-            local word = get(span, WORDS, offset)
+            local word = get(span[WORDS], offset)
             local from = state_of(word)
             if from == PENDING or from == DEFERRED then
                 put(span, offset, word, reworded(word, op, state, more))
@@ -236,7 +230,7 @@ local function seldom()
     end
 
     local function resend(span, op)
-        local word = get(span, WORDS, op.offset)
+        local word = get(span[WORDS], op.offset)
         local state = state_of(word)
         if state == UNKNOWN and (op.attempt == 0 or op.attempt == attempts_of(word)) then
             counted = counted + (word >= UNCOUNTED and 1 or 0)
@@ -255,7 +249,7 @@ local function seldom()
     -- What came back later stands beside the state, as a mark. A bounce tells of whom it was unknown, too. Who was never
     -- sent to has nothing to come back: the campaign is a later one of the same name.
     local function mark(span, op)
-        local word = get(span, WORDS, op.offset)
+        local word = get(span[WORDS], op.offset)
         local state, had, new = state_of(word), bits_at(word, MARK, 8), bits_at(op.word, MARK, 8)
         if state == PENDING and attempts_of(word) == 0 then
             return SETTLED
@@ -275,7 +269,7 @@ local function seldom()
             word = word + bits_at(op.word, CLASS, 32) * CLASS -- why it came back: the acceptance has no class of its own
         end
         if bits_at(word, MARK, 8) ~= had or bits_at(word, CLASS, 32) ~= before then
-            set(span, WORDS, op.offset, word)
+            set(span[WORDS], op.offset, word)
         end
         return DONE
     end
@@ -293,15 +287,21 @@ local function seldom()
     return made
 end
 
-local function commit(span, op)
-    local offset, attempt = op.offset, op.attempt
-    local word = get(span, WORDS, offset)
+-- The whole op; of the most usual ones less is read, for each number takes its time.
+local function op_at(at)
+    local op = {}
+    op.kind, op.attempt, op.span, op.offset, op.count, op.word, op.due, op.first = unpack_op('<BBHHHI4I4I4', ops, at)
+    return op
+end
+
+local function commit(span, offset, attempt, at)
+    local word = get(span[WORDS], offset)
     local state, had = word % MARK, attempts_of(word)
     local again = state == SENDING and had == attempt
     if campaign ~= 'running' then
         -- The earlier grant's answer never arrived, and now there is none: `sending` must not stay.
         if again then
-            seldom().give_back(span, op, word)
+            seldom().give_back(span, offset, op_at(at).due, word)
         end
         return campaign == 'cancelled' and STOPPED or PAUSED
     end
@@ -330,9 +330,8 @@ local function outcome_wins(from, to, had, has)
     return from ~= to or has > had
 end
 
-local function outcome(span, op)
-    local offset, new = op.offset, op.word
-    local word = get(span, WORDS, offset)
+local function outcome(span, offset, new, at)
+    local word = get(span[WORDS], offset)
     local from, to = word % MARK, new % MARK
     local had, has = attempts_of(word), attempts_of(new)
     if not outcome_wins(from, to, had, has) then
@@ -348,6 +347,7 @@ local function outcome(span, op)
     local marks, marked = word % CLASS - from, new % CLASS - to
     put(span, offset, word, new + marks - marked + (had > has and had - has or 0) * ATTEMPT)
     if to == DEFERRED then
+        local op = op_at(at)
         seldom().set_due(span, offset, op.due)
         seldom().set_first(span, offset, op.first)
     end
@@ -360,9 +360,9 @@ local function anybody_may(op)
     return op.kind == RESEND or op.kind == MARKED or (op.kind == OUTCOME and EVIDENCE[op.word % MARK])
 end
 
-local function apply(op)
-    local span, kind = spans[op.span], op.kind
-    if campaign and not span.owner and kind == MARKED then
+-- Why an op is not for this span: nil where it is.
+local function refusal(span, op)
+    if campaign and not span.owner and op.kind == MARKED then
         return SETTLED -- nobody of it was ever sent to
     end
     if not campaign or not span.owner then
@@ -371,38 +371,43 @@ local function apply(op)
     if span.owner ~= granted and not anybody_may(op) then
         return NOT_OURS
     end
-    if (op.offset + op.count - span.from) * 4 > #(span[WORDS] or read(span, WORDS)).text then
-        return LOST
-    end
-    if kind == COMMIT then
-        return commit(span, op)
-    end
-    if kind == OUTCOME then
-        return outcome(span, op)
-    end
-    return seldom()[kind](span, op)
+    return (op.offset + op.count - span.from) * 4 > #span[WORDS].text and LOST or nil
 end
 
-local verdicts, told, op = {}, 0, {}
+local function apply(at)
+    local kind, attempt, place, offset = unpack_op('<BBHH', ops, at)
+    local span = spans[place]
+    local refused = not span.is_plain and refusal(span, op_at(at))
+    if refused then
+        return refused
+    end
+    if kind == COMMIT then
+        return commit(span, offset, attempt, at)
+    end
+    if kind == OUTCOME then
+        return outcome(span, offset, unpack_op('<I4', ops, at + 8), at)
+    end
+    return seldom()[kind](span, op_at(at))
+end
+
+local verdicts, told = {}, 0
 for at = 1, #ops, OP_BYTES do
-    op.kind, op.attempt, op.span, op.offset, op.count, op.word, op.due, op.first =
-        unpack_op('<BBHHHI4I4I4', ops, at)
     told = told + 1
-    verdicts[told] = apply(op)
+    verdicts[told] = apply(at)
 end
 for _, span in pairs(spans) do
     for part = WORDS, FIRST do
         if span[part] then
-            write(span, part)
+            write(span[part])
         end
     end
     if span.earliest then
         call('ZADD', KEYS[3], 'LT', span.earliest, span.name)
     end
 end
-for state, change in pairs(moved) do
-    if state ~= PENDING and change ~= 0 then
-        call('HINCRBY', KEYS[4], NAME[state], change)
+for state, name in ipairs(NAME) do
+    if moved[state] ~= 0 then
+        call('HINCRBY', KEYS[4], name, moved[state])
     end
 end
 if counted > 0 then
@@ -411,4 +416,4 @@ end
 if campaign then
     call('HSET', KEYS[5], epoch, ARGV[3])
 end
-return concat(verdicts)
+return table.concat(verdicts)

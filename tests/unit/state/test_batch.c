@@ -31,7 +31,7 @@ static void a_call_ends_at_its_limit_of_ops(void **state)
     for (op = op_of(OP_COMMIT, 0, 0, 0); batch_add(&batch, &op); added++)
         op = op_of(OP_COMMIT, added * 7919, 1, 0);
     assert_int_equal(added, BATCH_OPS_MAX);
-    assert_int_equal(batch_command(&batch, "sha", 1, 7), 3 + 5 + 3 * (int)batch.spans + 4);
+    assert_int_equal(batch_command(&batch, "sha", 1, 7), 3 + 5 + 3 * (int)batch.spans + 5);
 }
 
 static void a_call_ends_at_its_limit_of_recipients(void **state)
@@ -61,6 +61,35 @@ static void each_span_is_named_once_and_ops_point_to_it(void **state)
         (void)snprintf(expected, sizeof expected, "{news}:s:0.%u", (i * 31) % 300);
         assert_string_equal(batch.key[BATCH_KEYS_FIXED + 3 * place], expected);
     }
+}
+
+static uint32_t range_at(uint32_t place, uint32_t end)
+{
+    const uint8_t *at = batch.ranges + 4 * (size_t)place + 2 * (size_t)end;
+
+    return at[0] | (uint32_t)at[1] << 8;
+}
+
+static void the_range_of_a_span_is_what_its_ops_touch(void **state)
+{
+    const struct ledger_op op[] = {op_of(OP_COMMIT, 7, 300, 0),    op_of(OP_OUTCOME, 7, 20, 0),
+                                   op_of(OP_COMMIT, 8, 0, 0),      op_of(OP_SETTLE, 9, 0, SPAN_MAX),
+                                   op_of(OP_PUT_BACK, 7, 40, 500), op_of(OP_COMMIT, 7, 100, 0)};
+    int argc;
+
+    (void)state;
+    batch_begin(&batch, "c");
+    for (size_t i = 0; i < sizeof op / sizeof op[0]; i++)
+        assert_true(batch_add(&batch, &op[i]));
+    argc = batch_command(&batch, "sha", 1, 7);
+    assert_int_equal(batch.length[argc - 1], 3 * 4);
+    assert_ptr_equal(batch.argv[argc - 1], batch.ranges);
+    assert_int_equal(range_at(0, 0), 20);
+    assert_int_equal(range_at(0, 1), 540);
+    assert_int_equal(range_at(1, 0), 0);
+    assert_int_equal(range_at(1, 1), 1);
+    assert_int_equal(range_at(2, 0), 0);
+    assert_int_equal(range_at(2, 1), SPAN_MAX);
 }
 
 static void an_op_outside_its_span_or_of_no_sense_is_refused(void **state)
@@ -136,6 +165,7 @@ int main(void)
         cmocka_unit_test(a_call_ends_at_its_limit_of_ops),
         cmocka_unit_test(a_call_ends_at_its_limit_of_recipients),
         cmocka_unit_test(each_span_is_named_once_and_ops_point_to_it),
+        cmocka_unit_test(the_range_of_a_span_is_what_its_ops_touch),
         cmocka_unit_test(an_op_outside_its_span_or_of_no_sense_is_refused),
         cmocka_unit_test(the_ring_keeps_order_while_it_grows_and_wraps),
         cmocka_unit_test(the_ring_says_when_it_is_full),
