@@ -98,7 +98,7 @@ static const struct command command_table[] = {
             "The file, or standard input, has a header row and a column email; scope, reason, source,\n"
             "evidence, time and until (when it ends) are read where they are there, other columns are\n"
             "passed over. Rows without a scope or reason get what --scope and --reason say, else all and\n"
-            "import. The exports of SendGrid, Amazon SES and Mailgun are understood as they are. What is\n"
+            "import. CSV exports of SendGrid, Amazon SES and Mailgun are understood as they are. What is\n"
             "there already keeps its first reason. Exit status: 1 when a row was bad: each is told with\n"
             "its line, the others are in.\n",
         .required = OPTION_BIT(CONFIG),

@@ -206,6 +206,13 @@ static bool is_ses_row(const struct record *record)
     return address_parse(text, length, &address, NULL) == 0;
 }
 
+static bool is_json(const struct record *record)
+{
+    const char *text = record_field(record, 0);
+
+    return trimmed(&text) > 0 && (*text == '{' || *text == '[');
+}
+
 static int read_header(struct import *import, struct hk_why *why)
 {
     struct record *record = &import->records.record;
@@ -230,6 +237,12 @@ static int read_header(struct import *import, struct hk_why *why)
     if (rc < 0)
         return rc;
     find_other_columns(import);
+    if (import->column[COLUMN_EMAIL] == COLUMN_NONE && is_json(record))
+        return why_set(why, HK_EINVAL,
+                       "%s: is JSON, and CSV is wanted; of the list of Amazon SES this makes it: aws sesv2 "
+                       "list-suppressed-destinations --output text --query "
+                       "'SuppressedDestinationSummaries[].[EmailAddress,Reason]'",
+                       import->name);
     if (import->column[COLUMN_EMAIL] == COLUMN_NONE)
         return why_set(why, HK_EINVAL, "%s:%llu: the header row has no column email", import->name,
                        (unsigned long long)record->line);

@@ -271,7 +271,12 @@ class Suppression(Lists):
         self.assertIn("a; b, c", self.suppress("check", "z@x.test", expect=1).out)
         os.mkfifo(self.path("pipe"))
         self.assertIn("no ordinary file", self.suppress("export", self.path("pipe"), expect=2).err)
-        for text, words in (("", "is empty"), ("name\nx\n", "no column email"), ("email,Email\n", "there twice"),
+        listed = self.write("listed.txt", "s1@x.test\tBOUNCE\ns2@x.test\tCOMPLAINT\n")  # by the aws command that is named below
+        self.assertEqual(self.suppress("import", listed).out, "2 rows: 2 added, 0 were there already, 0 rejected\n")
+        self.suppress("remove", "s1@x.test", "s2@x.test")
+        ses = '{\n    "SuppressedDestinationSummaries": [\n        {\n            "EmailAddress": "a@x.test",\n'
+        for text, words in (("", "is empty"), ("name\nx\n", "no column email"), (ses, "list-suppressed-destinations --output text"),
+                            (ses.replace("\n", "") + '"Reason": "BOUNCE"}]}\n', "is JSON, and CSV is wanted"), ("email,Email\n", "there twice"),
                             ('email\na@y.test\n"never\n', ":3: a quote that opens in this row never closes")):
             self.assertIn(words, self.suppress("import", self.write("bad.csv", text), expect=2).err)
         self.assertIn("directory", self.suppress("import", self.dir, expect=2).err)
