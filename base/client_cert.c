@@ -20,6 +20,12 @@ static bool pem_is_at_end(void)
     return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
 }
 
+static int no_memory(const char *path, struct hk_why *why)
+{
+    ERR_clear_error();
+    return why_set(why, HK_ENOMEM, "%s: out of memory", path);
+}
+
 static int chain_read(const char *path, BIO *bio, struct client_cert *out, struct hk_why *why)
 {
     X509 *next;
@@ -31,11 +37,11 @@ static int chain_read(const char *path, BIO *bio, struct client_cert *out, struc
     }
     out->chain = sk_X509_new_null();
     if (out->chain == NULL)
-        return HK_ENOMEM;
+        return no_memory(path, why);
     while ((next = PEM_read_bio_X509(bio, NULL, hk_no_pass_phrase, NULL)) != NULL)
         if (sk_X509_push(out->chain, next) == 0) {
             X509_free(next);
-            return HK_ENOMEM;
+            return no_memory(path, why);
         }
     if (!pem_is_at_end())
         return why_set(why, HK_EINVAL, "%s: the certificate behind number %d cannot be read; take it out",
@@ -53,7 +59,7 @@ static int certificate_read(const char *path, struct client_cert *out, struct hk
     if (error != 0)
         return error;
     bio = BIO_new_mem_buf(bytes, (int)length);
-    error = bio != NULL ? chain_read(path, bio, out, why) : HK_ENOMEM;
+    error = bio != NULL ? chain_read(path, bio, out, why) : no_memory(path, why);
     BIO_free(bio);
     OPENSSL_cleanse(bytes, length); /* the key may stand in the same file */
     free(bytes);

@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <openssl/x509v3.h>
@@ -16,6 +18,32 @@
 
 static char folder[64], cert_path[96], key_path[96];
 static struct cfg_client files = {cert_path, key_path};
+
+/* OpenSSL's allocations: the last of these, and none behind it, fails. */
+static unsigned allocations_left = UINT_MAX;
+
+static bool allocation_fails(void)
+{
+    return allocations_left != UINT_MAX && allocations_left > 0 && --allocations_left == 0;
+}
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+    (void)file, (void)line;
+    return allocation_fails() ? NULL : malloc(size);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file, (void)line;
+    return allocation_fails() ? NULL : realloc(old, size);
+}
+
+static void openssl_free(void *old, const char *file, int line)
+{
+    (void)file, (void)line;
+    free(old);
+}
 
 static int set_up(void **state)
 {
@@ -150,6 +178,30 @@ static void what_is_no_pem_is_refused(void **state)
     EVP_PKEY_free(key);
 }
 
+/* Whatever of OpenSSL's own finds no memory while the certificates are read: words, and nothing kept. */
+static void certificates_that_find_no_memory_are_refused_with_words(void **state)
+{
+    EVP_PKEY *key = pair_write(-60, 3600, "clientAuth");
+    struct client_cert cert;
+    bool struck = true;
+
+    (void)state;
+    certificate_append(cert_path, "a", key, -60, 3600, NULL);
+    unlink(key_path); /* ends it behind the certificates */
+    for (unsigned nth = 1; struck; nth++) {
+        struct hk_why why = {""};
+
+        allocations_left = nth;
+        assert_int_not_equal(client_cert_load(&files, &cert, &why), 0);
+        struck = allocations_left == 0;
+        allocations_left = UINT_MAX;
+        if (strstr(why.text, folder) == NULL) /* OpenSSL does without some of it */
+            fail_msg("allocation %u: \"%s\" names no file", nth, why.text);
+        assert_null(cert.leaf);
+    }
+    EVP_PKEY_free(key);
+}
+
 static void a_key_of_another_certificate_is_refused(void **state)
 {
     EVP_PKEY *key = pair_write(-60, 3600, NULL), *other = EVP_EC_gen("P-256");
@@ -202,10 +254,14 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_is_missing_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_pem_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(certificates_that_find_no_memory_are_refused_with_words, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_key_of_another_certificate_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_key_that_tls_would_not_take_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_doubtful_is_told_and_taken, set_up, tear_down),
     };
 
+    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
