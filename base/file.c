@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -98,6 +99,22 @@ int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t len
     return rc;
 }
 
+/* A pipe whose writer is still at work, as a shell makes for <(command): waited for, not for ever. */
+#define PIPE_WAIT_MS 10000
+
+static bool pipe_has_more(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int ready;
+
+    do
+        ready = poll(&p, 1, PIPE_WAIT_MS);
+    while (ready < 0 && errno == EINTR);
+    if (ready == 0)
+        errno = ETIMEDOUT;
+    return ready > 0;
+}
+
 static int read_open_file(int fd, const char *path, size_t max_bytes, char **out, size_t *length,
                           struct hk_why *why)
 {
@@ -107,6 +124,8 @@ static int read_open_file(int fd, const char *path, size_t max_bytes, char **out
     while (buffer != NULL) {
         ssize_t n = read(fd, buffer + used, size - used);
         if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN && pipe_has_more(fd))
             continue;
         if (n < 0) {
             free(buffer);

@@ -88,7 +88,8 @@ int hk_may_replace(const char *path, struct hk_why *why) HK_MUST_USE;
 int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t length,
                   struct hk_why *why) HK_MUST_USE;
 /* Read a whole file into malloc'd memory (a NUL is added behind it). Refuses more than max_bytes
- * (HK_ETOOBIG), directories and what is not there. The caller frees *out. */
+ * (HK_ETOOBIG), directories and what is not there; a pipe's writer may pause for 10 s, not longer (HK_EIO). The caller
+ * frees *out. */
 int hk_read_file(const char *path, size_t max_bytes, char **out, size_t *length,
                  struct hk_why *why) HK_MUST_USE;
 

@@ -13,6 +13,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "faults.h"
@@ -110,6 +112,39 @@ static void a_file_that_cannot_be_read_is_told_with_its_reason(void **state)
     assert_int_equal(hk_read_file(path, LONG_BYTES, &got, &length, &why), HK_EIO);
     assert_true(fault_disarm());
     assert_non_null(strstr(why.text, strerror(EIO)));
+}
+
+/* --config <(command): the shell's command has written nothing yet when the file is opened, or only half. */
+static void a_pipe_is_read_to_the_end_of_its_writer(void **state)
+{
+    const struct timespec pause = {.tv_nsec = 50000000};
+    struct hk_why why = {""};
+    char name[32], *got = NULL;
+    size_t length = 0;
+    int end[2], status;
+    pid_t writer;
+
+    (void)state;
+    assert_int_equal(pipe(end), 0);
+    writer = fork();
+    assert_true(writer >= 0);
+    if (writer == 0) {
+        nanosleep(&pause, NULL);
+        if (write(end[1], "late ", 5) != 5)
+            _exit(1);
+        nanosleep(&pause, NULL);
+        _exit(write(end[1], "words", 5) == 5 ? 0 : 1);
+    }
+    close(end[1]);
+    snprintf(name, sizeof name, "/dev/fd/%d", end[0]);
+    if (hk_read_file(name, LONG_BYTES, &got, &length, &why) != 0)
+        fail_msg("%s", why.text);
+    assert_string_equal(got, "late words");
+    assert_int_equal(length, 10);
+    free(got);
+    close(end[0]);
+    assert_int_equal(waitpid(writer, &status, 0), writer);
+    assert_int_equal(status, 0);
 }
 
 static void short_and_interrupted_reads_give_the_whole_file(void **state)
@@ -306,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_that_cannot_be_read_is_told_with_its_reason),
+        cmocka_unit_test(a_pipe_is_read_to_the_end_of_its_writer),
         cmocka_unit_test(short_and_interrupted_reads_give_the_whole_file),
         cmocka_unit_test(a_digest_of_a_file_that_breaks_off_is_none),
         cmocka_unit_test(a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it),
