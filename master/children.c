@@ -256,6 +256,8 @@ int children_start(struct node *node, struct hk_why *why)
     rc = start_resolver(node, why);
     node->workers = node->region.header->sizes.workers;
     node->worker = hk_xcalloc(node->workers, sizeof *node->worker);
+    for (uint32_t i = 0; i < node->workers; i++) /* children_stop() closes those that were not reached, too */
+        node->worker[i].wake_fd = node->worker[i].up_fd = -1;
     for (uint32_t i = 0; rc == 0 && i < node->workers; i++)
         rc = prepare_worker(node, i, why);
     return rc;
