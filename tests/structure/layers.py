@@ -188,7 +188,7 @@ def tree(root):
     """Every text file of the project, relative to root."""
     for folder, dirs, files in os.walk(root):
         dirs[:] = sorted(d for d in dirs if d not in SKIPPED_DIRS)
-        for name in sorted(files):
+        for name in sorted(set(files) - SKIPPED_DIRS):  # .git of a worktree is a file
             path = os.path.relpath(os.path.join(folder, name), root)
             with open(os.path.join(root, path), "rb") as f:
                 if b"\0" not in f.read(65536):
