@@ -307,9 +307,11 @@ static void on_counts(void *context, const uint64_t counts[LEDGER_STATES_COUNT],
 {
     struct campaign *campaign = context;
 
-    memcpy(campaign->counts, counts, sizeof campaign->counts);
-    campaign->attempts = attempts;
-    measure_rate(campaign);
+    if (counts != NULL) {
+        memcpy(campaign->counts, counts, sizeof campaign->counts);
+        campaign->attempts = attempts;
+        measure_rate(campaign);
+    }
     suppression_redis_answers(campaign->node);
 }
 

@@ -528,7 +528,7 @@ void event_unreachable(struct node *node, const struct dest *dest, const char *s
 int suppression_open(struct node *node, struct hk_why *why) HK_MUST_USE;
 int suppression_poll(struct node *node, struct hk_why *why) HK_MUST_USE; /* as suppress_poll */
 void suppression_follow(struct node *node); /* read what is new now: who told it is answered after that */
-void suppression_tick(struct node *node, bool second);
+void suppression_tick(struct node *node, bool due);
 void suppression_redis_answers(struct node *node); /* just now: a call that waits for it will not wait long */
 bool recipient_is_suppressed(const struct campaign *campaign, uint32_t index);
 /* A run of one domain that was taken up: who is suppressed is settled, the others go on to domain_enqueue. */

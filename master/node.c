@@ -22,8 +22,9 @@
 #define REDIS_CHECK_S     1.0
 #define REDIS_AGAIN_MS    10000u /* between two starts of an embedded server that does not stay */
 #define LEDGER_UP_WAIT_MS 10000u
-#define SWEEP_EVERY       50u   /* ticks */
-#define SECOND_EVERY      5u    /* ticks */
+#define SWEEP_EVERY       50u /* ticks */
+#define SECOND_EVERY      5u  /* ticks */
+#define SUPPRESS_EVERY    2u /* ticks; with one more for an answer to wait for: news of other nodes within 1 s */
 #define BEAT_MS           1000u /* between two beats of the lease; node.lease is longer than some */
 #define START_OVER_MAX \
     5u /* times in a row, with START_OVER_MS between them, that a node starts over by itself */
@@ -443,7 +444,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
     }
     if (clock_now_ms() >= node->beat_ms + beat_every_ms(node))
         beat(node);
-    suppression_tick(node, node->ticks % SECOND_EVERY == 0);
+    suppression_tick(node, node->ticks % SUPPRESS_EVERY == 0);
     if (node->ticks % SWEEP_EVERY == 0) {
         domains_sweep(node);
         sites_sweep(node);

@@ -1,7 +1,7 @@
 /* suppression.c - who must not be written to: asked when a recipient is taken up, before he is sent to, and at his commit.
  *
- * The view of state/ answers from memory. It is followed here: about once a second, and at once when a command that changed
- * something says so. A refusal for good that is about the recipient, and a domain that does not exist, go in by themselves; a
+ * The view of state/ answers from memory. It is followed here: about twice a second, and at once when a command that
+ * changed something says so. A refusal for good that is about the recipient, and a domain that does not exist, go in by themselves; a
  * refusal that only counts is one more soft bounce, and the breaker of a domain watches both (feedback.h).
  */
 #include <inttypes.h>
@@ -42,9 +42,9 @@ static bool asks_for_counts(const struct node *node)
 
 /* The stream is read by a call that waits. A Redis that hangs must not make the loop hang with it, so the call is made when
  * Redis has just answered another one (suppression_redis_answers), which campaigns ask five times a second. */
-void suppression_tick(struct node *node, bool second)
+void suppression_tick(struct node *node, bool due)
 {
-    node->suppress_due = node->suppress_due || second || node->suppress_more;
+    node->suppress_due = node->suppress_due || due || node->suppress_more;
     if (!asks_for_counts(node))
         suppression_redis_answers(node);
 }

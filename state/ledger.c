@@ -412,16 +412,19 @@ struct counts_call {
     void *context;
 };
 
-/* Damaged counts are no reason to stop: they are what people look at, the words are what counts. */
+/* Damaged counts, or none, are no reason to stop: they are what people look at, the words are what counts. */
 static void on_counts(struct link_call *link_call, const redisReply *reply)
 {
     struct counts_call call = *(struct counts_call *)link_call;
     uint64_t counts[LEDGER_STATES_COUNT], attempts;
 
     free(link_call);
-    if (reply && reply->type == REDIS_REPLY_ARRAY &&
-        counts_read(reply, call.manifest, counts, &attempts, NULL) == 0)
+    if (!reply)
+        return;
+    if (reply->type == REDIS_REPLY_ARRAY && counts_read(reply, call.manifest, counts, &attempts, NULL) == 0)
         call.fn(call.context, counts, attempts);
+    else
+        call.fn(call.context, NULL, 0);
 }
 
 int ledger_counts(struct ledger *ledger, const struct manifest *manifest, ledger_counts_fn fn, void *context)

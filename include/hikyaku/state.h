@@ -306,7 +306,8 @@ void ledger_mark(struct ledger *ledger);
 bool ledger_mark_reached(const struct ledger *ledger);
 
 /* The quick counts, asked at once and beside the ops: fn is called once, with counts[] by enum ledger_state (pending
- * included), unless the connection is lost before. `manifest` has to stay until then. HK_EDOWN when not connected. */
+ * included), or NULL where Redis has none that can be right, unless the connection is lost before. `manifest` has to stay
+ * until then. HK_EDOWN when not connected. */
 typedef void (*ledger_counts_fn)(void *context, const uint64_t counts[LEDGER_STATES_COUNT],
                                  uint64_t attempts);
 int ledger_counts(struct ledger *ledger, const struct manifest *manifest, ledger_counts_fn fn,
