@@ -21,6 +21,7 @@
 
 /* The script's file, built into the library. */
 extern const char state_suppress_lua[];
+extern const char state_suppress_sweep_lua[];
 
 /* The address key. HK_EINVAL in words: it is no address. */
 int suppress_key(const char *address, char out[ADDRESS_MAX + 1], struct hk_why *why) HK_MUST_USE;

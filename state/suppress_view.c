@@ -24,7 +24,10 @@
 #define REBUILD_FIRST 65536u
 #define ENDING_FIRST  1024u
 #define ENDED_KEPT_S  (7u * 86400u) /* a clock that was wrong for a while has ended nobody */
-#define NOWHERE       UINT64_MAX /* our place in the stream until a rebuild has ended: nothing goes on from there */
+#define SWEEP_POLLS   12u           /* polls for one sweep */
+#define SWEEP_COUNT \
+    1000u /* entries in it, about a millisecond: fifty million are gone through in three days */
+#define NOWHERE UINT64_MAX /* our place in the stream until a rebuild has ended: nothing goes on from there */
 
 /* ---- hashes ---- */
 
@@ -559,9 +562,46 @@ static int follow(struct suppress *view, struct hk_why *why)
     return view->position < last ? 1 : 0;
 }
 
+/* ---- what ended long ago ---- */
+
+int suppress_sweep(struct store *store, uint64_t now_s, uint32_t count, struct hk_why *why)
+{
+    redisReply *reply;
+    int gone;
+    int error = store_ask(
+        store, REDIS_REPLY_INTEGER, &reply, why,
+        "EVAL %s 2 " SUPPRESS_KEY("sweep") " " SUPPRESS_KEY("scopes") " " SUPPRESS_KEY("") " %lld %u %u",
+        state_suppress_sweep_lua, (long long)now_s - SUPPRESS_ENDED_KEPT_S, SUPPRESS_ENDED_KEPT_S, count);
+
+    if (error)
+        return error;
+    gone = (int)reply->integer;
+    freeReplyObject(reply);
+    return gone;
+}
+
+/* Not with the first poll, which a start waits for. Whatever fails here fails without harm, a Redis without room above all. */
+static void sweep_now_and_then(struct suppress *view)
+{
+    struct hk_why why;
+    int gone;
+
+    if (view->polls++ % SWEEP_POLLS != 1)
+        return;
+    gone = suppress_sweep(view->store, now_s(), SWEEP_COUNT, &why);
+    if (gone > 0)
+        log_debug("suppression: %d entries that ended long ago are deleted", gone);
+    else if (gone < 0)
+        log_debug("suppression: what ended long ago stays: %s", why.text);
+}
+
 int suppress_poll(struct suppress *view, struct hk_why *why)
 {
-    return view->rebuild.on ? rebuild_step(view, why) : follow(view, why);
+    int rc = view->rebuild.on ? rebuild_step(view, why) : follow(view, why);
+
+    if (rc == 0)
+        sweep_now_and_then(view);
+    return rc;
 }
 
 /* ---- opening and closing ---- */

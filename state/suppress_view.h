@@ -34,7 +34,12 @@ struct suppress {
     size_t merge_at; /* so many of them go into a new file */
     size_t count;
     struct rebuild rebuild;
+    uint32_t polls; /* that found nothing left; some of them sweep */
 };
+
+/* Have Redis look at about `count` entries, from where the last call stopped, and delete those that ended more than
+ * SUPPRESS_ENDED_KEPT_S before `now_s`. How many are gone, or an error. */
+int suppress_sweep(struct store *store, uint64_t now_s, uint32_t count, struct hk_why *why) HK_MUST_USE;
 
 /* Put `key` into the view, before the stream tells of it. until_s: when it ends, 0 never. */
 int suppress_ours(struct suppress *view, const char *scope, const char *key, uint32_t until_s) HK_MUST_USE;

@@ -7,8 +7,10 @@
  *   hikyaku:suppress:seq     the last N
  *   hikyaku:suppress:scopes  set: the scopes that have entries
  *   hikyaku:suppress:id      16 random bytes in hex: a file made from another Redis is known by it
+ *   hikyaku:suppress:sweep   hash: how far the deleting of ended entries has come
  * An entry may end (`until`): what a class of soft bounces that recovers has suppressed. From then on it skips nobody, and stays
- * to be looked at. It gives way to one that ends later or not at all, whichever came first; nothing else does.
+ * to be looked at for SUPPRESS_ENDED_KEPT_S. It gives way to one that ends later or not at all, whichever came first; nothing else
+ * does.
  * SCOPE is `all`, `sender:FROM_DOMAIN` or `list:LIST_ID`. The address key is the local part in ASCII lower case, '@', the
  * domain as A-labels. Each node keeps state_dir/suppress.hashes (state/hashes.h): sorted 64-bit hashes of scope and key,
  * all scopes together, mmapped, with the N it stands for; what came since lies in a small set in memory and is merged into
@@ -22,7 +24,8 @@
 #include "hikyaku/config.h"
 #include "hikyaku/state.h"
 
-#define SUPPRESS_SCOPE_MAX 300u /* bytes of a scope's name, its NUL included */
+#define SUPPRESS_SCOPE_MAX    300u           /* bytes of a scope's name, its NUL included */
+#define SUPPRESS_ENDED_KEPT_S (90u * 86400u) /* in Redis; then a node deletes the entry */
 
 enum suppress_scope_kind { SUPPRESS_ALL, SUPPRESS_SENDER, SUPPRESS_LIST };
 
@@ -45,8 +48,9 @@ struct suppress; /* a node's view */
 int suppress_open(const struct config *config, struct store *store, struct suppress **out,
                   struct hk_why *why) HK_MUST_USE;
 void suppress_close(struct suppress *view); /* writes the file; what fails there is a warning */
-/* Read what is new in the stream, a bounded piece of it: 0 nothing is left, 1 there is more. The master calls it about once
- * a second and when told to. On an error the view stays as it was. */
+/* Read what is new in the stream, a bounded piece of it: 0 nothing is left, 1 there is more. The master calls it about twice
+ * a second and when told to. On an error the view stays as it was. Now and then, when nothing is left, it has Redis delete
+ * some of what ended long ago. */
 int suppress_poll(struct suppress *view, struct hk_why *why) HK_MUST_USE;
 /* Is this recipient suppressed now in any of the view's scopes? `address` is local part '@' A-label domain, any case; about a
  * microsecond, no Redis. */

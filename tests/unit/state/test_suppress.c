@@ -493,6 +493,82 @@ static void an_end_that_changes_reaches_a_view_and_its_file(void **state)
     suppress_close(view);
 }
 
+/* ---- what ended long ago ---- */
+
+/* Calls of `count` entries each until the sweep has come past every scope. */
+static int sweep_all(uint64_t now_s, uint32_t count)
+{
+    struct hk_why why = {""};
+    int gone = 0;
+
+    for (int calls = 0; calls < 200; calls++) {
+        int rc = suppress_sweep(store, now_s, count, &why);
+        if (rc < 0)
+            fail_msg("sweep: %s", why.text);
+        gone += rc;
+    }
+    return gone;
+}
+
+static void what_ended_long_ago_is_deleted_and_nothing_else(void **state)
+{
+    const uint32_t now = second_now(), long_ago = now - SUPPRESS_ENDED_KEPT_S - 5;
+    struct suppress_entry *entry = calloc(4000, sizeof *entry);
+    struct hk_why why;
+
+    (void)state;
+    assert_int_equal(sweep_all(now, 100), 0); /* of nothing */
+    for (int i = 0; i < 4000; i++) {          /* more than lie together in one page */
+        entry[i] = entry_of(i < 2000 ? "all" : "list:a", "");
+        entry[i].until_s = i % 2 ? long_ago : now - SUPPRESS_ENDED_KEPT_S + 3600;
+        (void)snprintf(entry[i].address, sizeof entry[i].address, "u%d@x.test", i);
+    }
+    assert_int_equal(suppress_change_all(store, SUPPRESS_ADDED, entry, 4000, NULL, &why), 0);
+    free(entry);
+    (void)add("all", "good@x.test"); /* its evidence may speak of an end */
+    (void)add_until("all", "later@x.test", now + 1000);
+    (void)add_until("list:only", "one@x.test", long_ago);
+    assert_int_equal(sweep_all(now, 100), 2001);
+    assert_int_equal(fixture_number(&f, "HLEN hikyaku:suppress:all"), 1002);
+    assert_int_equal(fixture_number(&f, "HLEN hikyaku:suppress:list:a"), 1000);
+    assert_true(is_there("good@x.test") && is_there("later@x.test"));
+    assert_int_equal(fixture_number(&f, "SISMEMBER hikyaku:suppress:scopes list:only"), 0);
+    assert_int_equal(fixture_number(&f, "SCARD hikyaku:suppress:scopes"), 2);
+}
+
+/* Two clocks have to agree, the caller's and that of Redis. */
+static void a_clock_that_is_wrong_by_years_deletes_nothing(void **state)
+{
+    const uint32_t now = second_now();
+
+    (void)state;
+    (void)add_until("all", "later@x.test", now + 86400);
+    (void)add_until("all", "old@x.test", now - SUPPRESS_ENDED_KEPT_S - 5);
+    assert_int_equal(sweep_all(0, 100), 0);
+    assert_int_equal(sweep_all(now + 10ull * 365 * 86400, 100), 1);
+    assert_true(is_there("later@x.test"));
+}
+
+/* A view sweeps by itself. Who was deleted is skipped no more than before, and can be suppressed anew. */
+static void a_view_that_is_followed_deletes_what_ended_long_ago(void **state)
+{
+    struct suppress *view;
+
+    (void)state;
+    (void)add_until("all", "old@x.test", second_now() - SUPPRESS_ENDED_KEPT_S - 5);
+    (void)add("all", "good@x.test");
+    view = view_open();
+    for (int polls = 0; polls < 30 && is_there("old@x.test"); polls++)
+        view_follow(view);
+    assert_false(is_there("old@x.test"));
+    assert_true(has(view, "good@x.test"));
+    assert_false(has(view, "old@x.test"));
+    assert_int_equal(add_until("all", "old@x.test", second_now() + 1000), 1);
+    view_follow(view);
+    assert_true(has(view, "old@x.test"));
+    suppress_close(view);
+}
+
 /* What the master itself has just suppressed for good. */
 static void ours_counts_at_once_over_one_that_ends(void **state)
 {
@@ -1136,6 +1212,9 @@ int main(void)
         cmocka_unit_test_setup(what_is_added_again_is_as_it_was, anew),
         cmocka_unit_test_setup(what_was_decided_about_the_held_is_told_again, anew),
         cmocka_unit_test_setup(an_end_that_changes_reaches_a_view_and_its_file, anew),
+        cmocka_unit_test_setup(what_ended_long_ago_is_deleted_and_nothing_else, anew),
+        cmocka_unit_test_setup(a_clock_that_is_wrong_by_years_deletes_nothing, anew),
+        cmocka_unit_test_setup(a_view_that_is_followed_deletes_what_ended_long_ago, anew),
         cmocka_unit_test_setup(ours_counts_at_once_over_one_that_ends, anew),
         cmocka_unit_test_setup(an_international_domain_is_one_address_however_it_is_written, anew),
         cmocka_unit_test_setup(what_cannot_be_suppressed_is_said_in_words, anew),
