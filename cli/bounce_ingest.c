@@ -1,8 +1,9 @@
 /* bounce_ingest.c - hikyaku bounce ingest: mails that came back to another MTA, from files, an mbox, a maildir or a pipe.
  *
  * Each mail becomes one entry of a request to the node (master/returned.c), or of a short-lived one in its place; a line says
- * what was done about it. Never answers anybody. A mail of a maildir leaves new/ when the node has taken it, and a pipe gives
- * EX_TEMPFAIL for whatever is not the mail's own fault, so that the MTA keeps it: every mail may be taken twice.
+ * what was done about it. Never answers anybody. A mail of a maildir leaves new/ when the node has taken it; what cannot be read
+ * there stays, is told, and keeps no other mail. A pipe gives EX_TEMPFAIL for whatever is not the mail's own fault, so that the
+ * MTA keeps it: every mail may be taken twice.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -44,6 +45,7 @@ struct ingest {
     const char *envelope; /* recipient of the envelope, for the one mail of a pipe */
     const char *file;     /* being read */
     const char *maildir;  /* it lies in there; NULL: in none */
+    bool passed_over;     /* something in a maildir could not be read */
     unsigned nth;         /* mail of that file */
     struct entry batch[BATCH_MAX];
     size_t count, batch_bytes;
@@ -132,8 +134,8 @@ static int move_taken(struct ingest *in, const struct entry *entry)
     from = hk_xasprintf("%s/new/%s", in->maildir, entry->move);
     to = hk_xasprintf("%s/cur/%s%s", in->maildir, entry->move,
                       strstr(entry->move, ":2,") != NULL ? "" : ":2,S");
-    if (rename(from, to) != 0 &&
-        errno != ENOENT) /* gone: somebody else has taken it as well, which is no harm */
+    /* Gone: somebody else has taken it as well, which is no harm. */
+    if (rename(from, to) != 0 && (errno != ENOENT || access(from, F_OK) == 0))
         error = why_set(&in->why, HK_EIO, "%s: cannot be moved to cur/: %s", from, strerror(errno));
     free(from);
     free(to);
@@ -226,8 +228,6 @@ static int take_mail(void *context, const char *mail, size_t length)
         return why_set(&in->why, HK_ENOMEM, "%s: not enough memory to read it", in->file);
     in->nth++;
     entry.name = in->nth == 1 ? hk_xstrdup(in->file) : hk_xasprintf("%s:%u", in->file, in->nth);
-    if (in->maildir != NULL && in->nth == 1)
-        entry.move = hk_xstrdup(strrchr(in->file, '/') + 1);
     (void)snprintf(entry.what, sizeof entry.what, said.tells ? "nothing to do" : "no bounce: nothing to do");
     if (said.tells) {
         entry.json = whose_entry(&said);
@@ -279,17 +279,49 @@ static int is_mail(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
+/* Something in new/ that an MTA did not put there, or not for us. */
+static int pass_over(struct ingest *in, const char *file, const char *reason)
+{
+    fprintf(stderr, "%s: cannot be read, and stays: %s\n", file, reason);
+    in->passed_over = true;
+    return 0;
+}
+
+/* What waits for a writer must not have us wait. */
+static int open_mail(struct ingest *in, const char *file, int *fd)
+{
+    struct stat st;
+
+    *fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (*fd < 0)
+        return errno == ENOENT ? 0 : pass_over(in, file, strerror(errno)); /* somebody else has taken it */
+    if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode))
+        return 0;
+    (void)close(*fd);
+    *fd = -1;
+    return pass_over(in, file, "no ordinary file");
+}
+
 static int read_maildir_file(struct ingest *in, const char *file)
 {
     struct entry entry = {0};
-    int error = read_file(in, file);
+    int fd, error = open_mail(in, file, &fd);
 
-    if (error != 0 || in->nth > 0)
+    if (fd < 0)
         return error;
-    entry.name = hk_xstrdup(file);
-    entry.move = hk_xstrdup(strrchr(file, '/') + 1);
-    (void)snprintf(entry.what, sizeof entry.what, "no mail in it");
-    return add_entry(in, &entry);
+    in->file = file;
+    in->nth = 0;
+    error = read_stream(in, fd);
+    (void)close(fd);
+    if (error == 0 && in->nth == 0) {
+        entry.name = hk_xstrdup(file);
+        (void)snprintf(entry.what, sizeof entry.what, "no mail in it");
+        error = add_entry(in, &entry);
+    }
+    /* It leaves with the last of its mails. */
+    if (error == 0)
+        in->batch[in->count - 1].move = hk_xstrdup(strrchr(file, '/') + 1);
+    return error;
 }
 
 /* In the order of their names, which begin with the time of their delivery. */
@@ -307,8 +339,6 @@ static int read_maildir(struct ingest *in, const char *path)
         char *file = hk_xasprintf("%s/%s", folder, name[i]->d_name);
         if (error == 0 && !cli_interrupted())
             error = read_maildir_file(in, file);
-        if (error == HK_ENOENT)
-            error = 0; /* somebody else has taken it */
         free(file);
         free(name[i]);
     }
@@ -419,7 +449,10 @@ int cmd_bounce_ingest(const struct cli_options *options)
             error = ingest_all(in, options->operands > 0 ? options->operand : standard_input,
                                options->operands > 0 ? options->operands : 1);
         ingest_close(in);
-        status = error != 0 ? cli_fail(error, &in->why) : cli_interrupted() ? EXIT_STOPPED : EXIT_SETTLED;
+        status = error != 0          ? cli_fail(error, &in->why)
+                 : cli_interrupted() ? EXIT_STOPPED
+                 : in->passed_over   ? EXIT_USAGE
+                                     : EXIT_SETTLED;
         config_free(config);
     } else {
         status = EXIT_USAGE;

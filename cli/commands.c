@@ -184,7 +184,8 @@ static const struct command command_table[] = {
             "sent back. Without one that is ours and not too old a mail counts for nothing. A mail that is\n"
             "taken twice counts once. Exit status: 0 all were taken, those that count for nothing too; 75\n"
             "(EX_TEMPFAIL) the state cannot be reached, and from a pipe whatever else went wrong, so that\n"
-            "the MTA keeps the mail; 2 a file cannot be read, or the configuration is wrong.\n",
+            "the MTA keeps the mail; 2 a file cannot be read (in a maildir it is told and stays, and the\n"
+            "others are taken), or the configuration is wrong.\n",
         .required = OPTION_BIT(CONFIG),
         .optional = OPTION_BIT(RECIPIENT),
         .operands = "[FILE...|-]",

@@ -241,6 +241,32 @@ class Bounces(Case):
         self.assertEqual(self.ingest(self.path("maildir")), "")
         self.assertEqual(self.report("one")["later"]["bounced"], 40)
 
+    def test_what_lies_in_a_maildir_and_is_no_mail_keeps_no_mail(self):
+        people = [f"u{n}@a.test" for n in range(4)]
+        self.world(people, more="bounce { breaker_count = 0 }")
+        self.send("one")
+        path = self.paths()
+        folder = mailbox.Maildir(self.path("maildir"))
+        strange = ["0a-folder", "0b-fifo", "0c-loop", "zz-gone"]
+        os.mkdir(self.path("maildir", "new", strange[0]))
+        os.mkfifo(self.path("maildir", "new", strange[1]))
+        os.symlink(strange[2], self.path("maildir", "new", strange[2]))
+        os.symlink("nothing", self.path("maildir", "new", strange[3]))  # as one that somebody else has just taken
+        for u in people[:2]:
+            folder.add(self.bounce(path[u], u).encode())
+        # Two mails in one file, as of an MTA that appends: it leaves when both were taken.
+        self.write("maildir/new/9.two", "".join("From MAILER-DAEMON Thu Nov 26 09:00:00 2026\n" + self.bounce(path[u], u) + "\n"
+                                                for u in people[2:]))
+        os.rename(self.path("maildir", "cur"), self.path("maildir", "away"))
+        self.ingest(self.path("maildir"), expect=75)
+        self.assertEqual(len(os.listdir(self.path("maildir", "new"))), 7)
+        os.rename(self.path("maildir", "away"), self.path("maildir", "cur"))
+        self.ingest(self.path("maildir"), expect=2)
+        for u in people:
+            self.check(u, 1)
+        self.assertEqual(sorted(os.listdir(self.path("maildir", "new"))), strange)
+        self.assertEqual(len(os.listdir(self.path("maildir", "cur"))), 3)
+
     def test_a_pipe_without_its_redis_has_the_mta_keep_the_mail(self):
         self.world(["u0@a.test"])
         self.send("one")
