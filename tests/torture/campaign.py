@@ -267,6 +267,15 @@ class World(harness.Case):
                 return True
             time.sleep(0.01)
 
+    def others_come_back(self):
+        """A second machine that was killed is started again by its user too: its log may know what the ledger calls unknown."""
+        for log in filter(os.path.exists, self.other_logs):
+            deadline = time.monotonic() + 60
+            while (status := self.spawn("send", config=log.replace(".jsonl", ".conf")).wait(90)) != 0:
+                if time.monotonic() > deadline:
+                    raise Stuck(f"send on the second machine gives {status} when all is settled")
+                time.sleep(0.5)
+
     def stands_still(self):
         """Does the campaign, by the words since its last start or restore, wait for its user?"""
         said = self.words()[self.words_before:]

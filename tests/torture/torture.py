@@ -164,6 +164,7 @@ def play_in(world, plan, kinds, keep_always, say):
                 break
             deaths.append(struck)
         world.go_on()
+        world.others_come_back()
         facts = gather(world, deaths)
         if restores() and not any(map(os.path.exists, world.other_logs)):  # it knows this node's log alone
             facts.restored = restored(world)
