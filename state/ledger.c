@@ -394,6 +394,16 @@ void ledger_flush(struct ledger *ledger)
     redis_link_write(&ledger->link);
 }
 
+bool ledger_is_asked(const struct ledger *ledger)
+{
+    if (ledger->abandoned)
+        return false;
+    for (const struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        if (campaign->applying)
+            return true;
+    return false;
+}
+
 size_t ledger_pending_of(const struct ledger *ledger, const char *id)
 {
     for (const struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)

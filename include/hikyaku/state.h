@@ -278,6 +278,9 @@ void ledger_flush(struct ledger *ledger);
 /* Ops, takes, sites and fields pushed whose answer has not come. */
 size_t ledger_pending(const struct ledger *ledger);
 size_t ledger_pending_of(const struct ledger *ledger, const char *id); /* those of one campaign */
+/* Is an answer about ops under way, which takes with it what was flushed meanwhile? Until it is there (or the connection is
+ * lost, which a callback tells), nothing more goes out. */
+bool ledger_is_asked(const struct ledger *ledger);
 
 /* Take a span for this epoch (also to read it again when its time has come): what stands in it. `sending`
  * left by another epoch has become unknown by then. words: count values; due and first: count values (0: none) or NULL

@@ -27,11 +27,13 @@ static void a_redis_that_says_nothing_is_taken_for_gone_and_met_again(void **sta
     assert_int_equal(kill(f.pid, SIGSTOP), 0);
     client_push(&c, "silent", &commit);
     ledger_flush(c.ledger);
+    assert_true(ledger_is_asked(c.ledger));
     end_ms = clock_now_ms() + CLIENT_PATIENCE_MS;
     while (c.downs == 0 && clock_now_ms() < end_ms)
         (void)ev_run(c.loop, EVRUN_ONCE);
     assert_int_equal(c.downs, 1);
     assert_int_equal(c.told, 0);
+    assert_false(ledger_is_asked(c.ledger)); /* nobody may wait for that answer any longer */
     assert_int_equal(kill(f.pid, SIGCONT), 0);
     /* The old connection's call is executed too: the same grant, twice. */
     client_settle(&c);
