@@ -45,7 +45,7 @@ struct letter {
     bool granted;
     bool dot_put; /* the final dot is in the outbox */
     bool dot_out; /* it was written */
-    uint16_t nth;
+    uint32_t nth;
     uint64_t mail_ms;  /* when MAIL was put */
     uint64_t asked_ms; /* when the commit was asked for */
     /* the caller's */
@@ -138,7 +138,7 @@ struct dialogue {
     struct letter *in;  /* whose reply comes next; NULL while only leftovers are awaited */
     struct letter *out; /* whose parts go next */
     struct letter *head, *tail;
-    uint16_t nth;       /* transactions begun */
+    uint32_t nth;       /* transactions begun */
     uint8_t unanswered; /* replies that are still to come for what was put */
     bool secured, opened, pipelining;
     bool data_put;    /* DATA of the letter whose MAIL was put last is on its way */

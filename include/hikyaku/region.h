@@ -83,7 +83,7 @@ struct flight {
     struct desc send;        /* the descriptor that brought it */
     uint8_t result;          /* enum flight_result, valid with FLIGHT_DONE */
     _Atomic uint8_t dot_out; /* the write that held the last byte has returned: the kernel has it */
-    uint16_t nth;            /* message number on its connection, from 1 */
+    uint32_t nth;            /* message number on its connection, from 1 */
     uint32_t bytes;          /* of the copy on the wire */
     uint32_t queue_ms;       /* from the descriptor's arrival to MAIL */
     uint32_t smtp_ms;        /* from MAIL to the outcome */
@@ -231,7 +231,7 @@ struct region_header {
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */
 };
-#define REGION_LAYOUT 8u
+#define REGION_LAYOUT 9u
 
 struct region {
     struct region_header *header;
