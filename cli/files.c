@@ -210,12 +210,21 @@ static void tell_relay(const struct config *config, const struct cfg_route *rout
              other->max_connections);
 }
 
+static void tell_pools(const struct config *config)
+{
+    for (size_t i = 1; i < config->pool_count; i++)
+        log_warning("%s: pool \"%.60s\" is not used: everything is sent from the first one, \"%.60s\"",
+                    config->file, config->pool[i].name, config->pool[0].name);
+}
+
 int files_check(const struct config *config, bool tell, struct hk_why *why)
 {
     int error = check_signer(config, tell, why);
 
-    if (error == 0)
+    if (error == 0) {
         tell_greeting(config);
+        tell_pools(config);
+    }
     for (size_t i = 0; i < config->route_count && error == 0; i++)
         tell_relay(config, &config->route[i]);
     if (error == 0)

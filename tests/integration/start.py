@@ -129,6 +129,9 @@ class Start(harness.Case):
         for more in ('source "s" { address = "127.0.0.1" hostname = "m.news.test" }', 'route "*" { relay = "127.0.0.1:1" }'):
             self.write("hikyaku.conf", text + more + "\n")
             self.assertNotIn("greeted as", self.hikyaku(*check, expect=0).err)
+        sources = 'source "s" { address = "127.0.0.1" hostname = "m.news.test" }'
+        self.write("hikyaku.conf", f'{text}{sources}\npool "a" {{ sources = {{ "s" }} }}\npool "b" {{ sources = {{ "s" }} }}\n')
+        self.said_once(self.hikyaku(*check), 0, "warning", 'pool "b" is not used', '"a"')
         words = "100 messages a second over 10 connections at most"
         plain = re.sub(r'(?s)provider "default" \{.*?\}', "", text)
         mine = 'provider "mine" { mx = { "relay.test" } rate = none }'
