@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "hikyaku/config.h"
 
@@ -12,6 +13,13 @@ const char *tls_policy_name(enum tls_policy policy)
     static const char *const names[] = {"none", "opportunistic", "required", "verified"};
 
     return (unsigned)policy < sizeof names / sizeof *names ? names[policy] : "unknown";
+}
+
+int config_source_family(const struct cfg_source *source)
+{
+    if (source->address == NULL)
+        return AF_UNSPEC;
+    return strchr(source->address, ':') != NULL ? AF_INET6 : AF_INET;
 }
 
 const struct cfg_route *config_route(const struct config *config, const char *domain)

@@ -33,12 +33,12 @@ const struct config_row config_rows[] = {
 { "redis.user",                    CONF_TEXT,      AT(redis.user),                        NULL,     NULL,                   0, 0,             AT_START, "user for an external server" },
 { "redis.password_file",           CONF_FILE,      AT(redis.password_file),               NULL,     NULL,                   0, 0,             AT_START, "file with the password for an external server" },
 
-{ "source.address",                CONF_LITERAL,   IN(source, address),                   NULL,     NULL,                   0, 0,             AT_START, "local address to send from; without it the system chooses" },
+{ "source.address",                CONF_LITERAL,   IN(source, address),                   NULL,     NULL,                   0, 0,             AT_START, "local address to send from; without it the system chooses, an IPv4 one. From an IPv6 address only IPv6 is spoken" },
 { "source.public_address",         CONF_LITERAL,   IN(source, public_address),            NULL,     NULL,                   0, 0,             AT_START, "the address that receivers see, where NAT stands between" },
 { "source.hostname",               CONF_NAME,      IN(source, hostname),                  NULL,     "=hostname",            0, 0,             AT_START, "the name that this source greets with" },
 
 { "pool.sources",                  CONF_SOURCES,   IN_LIST(pool, source, count),          NULL,     NULL,                   0, 0,             AT_START, "the sources of the pool" },
-{ "pool.weights",                  CONF_WEIGHTS,   IN_LIST(pool, weight, count),          NULL,     "=equal",               1, 1000000,       AT_START, "the share of each source" },
+{ "pool.weights",                  CONF_WEIGHTS,   IN_LIST(pool, weight, count),          NULL,     "=equal",               1, 1000000,       AT_START, "the share of each source in the connections; one that is at its limits holds up no other" },
 
 { "sender.from_domain",            CONF_NAME,      AT(sender.from_domain),                NULL,     NULL,                   0, 0,             AT_START, "domain of the From header" },
 { "sender.return_path",            CONF_NAME,      AT(sender.return_path),                NULL,     NULL,                   0, 0,             AT_START, "domain that bounces come back to" },

@@ -460,26 +460,51 @@ static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
     return soonest;
 }
 
-static uint64_t open_more(struct dest *dest)
+static bool lane_reaches(const struct lane *lane, const struct dest *dest)
+{
+    return lane->family == AF_UNSPEC || (lane->family == AF_INET ? dest->has_ipv4 : dest->has_ipv6);
+}
+
+static double lane_start(const struct lane *lane)
+{
+    return lane->turn > lane->site->turn ? lane->turn : lane->site->turn;
+}
+
+/* The lane that is behind the others by its weight, of those that may open a connection now. NULL: none; *soonest is when
+ * one may, as far as its rate of new connections is what it waits for. */
+static struct lane *lane_next(const struct dest *dest, uint64_t *soonest)
 {
     struct site *site = dest->site;
+    struct lane *next = NULL;
+    uint64_t now_us = clock_now_us();
+
+    for (uint32_t i = 0; i < site->lanes; i++) {
+        struct lane *lane = &site->lane[i];
+        if (lane->conns >= lane_cap(lane) || !lane_reaches(lane, dest))
+            continue;
+        uint64_t wait_us = limit_wait_us(&lane->conn_rate, now_us);
+        if (wait_us > 0)
+            *soonest = *soonest == 0 || wait_us < *soonest ? wait_us : *soonest;
+        else if (next == NULL || lane_start(lane) < lane_start(next))
+            next = lane;
+    }
+    return next;
+}
+
+static uint64_t open_more(struct dest *dest)
+{
     uint64_t now_ms = clock_now_ms(), soonest = 0;
+    struct lane *lane;
 
     if (dest->hold_until_ms > now_ms)
         return (dest->hold_until_ms - now_ms) * 1000u;
-    for (uint32_t i = 0; i < site->lanes; i++) {
-        struct lane *lane = &site->lane[i];
-        while (lane->conns < lane_cap(lane) &&
-               dest->queue.recipients > (uint64_t)dest->live * QUEUE_PER_CONN) {
-            uint64_t wait_us = limit_wait_us(&lane->conn_rate, clock_now_us());
-            if (wait_us > 0) {
-                soonest = soonest == 0 || wait_us < soonest ? wait_us : soonest;
-                break;
-            }
-            /* One connection tries before the others follow. */
-            if ((!dest->proven && dest->live > 0) || !open_conn(lane, dest))
-                return soonest;
-        }
+    while (dest->queue.recipients > (uint64_t)dest->live * QUEUE_PER_CONN &&
+           (lane = lane_next(dest, &soonest)) != NULL) {
+        /* One connection tries before the others follow. */
+        if ((!dest->proven && dest->live > 0) || !open_conn(lane, dest))
+            break;
+        lane->site->turn = lane_start(lane);
+        lane->turn = lane->site->turn + 1.0 / lane->weight;
     }
     return soonest;
 }

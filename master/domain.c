@@ -75,7 +75,7 @@ static bool ask(struct node *node, struct domain *domain)
 {
     const struct config *config = node->config;
     const struct cfg_route *route = domain->route >= 0 ? &config->route[domain->route] : NULL;
-    struct resolve_question question = {.mx = route == NULL};
+    struct resolve_question question = {.mx = route == NULL, .ipv6 = sources_want_ipv6(config)};
     uint32_t slot;
     const char *name = domain->name;
 
@@ -202,13 +202,18 @@ static void domain_learn(struct node *node, struct domain *domain, const struct 
     domain->status = answer->status;
     domain->expires_ms = clock_now_ms() + (uint64_t)answer->ttl_s * 1000u;
     snprintf(domain->words, sizeof domain->words, "%s", answer->words);
-    if (answer->status == RESOLVE_TEMPORARY) {
+    if (answer->status == RESOLVE_OK && !sources_reach(node->config, answer)) {
+        domain->status = RESOLVE_TEMPORARY;
+        snprintf(domain->words, sizeof domain->words, "it has IPv%d addresses alone, and no source has one",
+                 answer->address[0].family == AF_INET ? 4 : 6);
+    }
+    if (domain->status == RESOLVE_TEMPORARY) {
         node->dns.failed++;
-        snprintf(node->dns.words, sizeof node->dns.words, "%s", answer->words);
+        snprintf(node->dns.words, sizeof node->dns.words, "%s", domain->words);
     } else {
         node->dns.answered++;
     }
-    if (answer->status == RESOLVE_OK) {
+    if (domain->status == RESOLVE_OK) {
         domain->dest = dest_of_answer(node, domain, answer);
         domain->dest->domains++;
     }

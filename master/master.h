@@ -42,7 +42,10 @@ struct dest;
 struct lane {
     struct site *site;
     uint16_t source;
-    uint32_t conns; /* opening, ready or closing: each holds a permit until its socket is closed */
+    uint32_t weight; /* its share of the connections, beside the other lanes' */
+    double turn;     /* when its next connection would be due, in connections of weight 1 (site->turn) */
+    int family;      /* AF_INET or AF_INET6: it reaches no other address; AF_UNSPEC any */
+    uint32_t conns;  /* opening, ready or closing: each holds a permit until its socket is closed */
     uint32_t ready;
     uint32_t cap; /* what the receiver let us have when it refused one more; UINT32_MAX none */
     uint64_t cap_until_ms;
@@ -104,6 +107,7 @@ struct dest {
     struct site *site;
     struct resolve_answer *hosts; /* the latest answer: names and addresses */
     uint16_t port;
+    bool has_ipv4, has_ipv6; /* addresses of the latest answer */
     int16_t route;
     uint8_t relay;  /* which one of the route */
     uint8_t tls;    /* enum tls_policy of the configuration; host_tls() weighs it for each host */
@@ -139,6 +143,7 @@ struct site {
     ev_timer timer; /* when its limits let something pass */
     struct lane *lane;
     uint32_t lanes;
+    double turn; /* of the connection opened last: who was held up has nothing to catch up with */
     uint64_t queued;
     uint64_t useful;          /* how many of queued count for the window: what it can send soon */
     uint64_t settled, before; /* outcomes so far, and a second ago */
@@ -427,6 +432,9 @@ void domains_close(struct node *node);
 bool relay_has_stand_in(struct node *node, const struct dest *dest);
 
 /* site.c */
+bool sources_want_ipv6(const struct config *config); /* some source sends from an IPv6 address */
+/* Has it an address that some source can connect to? */
+bool sources_reach(const struct config *config, const struct resolve_answer *answer);
 struct dest *dest_of_answer(struct node *node, const struct domain *domain,
                             const struct resolve_answer *answer);
 void dest_enqueue(struct dest *dest, struct run run, bool first);

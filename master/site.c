@@ -3,7 +3,9 @@
  * A site is named as design 2 says; the same MX set under two providers is two destinations. Everything here goes away
  * again when nothing waits in it, nothing is connected to it and no domain names it.
  */
+#include <math.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "host_tls.h"
@@ -11,6 +13,7 @@
 
 #define USEFUL_AT_FIRST 256u /* recipients of a new site that count for the window */
 #define USEFUL_SECONDS  10u
+#define FIRST_TURN      1e-6 /* so little that it decides who is first, and nothing behind that */
 
 /* ---- how much of the window a site takes ---- */
 
@@ -56,17 +59,33 @@ static void on_site_timer(struct ev_loop *loop, ev_timer *timer, int events)
 }
 
 /* Sources of the first pool, or all of them where no pool stands. */
-static uint32_t lane_sources(const struct config *config, uint16_t *source, uint32_t max)
+static size_t lane_count(const struct config *config)
 {
-    uint32_t count = 0;
+    return config->pool_count > 0 ? config->pool[0].count : config->source_count;
+}
 
-    if (config->pool_count > 0)
-        for (size_t i = 0; i < config->pool[0].count && count < max; i++)
-            source[count++] = (uint16_t)config->pool[0].source[i];
-    else
-        for (size_t i = 0; i < config->source_count && count < max; i++)
-            source[count++] = (uint16_t)i;
-    return count;
+static uint16_t lane_source(const struct config *config, size_t nth)
+{
+    return (uint16_t)(config->pool_count > 0 ? config->pool[0].source[nth] : nth);
+}
+
+bool sources_want_ipv6(const struct config *config)
+{
+    for (size_t i = 0; i < lane_count(config); i++)
+        if (config_source_family(&config->source[lane_source(config, i)]) == AF_INET6)
+            return true;
+    return false;
+}
+
+bool sources_reach(const struct config *config, const struct resolve_answer *answer)
+{
+    for (size_t i = 0; i < lane_count(config); i++) {
+        int family = config_source_family(&config->source[lane_source(config, i)]);
+        for (uint8_t k = 0; k < answer->address_count; k++)
+            if (family == AF_UNSPEC || family == answer->address[k].family)
+                return true;
+    }
+    return false;
 }
 
 static double per_second(struct cfg_rate rate)
@@ -85,13 +104,27 @@ static void lane_limits(struct lane *lane, const struct cfg_provider *provider, 
     lane->most = said ? per_second(provider->rate) : 0.0;
 }
 
+/* Most sites of a long list get one connection and no more: whose turn is first is drawn, in proportion to the weights. */
+static void lane_init(struct site *site, uint32_t nth)
+{
+    const struct config *config = site->node->config;
+    struct lane *lane = &site->lane[nth];
+
+    lane->site = site;
+    lane->source = lane_source(config, nth);
+    lane->family = config_source_family(&config->source[lane->source]);
+    lane->weight = config->pool_count > 0 ? config->pool[0].weight[nth] : 1;
+    lane->turn = FIRST_TURN * -log((arc4random() + 1.0) / (UINT32_MAX + 1.0)) / lane->weight;
+    lane->cap = UINT32_MAX;
+    lane_limits(lane, site->provider, site->ses);
+}
+
 /* route: of a relay; NULL: found by MX. */
 static struct site *site_get(struct node *node, const char *name, const struct cfg_provider *provider,
                              const struct cfg_route *route)
 {
     bool ses = route != NULL && route->profile == RELAY_SES;
     struct site *site = table_find(&node->sites, name);
-    uint16_t source[64] = {0};
 
     if (site != NULL)
         return site;
@@ -101,14 +134,10 @@ static struct site *site_get(struct node *node, const char *name, const struct c
     site->provider = provider;
     site->useful = USEFUL_AT_FIRST;
     site->ses = ses;
-    site->lanes = lane_sources(node->config, source, sizeof source / sizeof source[0]);
+    site->lanes = (uint32_t)lane_count(node->config);
     site->lane = hk_xcalloc(site->lanes, sizeof *site->lane);
-    for (uint32_t i = 0; i < site->lanes; i++) {
-        site->lane[i].site = site;
-        site->lane[i].source = source[i];
-        site->lane[i].cap = UINT32_MAX;
-        lane_limits(&site->lane[i], provider, ses);
-    }
+    for (uint32_t i = 0; i < site->lanes; i++)
+        lane_init(site, i);
     TAILQ_INIT(&site->dests);
     ev_timer_init(&site->timer, on_site_timer, 0.0, 0.0);
     site->timer.data = site;
@@ -284,6 +313,9 @@ static void dest_learn(struct dest *dest, const struct resolve_answer *answer)
     dest->hosts = hk_xrealloc(dest->hosts, 1, bytes);
     memcpy(dest->hosts, answer, bytes);
     dest->shared = UINT32_MAX;
+    dest->has_ipv4 = dest->has_ipv6 = false;
+    for (uint8_t i = 0; i < answer->address_count; i++)
+        *(answer->address[i].family == AF_INET ? &dest->has_ipv4 : &dest->has_ipv6) = true;
 }
 
 struct dest *dest_of_answer(struct node *node, const struct domain *domain,
@@ -420,7 +452,7 @@ void dests_let_go(struct campaign *campaign)
 static bool are_equals(const struct resolve_answer *hosts, const struct dest_address *a,
                        const struct dest_address *b)
 {
-    return a->family == b->family && hosts->host[a->mx].preference == hosts->host[b->mx].preference;
+    return hosts->host[a->mx].preference == hosts->host[b->mx].preference;
 }
 
 static void share_names(struct destination *shared, const struct resolve_answer *hosts,

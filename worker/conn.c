@@ -279,6 +279,8 @@ void conn_open(struct session *s, const struct desc *desc)
     info->source = desc->source;
     s->dest = hk_xcalloc(1, sizeof *s->dest);
     *s->dest = *dest;
+    s->dest->address_count = (uint8_t)order_of_family(s->dest->address, s->dest->address_count,
+                                                      config_source_family(&w->config->source[desc->source]));
     order_draw(s->dest->address, s->dest->address_count, arc4random_uniform);
     s->route = dest->route >= 0 ? &w->config->route[dest->route] : NULL;
     s->login = dest->route >= 0 && w->login[dest->route].given ? &w->login[dest->route] : NULL;
@@ -299,7 +301,7 @@ void conn_open(struct session *s, const struct desc *desc)
             return;
     s->at = 0;
     if (s->dest->address_count == 0)
-        conn_note_failure(s, LOG_PHASE_CONNECT, NULL, "no address to connect to");
+        conn_note_failure(s, LOG_PHASE_CONNECT, NULL, "no address that its source can connect to");
     conn_give_up(s);
 }
 

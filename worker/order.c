@@ -1,6 +1,8 @@
 /* order.c - see order.h. */
 #include "order.h"
 
+#include <sys/socket.h>
+
 /* Where an address stands among its equals: the first of each host comes before the second of any. */
 struct place {
     struct dest_address address;
@@ -49,6 +51,19 @@ static void equals_draw(struct dest_address *address, size_t count, order_draw_f
     }
     for (size_t i = 0; i < count; i++)
         address[i] = place[i].address;
+}
+
+size_t order_of_family(struct dest_address *address, size_t count, int family)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; family == AF_UNSPEC && i < count; i++)
+        if (address[i].family == AF_INET)
+            family = AF_INET;
+    for (size_t i = 0; i < count; i++)
+        if (family == AF_UNSPEC || address[i].family == family)
+            address[kept++] = address[i];
+    return kept;
 }
 
 void order_draw(struct dest_address *address, size_t count, order_draw_fn draw)

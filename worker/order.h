@@ -12,6 +12,10 @@
 /* A number below `bound`, each as likely as the other: arc4random_uniform(). */
 typedef uint32_t (*order_draw_fn)(uint32_t bound);
 
+/* Keep what a source of this family can connect to, in its order: AF_INET, AF_INET6; AF_UNSPEC is IPv4, and IPv6 where
+ * there is nothing else. How many are left. */
+size_t order_of_family(struct dest_address *address, size_t count, int family);
+
 /* At most DEST_ADDRESSES_MAX addresses. */
 void order_draw(struct dest_address *address, size_t count, order_draw_fn draw);
 

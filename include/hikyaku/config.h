@@ -230,6 +230,9 @@ void config_free(struct config *config);
  * comment. */
 void config_print(const struct config *config, FILE *out);
 
+/* AF_INET or AF_INET6, by its address; AF_UNSPEC where the system chooses. */
+int config_source_family(const struct cfg_source *source);
+
 /* The route for a recipient domain, or NULL: an exact title before "*". */
 const struct cfg_route *config_route(const struct config *config, const char *domain);
 

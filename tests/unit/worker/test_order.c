@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "order.h"
 
@@ -84,12 +85,36 @@ static void one_address_or_none_needs_no_chance(void **state)
     assert_int_equal(address[0].ip[3], 1);
 }
 
+static void a_source_keeps_the_addresses_of_its_family_in_their_order(void **state)
+{
+    static const struct {
+        int family;
+        const char *families, *kept; /* "4" or "6" for each address; the numbers of those that stay */
+    } rows[] = {
+        {AF_INET, "464", "02"},  {AF_INET6, "464", "1"}, {AF_UNSPEC, "464", "02"},
+        {AF_UNSPEC, "66", "01"}, {AF_INET, "66", ""},    {AF_INET6, "", ""},
+    };
+    struct dest_address address[DEST_ADDRESSES_MAX] = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t count = strlen(rows[i].families);
+        for (size_t k = 0; k < count; k++)
+            address[k] = (struct dest_address){.family = rows[i].families[k] == '4' ? AF_INET : AF_INET6,
+                                               .mx = (uint8_t)k};
+        assert_int_equal(order_of_family(address, count, rows[i].family), strlen(rows[i].kept));
+        for (size_t k = 0; rows[i].kept[k] != '\0'; k++)
+            assert_int_equal(address[k].mx, rows[i].kept[k] - '0');
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_are_drawn_for_each_connection_and_ranks_stay),
         cmocka_unit_test(a_host_with_many_addresses_is_not_drawn_more_often),
         cmocka_unit_test(one_address_or_none_needs_no_chance),
+        cmocka_unit_test(a_source_keeps_the_addresses_of_its_family_in_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
