@@ -251,8 +251,8 @@ def read_events(path):
 
 
 REGION_HEADER = struct.Struct("<8sI5I40sQQiIQQQQQQQQQ")
-REGION_LAYOUTS = (3, 4, 5, 6, 7, 8)  # of include/hikyaku/region.h: header and flights are as they are read here
-FLIGHT_BYTES, FLIGHT_DOT = 1096, 4
+REGION_LAYOUTS = (9,)  # of include/hikyaku/region.h: header and flights are as they are read here
+FLIGHT_BYTES, FLIGHT_DOT = 1104, 4
 
 
 def bodies_in_flight(region_path):
