@@ -28,7 +28,8 @@ struct tls_broken {
 
 struct tls_slot {
     struct tls_key key;
-    SSL_SESSION *session;
+    SSL_SESSION *session[TLS_TICKETS]; /* the newest last */
+    unsigned sessions;
 };
 
 /* A client certificate in memory. */
@@ -85,13 +86,42 @@ static struct tls_slot *cache_slot(struct tls *tls, const struct tls_key *key)
     return &tls->slot[(hash ^ (hash >> 32)) % TLS_CACHE_SLOTS];
 }
 
+static bool slot_is_of(const struct tls_slot *slot, const struct tls_key *key)
+{
+    return slot->sessions > 0 && memcmp(&slot->key, key, sizeof *key) == 0;
+}
+
+static void slot_clear(struct tls_slot *slot)
+{
+    while (slot->sessions > 0)
+        SSL_SESSION_free(slot->session[--slot->sessions]);
+}
+
 static void cache_forget(struct tls *tls, const struct tls_key *key)
 {
     struct tls_slot *slot = cache_slot(tls, key);
-    if (slot->session == NULL || memcmp(&slot->key, key, sizeof *key) != 0)
+    if (slot_is_of(slot, key))
+        slot_clear(slot);
+}
+
+/* A ticket of TLS 1.3 serves one connection (RFC 8446 C.4; OpenSSL calls it spent behind that one's handshake), a session of
+ * before that any number. */
+static bool serves_once(const SSL_SESSION *session)
+{
+    return SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION;
+}
+
+static void cache_use(struct tls *tls, const struct tls_key *key, SSL *ssl)
+{
+    struct tls_slot *slot = cache_slot(tls, key);
+    if (!slot_is_of(slot, key))
         return;
-    SSL_SESSION_free(slot->session);
-    slot->session = NULL;
+    SSL_SESSION *newest = slot->session[slot->sessions - 1];
+    (void)SSL_set_session(ssl, newest); /* has a reference of its own */
+    if (!serves_once(newest))
+        return;
+    slot->sessions--;
+    SSL_SESSION_free(newest);
 }
 
 static int cache_store(SSL *ssl, SSL_SESSION *session)
@@ -100,9 +130,14 @@ static int cache_store(SSL *ssl, SSL_SESSION *session)
     if (mark == NULL || !SSL_SESSION_is_resumable(session))
         return 0;
     struct tls_slot *slot = cache_slot(mark->tls, &mark->key);
-    SSL_SESSION_free(slot->session);
+    if (!slot_is_of(slot, &mark->key) || !serves_once(session) || !serves_once(slot->session[0]))
+        slot_clear(slot);
+    if (slot->sessions == TLS_TICKETS) {
+        SSL_SESSION_free(slot->session[0]);
+        memmove(slot->session, slot->session + 1, --slot->sessions * sizeof slot->session[0]);
+    }
     slot->key = mark->key;
-    slot->session = session;
+    slot->session[slot->sessions++] = session;
     return 1; /* the reference is ours now */
 }
 
@@ -202,7 +237,7 @@ void tls_free(struct tls *tls)
     if (tls == NULL)
         return;
     for (size_t i = 0; i < TLS_CACHE_SLOTS; i++)
-        SSL_SESSION_free(tls->slot[i].session);
+        slot_clear(&tls->slot[i]);
     SSL_CTX_free(tls->ctx);
     for (uint16_t i = 0; i < tls->clients; i++)
         client_cert_free(&tls->client[i].cert);
@@ -315,9 +350,7 @@ SSL *tls_start(struct tls *tls, int fd, const struct tls_peer *peer)
         SSL_set_security_level(ssl, 0);
         (void)SSL_set_min_proto_version(ssl, TLS1_VERSION);
     }
-    struct tls_slot *slot = cache_slot(tls, &mark->key);
-    if (slot->session != NULL && memcmp(&slot->key, &mark->key, sizeof slot->key) == 0)
-        (void)SSL_set_session(ssl, slot->session);
+    cache_use(tls, &mark->key, ssl);
     SSL_set_connect_state(ssl);
     return ssl;
 }

@@ -20,7 +20,8 @@
 #include "hikyaku/region.h"
 
 #define TLS_CACHE_SLOTS \
-    1024u /* sessions kept; an address that falls on a taken slot replaces what is there */
+    1024u              /* addresses with sessions; one that falls on a taken slot replaces what is there */
+#define TLS_TICKETS 8u /* of an address: so many connections that begin together resume */
 
 #define TLS_BROKEN_SLOTS 1024u /* addresses kept; as above */
 #define TLS_BROKEN_MS    600000u

@@ -154,16 +154,25 @@ static SSL *server_start(int fd)
     return ssl;
 }
 
-/* One handshake, and a byte each way so that tickets arrive. */
-static enum tls_result shake(void)
+struct meeting {
+    int pair[2];
+    SSL *client, *server;
+};
+
+static void meet(struct meeting *m)
+{
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, m->pair), 0);
+    m->client = tls_start(rig.tls, m->pair[0], &rig.peer);
+    m->server = server_start(m->pair[1]);
+    assert_non_null(m->client);
+}
+
+/* The handshake, and a byte each way so that tickets arrive. */
+static enum tls_result shake_hands(const struct meeting *m)
 {
     enum tls_result result = TLS_WANT_READ;
+    SSL *client = m->client, *server = m->server;
     char byte = 'x';
-    int pair[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    SSL *client = tls_start(rig.tls, pair[0], &rig.peer);
-    SSL *server = server_start(pair[1]);
-    assert_non_null(client);
     memset(&rig.info, 0, sizeof rig.info);
     for (int turn = 0; turn < 20 && (result == TLS_WANT_READ || result == TLS_WANT_WRITE); turn++) {
         result = tls_shake(client, &rig.peer, rig.words, sizeof rig.words);
@@ -182,11 +191,24 @@ static enum tls_result shake(void)
         assert_int_equal(tls_read(client, &byte, 1, rig.words, sizeof rig.words), -2);
         result = TLS_FAILED;
     }
-    SSL_set_shutdown(client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* as link_close() does */
-    SSL_free(client);
-    SSL_free(server);
-    close(pair[0]);
-    close(pair[1]);
+    return result;
+}
+
+static void part(const struct meeting *m)
+{
+    SSL_set_shutdown(m->client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* as link_close() does */
+    SSL_free(m->client);
+    SSL_free(m->server);
+    close(m->pair[0]);
+    close(m->pair[1]);
+}
+
+static enum tls_result shake(void)
+{
+    struct meeting m;
+    meet(&m);
+    enum tls_result result = shake_hands(&m);
+    part(&m);
     return result;
 }
 
@@ -322,6 +344,25 @@ static void a_session_is_resumed_under_the_same_records_only(void **state)
     rig.peer.policy = HOST_TLS_OPPORTUNISTIC;
     assert_taken("");
     assert_false(rig.resumed);
+}
+
+/* OpenSSL's server gives two tickets for a whole handshake and one for a resumed one: what the connections use up they
+ * bring back. */
+static void connections_that_begin_together_resume_each_with_a_ticket_of_its_own(void **state)
+{
+    struct meeting m[TLS_TICKETS];
+    (void)state;
+    rig.peer.policy = HOST_TLS_OPPORTUNISTIC;
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < TLS_TICKETS; i++)
+            meet(&m[i]);
+        for (unsigned i = 0; i < TLS_TICKETS; i++) {
+            assert_int_equal(shake_hands(&m[i]), TLS_DONE);
+            assert_int_equal(rig.resumed, round > 0);
+        }
+        for (unsigned i = 0; i < TLS_TICKETS; i++)
+            part(&m[i]);
+    }
 }
 
 static void tls_1_2_resumes_as_well(void **state)
@@ -551,6 +592,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_base_domain_is_the_name_that_usage_2_looks_for, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_session_is_resumed_under_the_same_records_only, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(connections_that_begin_together_resume_each_with_a_ticket_of_its_own,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(tls_1_2_resumes_as_well, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_session_that_was_refused_is_not_resumed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tls_1_3_shows_a_client_certificate, set_up_clients,
