@@ -134,7 +134,9 @@ static int cache_store(SSL *ssl, SSL_SESSION *session)
         slot_clear(slot);
     if (slot->sessions == TLS_TICKETS) {
         SSL_SESSION_free(slot->session[0]);
-        memmove(slot->session, slot->session + 1, --slot->sessions * sizeof slot->session[0]);
+        slot->sessions--;
+        for (unsigned i = 0; i < slot->sessions; i++)
+            slot->session[i] = slot->session[i + 1];
     }
     slot->key = mark->key;
     slot->session[slot->sessions++] = session;
