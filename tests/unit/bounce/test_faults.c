@@ -8,37 +8,12 @@
 
 #include <cmocka.h>
 #include <jansson.h>
-#include <openssl/crypto.h>
 
 #include "faults.h"
 #include "hikyaku/bounce.h"
 #include "hikyaku/classify.h"
 #include "hikyaku/whose.h"
-
-/* OpenSSL's allocations: fault_strikes() tells. */
-void *__real_malloc(size_t size);
-void *__real_realloc(void *old, size_t size);
-
-static void *openssl_malloc(size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return fault_strikes() ? NULL : __real_malloc(size);
-}
-
-static void *openssl_realloc(void *old, size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return fault_strikes() ? NULL : __real_realloc(old, size);
-}
-
-static void openssl_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(memory);
-}
+#include "openssl_faults.h"
 
 static const char *const text[] = {
     "5.1.1 <taro@x.test>: Recipient address rejected: User unknown",
@@ -223,7 +198,7 @@ int main(void)
         cmocka_unit_test(a_token_without_memory_is_neither_forged_nor_nobodys),
     };
 
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+    if (!openssl_ask(fault_strikes))
         return 1;
     json_set_alloc_funcs(malloc, free); /* as they are wrapped */
 

@@ -1,34 +1,8 @@
 /* test_memory.c - no memory, at every place where memory is asked for: HK_ENOMEM, and nothing lost or broken. */
 #include "fixture.h"
 
-#include <openssl/crypto.h>
-
 #include "faults.h"
-
-/* OpenSSL's allocations: fault_strikes() tells. */
-void *__real_malloc(size_t size);
-void *__real_realloc(void *old, size_t size);
-
-static void *openssl_malloc(size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return fault_strikes() ? NULL : __real_malloc(size);
-}
-
-static void *openssl_realloc(void *old, size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return fault_strikes() ? NULL : __real_realloc(old, size);
-}
-
-static void openssl_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(memory);
-}
+#include "openssl_faults.h"
 
 static const char template[] =
     "Received: from x\r\nMessage-ID: <old@x>\r\nCc: c@example.com\r\nX-Jis: \x1B$B;3ED\x1B(B\r\n"
@@ -162,7 +136,7 @@ int main(void)
         cmocka_unit_test(a_copy_that_openssl_cannot_sign_is_none),
     };
 
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+    if (!openssl_ask(fault_strikes))
         return 1;
 
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "openssl_faults.h"
 #include "stage.h"
 
 static struct stage *stage;
@@ -353,37 +354,13 @@ static void without_memory_for_tls_nothing_goes_in_plain(void **state)
  * its start abort by design, as ours do. */
 static bool letters_only;
 
-static bool openssl_fails(void)
+static bool calls_of_openssl_fail(void)
 {
     if (stage == NULL || stage->region.base == NULL)
         return false;
     bool begun = letters_only ? region_flight(&stage->region, 0, 0)->phase != FLIGHT_FREE
                               : region_conn(&stage->region, 0, 0)->family != 0;
     return begun && fault_strikes();
-}
-
-void *__real_malloc(size_t size);
-void *__real_realloc(void *old, size_t size);
-
-static void *openssl_malloc(size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return openssl_fails() ? NULL : __real_malloc(size);
-}
-
-static void *openssl_realloc(void *old, size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return openssl_fails() ? NULL : __real_realloc(old, size);
-}
-
-static void openssl_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(memory);
 }
 
 static void arm_openssl(unsigned nth)
@@ -468,7 +445,7 @@ int main(void)
         stage_test(a_connection_reset_anywhere_never_calls_unsent_what_was_taken),
     };
 
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+    if (!openssl_ask(calls_of_openssl_fail))
         return 1;
     return cmocka_run_group_tests(tests, make_stage, end_stage);
 }
