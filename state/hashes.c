@@ -86,13 +86,13 @@ uint64_t hash_of(const uint8_t id[HASH_ID_BYTES], const void *bytes, size_t leng
 }
 
 /* One pass of a radix sort: stable, by the byte at `shift`. False: all have the same one, nothing was moved. */
-static bool sort_by_byte(const uint64_t *from, uint64_t *to, size_t count, unsigned shift)
+static bool sort_by_byte(const struct hash_ending *from, struct hash_ending *to, size_t count, unsigned shift)
 {
     size_t at[256] = {0}, sum = 0;
 
     for (size_t i = 0; i < count; i++)
-        at[from[i] >> shift & 0xff]++;
-    if (count == 0 || at[from[0] >> shift & 0xff] == count)
+        at[from[i].hash >> shift & 0xff]++;
+    if (count == 0 || at[from[0].hash >> shift & 0xff] == count)
         return false;
     for (unsigned b = 0; b < 256; b++) {
         size_t n = at[b];
@@ -100,50 +100,31 @@ static bool sort_by_byte(const uint64_t *from, uint64_t *to, size_t count, unsig
         sum += n;
     }
     for (size_t i = 0; i < count; i++)
-        to[at[from[i] >> shift & 0xff]++] = from[i];
+        to[at[from[i].hash >> shift & 0xff]++] = from[i];
     return true;
 }
 
-int hashes_sort(uint64_t *hash, size_t *count)
+int hashes_sort(struct hash_ending *entry, size_t *count)
 {
-    uint64_t *other = malloc((*count + 1) * sizeof *other), *from = hash, *to = other;
+    struct hash_ending *other = malloc((*count + 1) * sizeof *other), *from = entry, *to = other;
     size_t kept = 0;
 
     if (!other)
         return HK_ENOMEM;
     for (unsigned shift = 0; shift < 64; shift += 8)
         if (sort_by_byte(from, to, *count, shift)) {
-            uint64_t *swap = from;
+            struct hash_ending *swap = from;
             from = to;
             to = swap;
         }
-    if (from != hash)
-        memcpy(hash, from, *count * sizeof *hash);
+    if (from != entry)
+        memcpy(entry, from, *count * sizeof *entry);
     free(other);
     for (size_t i = 0; i < *count; i++)
-        if (kept == 0 || hash[i] != hash[kept - 1])
-            hash[kept++] = hash[i];
+        if (kept == 0 || entry[i].hash != entry[kept - 1].hash)
+            entry[kept++] = entry[i];
     *count = kept;
     return 0;
-}
-
-static int by_hash(const void *a, const void *b)
-{
-    const struct hash_ending *left = a, *right = b;
-
-    return (left->hash > right->hash) - (left->hash < right->hash);
-}
-
-void hash_endings_sort(struct hash_ending *ending, size_t *count)
-{
-    size_t kept = 0;
-
-    if (*count > 0)
-        qsort(ending, *count, sizeof *ending, by_hash);
-    for (size_t i = 0; i < *count; i++)
-        if (kept == 0 || ending[i].hash != ending[kept - 1].hash)
-            ending[kept++] = ending[i];
-    *count = kept;
 }
 
 /* ---- the file ---- */
@@ -436,6 +417,13 @@ static int sync_directory(const char *path)
     rc = fsync(fd);
     (void)close(fd);
     return rc;
+}
+
+void hash_writer_abandon(struct hash_writer *writer)
+{
+    free(writer->end);
+    (void)close(writer->fd);
+    (void)unlink(writer->temporary);
 }
 
 int hash_writer_commit(struct hash_writer *writer, const uint8_t id[HASH_ID_BYTES], uint64_t position,

@@ -20,16 +20,14 @@
 
 /* SipHash-2-4 of bytes under a key: nobody who does not know the key can make two that collide. Never 0. */
 uint64_t hash_of(const uint8_t id[HASH_ID_BYTES], const void *bytes, size_t length);
-/* Ascending, equal ones once; *count is how many are left. HK_ENOMEM leaves them as they were. */
-int hashes_sort(uint64_t *hash, size_t *count) HK_MUST_USE;
 
-/* A hash, and the second of the wall clock at which it ends. */
+/* A hash, and the second of the wall clock at which it ends; 0: never. */
 struct hash_ending {
     uint64_t hash;
     uint32_t until_s;
 };
-/* By hash; equal ones once. */
-void hash_endings_sort(struct hash_ending *ending, size_t *count);
+/* By hash, ascending, equal ones once; *count is how many are left. HK_ENOMEM leaves them as they were. */
+int hashes_sort(struct hash_ending *entry, size_t *count) HK_MUST_USE;
 
 struct hash_file {
     uint8_t id[HASH_ID_BYTES];
@@ -73,6 +71,7 @@ struct hash_writer {
 };
 int hash_writer_open(struct hash_writer *writer, const char *path, struct hk_why *why) HK_MUST_USE;
 void hash_writer_put(struct hash_writer *writer, uint64_t hash, uint32_t until_s); /* 0: it never ends */
+void hash_writer_abandon(struct hash_writer *writer);                              /* instead of the commit */
 int hash_writer_commit(struct hash_writer *writer, const uint8_t id[HASH_ID_BYTES], uint64_t position,
                        uint64_t mark, struct hk_why *why) HK_MUST_USE;
 

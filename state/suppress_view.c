@@ -21,8 +21,8 @@
 #define POLL_PAGES    4u      /* of a rebuild in one poll */
 #define POLL_SCAN     2000    /* what HSCAN is asked for */
 #define MERGE_CHANGES 200000u /* below what the stream keeps: a node that is killed finds the rest there */
-#define REBUILD_FIRST 65536u
-#define ENDING_FIRST  1024u
+#define POLL_WRITE    100000u /* hashes that go to the new file in one poll, some ten milliseconds */
+#define SORT_PIECE    262144u /* 4 MB: memory is taken for a piece, not for all */
 #define ENDED_KEPT_S  (7u * 86400u) /* a clock that was wrong for a while has ended nobody */
 #define SWEEP_POLLS   12u           /* polls for one sweep */
 #define SWEEP_COUNT \
@@ -158,19 +158,19 @@ static int take_file(struct suppress *view, struct hk_why *why)
 }
 
 /* What the stream told, ascending. malloc'd. */
-static uint64_t *told_sorted(const struct suppress *view, size_t *count)
+static struct hash_ending *told_sorted(const struct suppress *view, size_t *count)
 {
-    uint64_t *hash = malloc((view->told + 1) * sizeof *hash);
+    struct hash_ending *told = malloc((view->told + 1) * sizeof *told);
 
     *count = 0;
-    for (size_t i = 0; hash && i < view->changes.room; i++)
+    for (size_t i = 0; told && i < view->changes.room; i++)
         if (view->changes.change[i] == HASH_ADDED || view->changes.change[i] == HASH_REMOVED)
-            hash[(*count)++] = view->changes.hash[i];
-    if (hash && hashes_sort(hash, count) != 0) {
-        free(hash);
-        hash = NULL;
+            told[(*count)++] = (struct hash_ending){view->changes.hash[i], view->changes.until_s[i]};
+    if (told && hashes_sort(told, count) != 0) {
+        free(told);
+        told = NULL;
     }
-    return hash;
+    return told;
 }
 
 static bool is_kept(uint32_t until_s, uint64_t now)
@@ -179,7 +179,8 @@ static bool is_kept(uint32_t until_s, uint64_t now)
 }
 
 /* The file's hashes and the changes, both ascending, into a new file. */
-static int write_merged(const struct suppress *view, const uint64_t *told, size_t count, struct hk_why *why)
+static int write_merged(const struct suppress *view, const struct hash_ending *told, size_t count,
+                        struct hk_why *why)
 {
     struct hash_writer *writer = malloc(sizeof *writer);
     const struct hash_file *file = &view->file;
@@ -192,16 +193,16 @@ static int write_merged(const struct suppress *view, const uint64_t *told, size_
 
     while (!error && (i < file->count || k < count)) {
         uint64_t kept = i < file->count ? le64toh(file->hash[i]) : UINT64_MAX;
-        if (k == count || (i < file->count && kept < told[k])) {
+        if (k == count || (i < file->count && kept < told[k].hash)) {
             until_s = hash_ends_next(&ends, i);
             if (is_kept(until_s, now))
                 hash_writer_put(writer, kept, until_s);
             i++;
             continue;
         }
-        if (hash_set_get(&view->changes, told[k], &until_s) == HASH_ADDED && is_kept(until_s, now))
-            hash_writer_put(writer, told[k], until_s);
-        i += i < file->count && kept == told[k];
+        if (hash_set_get(&view->changes, told[k].hash, &until_s) == HASH_ADDED && is_kept(until_s, now))
+            hash_writer_put(writer, told[k].hash, until_s);
+        i += i < file->count && kept == told[k].hash;
         k++;
     }
     if (!error)
@@ -215,7 +216,7 @@ static void view_merge(struct suppress *view)
 {
     struct hk_why why;
     size_t count;
-    uint64_t *told = told_sorted(view, &count);
+    struct hash_ending *told = told_sorted(view, &count);
     int error = told ? write_merged(view, told, count, &why)
                      : why_set(&why, HK_ENOMEM, "no memory to write %s", view->path);
 
@@ -233,71 +234,39 @@ static void view_merge(struct suppress *view)
 
 static void rebuild_end(struct rebuild *rebuild)
 {
+    if (!rebuild->on)
+        return;
     for (size_t i = 0; i < rebuild->scopes; i++)
         free(rebuild->scope[i]);
     free(rebuild->scope);
-    free(rebuild->hash);
-    free(rebuild->ending);
+    if (rebuild->writer)
+        hash_writer_abandon(rebuild->writer);
+    free(rebuild->writer);
+    hash_pile_close(&rebuild->pile);
     memset(rebuild, 0, sizeof *rebuild);
 }
 
-static int rebuild_add_ending(struct rebuild *rebuild, struct hash_ending ending)
+/* All of them in memory, where the file cannot be written. */
+static int rebuild_keep(struct suppress *view)
 {
-    if (rebuild->endings == rebuild->ending_room) {
-        size_t room = rebuild->ending_room ? rebuild->ending_room * 2 : ENDING_FIRST;
-        struct hash_ending *larger = realloc(rebuild->ending, room * sizeof *larger);
-        if (!larger)
-            return HK_ENOMEM;
-        rebuild->ending = larger;
-        rebuild->ending_room = room;
-    }
-    rebuild->ending[rebuild->endings++] = ending;
-    return 0;
-}
-
-static int rebuild_add(struct rebuild *rebuild, uint64_t hash, uint32_t until_s)
-{
-    if (until_s != 0 && rebuild_add_ending(rebuild, (struct hash_ending){hash, until_s}) != 0)
-        return HK_ENOMEM;
-    if (rebuild->count == rebuild->room) {
-        size_t room = rebuild->room ? rebuild->room * 2 : REBUILD_FIRST;
-        uint64_t *larger = realloc(rebuild->hash, room * sizeof *larger);
-        if (!larger)
-            return HK_ENOMEM;
-        rebuild->hash = larger;
-        rebuild->room = room;
-    }
-    rebuild->hash[rebuild->count++] = hash;
-    return 0;
-}
-
-/* In memory if the file cannot be written. */
-static int rebuild_save(struct suppress *view)
-{
-    struct rebuild *rebuild = &view->rebuild;
-    struct hash_writer *writer = malloc(sizeof *writer);
+    struct hash_pile *pile = &view->rebuild.pile;
+    uint64_t *hash = malloc((pile->added + 1) * sizeof *hash);
+    struct hash_ending *ending = malloc((pile->endings + 1) * sizeof *ending), entry;
     struct hash_file file;
-    struct hk_why why;
-    int error = writer ? hash_writer_open(writer, view->path, &why)
-                       : why_set(&why, HK_ENOMEM, "no memory to write %s", view->path);
+    size_t count = 0, endings = 0;
+    int error = hash && ending ? hash_pile_rewind(pile) : HK_ENOMEM;
 
-    for (size_t i = 0, k = 0; i < rebuild->count && !error; i++) {
-        bool ends = k < rebuild->endings && rebuild->ending[k].hash == rebuild->hash[i];
-        hash_writer_put(writer, rebuild->hash[i], ends ? rebuild->ending[k].until_s : 0);
-        k += ends;
+    while (error == 0 && (error = hash_pile_next(pile, &entry)) == 1) {
+        hash[count++] = htole64(entry.hash);
+        if (entry.until_s != 0)
+            ending[endings++] = entry;
+        error = 0;
     }
-    if (!error)
-        error = hash_writer_commit(writer, view->id, rebuild->position, rebuild->mark, &why);
-    free(writer);
-    if (!error)
-        error = take_file(view, &why);
-    if (!error)
-        return 0;
-    log_warning("%s; it is read from Redis again at the next start", why.text);
-    for (size_t i = 0; i < rebuild->count; i++)
-        rebuild->hash[i] = htole64(rebuild->hash[i]);
-    error = hash_file_of(rebuild->hash, rebuild->count, rebuild->ending, rebuild->endings, &file);
-    rebuild->hash = NULL;
+    if (error)
+        free(hash);
+    else
+        error = hash_file_of(hash, count, ending, endings, &file);
+    free(ending);
     if (error)
         return error;
     memcpy(file.id, view->id, HASH_ID_BYTES);
@@ -306,23 +275,68 @@ static int rebuild_save(struct suppress *view)
     return 0;
 }
 
-static int rebuild_finish(struct suppress *view, struct hk_why *why)
+static int write_begin(struct suppress *view, struct hk_why *why)
+{
+    struct hash_writer *writer = malloc(sizeof *writer);
+    int error = writer ? hash_writer_open(writer, view->path, why)
+                       : why_set(why, HK_ENOMEM, "no memory to write %s", view->path);
+
+    if (error) {
+        free(writer);
+        return error;
+    }
+    view->rebuild.writer = writer;
+    error = hash_pile_rewind(&view->rebuild.pile);
+    return error ? why_set(why, error, "%s: cannot be sorted: %s", view->path, strerror(errno)) : 1;
+}
+
+static int write_end(struct suppress *view, struct hk_why *why)
 {
     struct rebuild *rebuild = &view->rebuild;
-    int error = hashes_sort(rebuild->hash, &rebuild->count);
+    int error = hash_writer_commit(rebuild->writer, view->id, rebuild->position, rebuild->mark, why);
 
-    hash_endings_sort(rebuild->ending, &rebuild->endings);
-    if (!error)
-        error = rebuild_save(view);
-    if (!error) {
+    free(rebuild->writer);
+    rebuild->writer = NULL;
+    return error ? error : take_file(view, why);
+}
+
+/* So many of them that the loop does not stand still for long. 1: there are more, 0: the file has them all. */
+static int write_piece(struct suppress *view, struct hk_why *why)
+{
+    struct rebuild *rebuild = &view->rebuild;
+    struct hash_ending entry;
+    int rc = 1;
+
+    for (unsigned i = 0; i < POLL_WRITE && rc == 1; i++) {
+        rc = hash_pile_next(&rebuild->pile, &entry);
+        if (rc == 1)
+            hash_writer_put(rebuild->writer, entry.hash, entry.until_s);
+    }
+    if (rc < 0)
+        return why_set(why, rc, "%s: cannot be sorted: %s", view->path, strerror(errno));
+    return rc == 1 ? 1 : write_end(view, why);
+}
+
+static int rebuild_write(struct suppress *view, struct hk_why *why)
+{
+    struct rebuild *rebuild = &view->rebuild;
+    int rc = rebuild->writer ? write_piece(view, why) : write_begin(view, why);
+
+    if (rc == 1)
+        return 1;
+    if (rc < 0) {
+        log_warning("%s; it is read from Redis again at the next start", why->text);
+        rc = rebuild_keep(view);
+    }
+    if (rc == 0) {
         view->position = rebuild->position;
         view->mark = rebuild->mark;
         changes_restart(view);
+        if (view->file.count > 0)
+            log_info("suppression: %zu entries read from Redis", view->file.count);
     }
-    if (rebuild->count > 0)
-        log_info("suppression: %zu entries read from Redis", rebuild->count);
     rebuild_end(rebuild);
-    return error ? why_set(why, error, "no memory for suppression") : 1;
+    return rc ? why_set(why, rc, "no memory for suppression") : 1;
 }
 
 static int rebuild_page(struct suppress *view, const redisReply *page, const char *scope, struct hk_why *why)
@@ -333,7 +347,7 @@ static int rebuild_page(struct suppress *view, const redisReply *page, const cha
         const redisReply *key = page->element[i], *value = page->element[i + 1];
         uint32_t until_s = suppress_value_until(value->str, value->len);
         if (is_kept(until_s, now) &&
-            rebuild_add(&view->rebuild, view_hash(view, scope, key->str, key->len), until_s) != 0)
+            hash_pile_add(&view->rebuild.pile, view_hash(view, scope, key->str, key->len), until_s) != 0)
             return why_set(why, HK_ENOMEM, "no memory for suppression");
     }
     return 0;
@@ -348,7 +362,7 @@ static int rebuild_step(struct suppress *view, struct hk_why *why)
         const char *scope = rebuild->at < rebuild->scopes ? rebuild->scope[rebuild->at] : NULL;
         redisReply *reply;
         if (!scope)
-            return rebuild_finish(view, why);
+            return rebuild_write(view, why);
         error = store_ask(view->store, REDIS_REPLY_ARRAY, &reply, why,
                           "HSCAN " SUPPRESS_KEY("%s") " %s COUNT %d", scope, rebuild->cursor, POLL_SCAN);
         if (error)
@@ -489,6 +503,7 @@ static int rebuild_begin(struct suppress *view, struct hk_why *why)
     if (error)
         return error;
     view->position = NOWHERE;
+    rebuild->mark = 0;
     if (reply->elements == 1 && change_read(view, reply->element[0], &change) &&
         change.number == rebuild->position)
         rebuild->mark = change.mark;
@@ -496,10 +511,11 @@ static int rebuild_begin(struct suppress *view, struct hk_why *why)
     error = store_ask(view->store, REDIS_REPLY_ARRAY, &reply, why, "SMEMBERS " SUPPRESS_KEY("scopes"));
     if (error)
         return error;
+    hash_pile_open(&rebuild->pile, view->path, SORT_PIECE);
+    (void)snprintf(rebuild->cursor, sizeof rebuild->cursor, "0");
+    rebuild->on = true;
     error = rebuild_scopes(rebuild, reply);
     freeReplyObject(reply);
-    (void)snprintf(rebuild->cursor, sizeof rebuild->cursor, "0");
-    rebuild->on = !error;
     if (error)
         rebuild_end(rebuild);
     return error ? why_set(why, error, "no memory for suppression") : 1;

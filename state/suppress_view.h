@@ -2,7 +2,7 @@
 #ifndef HIKYAKU_STATE_SUPPRESS_VIEW_H
 #define HIKYAKU_STATE_SUPPRESS_VIEW_H
 
-#include "hashes.h"
+#include "hash_pile.h"
 #include "suppress_entry.h"
 
 #define SUPPRESS_FILE   "suppress.hashes"
@@ -14,11 +14,9 @@ struct rebuild {
     char **scope; /* the scopes to read, `at` is under way */
     size_t scopes, at;
     char cursor[24];
-    uint64_t *hash;
-    size_t count, room;
-    struct hash_ending *ending; /* of those that end */
-    size_t endings, ending_room;
-    uint64_t position, mark; /* of the stream, before the first was read */
+    struct hash_pile pile;
+    struct hash_writer *writer; /* once all is read */
+    uint64_t position, mark;    /* of the stream, before the first was read */
 };
 
 struct suppress {

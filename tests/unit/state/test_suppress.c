@@ -1022,22 +1022,25 @@ static void a_hash_is_siphash_2_4(void **state)
 
 static void sorting_puts_in_order_and_drops_what_is_there_twice(void **state)
 {
-    uint64_t hash[5000], last = 0, seed = 1;
+    struct hash_ending entry[5000];
+    uint64_t last = 0, seed = 1;
     size_t count = 5000;
 
     (void)state;
     for (size_t i = 0; i < count; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        hash[i] = i % 5 == 4 ? hash[i - 1] : (i % 3 == 0 ? seed >> 40 : seed) | 1;
+        entry[i].hash = i % 5 == 4 ? entry[i - 1].hash : (i % 3 == 0 ? seed >> 40 : seed) | 1;
+        entry[i].until_s = (uint32_t)entry[i].hash;
     }
-    assert_int_equal(hashes_sort(hash, &count), 0);
+    assert_int_equal(hashes_sort(entry, &count), 0);
     assert_true(count <= 4000 && count > 3900);
     for (size_t i = 0; i < count; i++) {
-        assert_true(hash[i] > last);
-        last = hash[i];
+        assert_true(entry[i].hash > last);
+        assert_int_equal(entry[i].until_s, (uint32_t)entry[i].hash);
+        last = entry[i].hash;
     }
     count = 0;
-    assert_int_equal(hashes_sort(hash, &count), 0);
+    assert_int_equal(hashes_sort(entry, &count), 0);
     assert_int_equal(count, 0);
 }
 
@@ -1087,22 +1090,23 @@ static size_t address_of(size_t n, char out[32])
 /* Every `ends`-th of them ends, one day; 0: none does. */
 static void write_hashes(const char *path, const uint8_t id[HASH_ID_BYTES], size_t entries, size_t ends)
 {
-    uint64_t *hash = malloc((entries + 1) * sizeof *hash);
     struct hash_writer *writer = malloc(sizeof *writer);
+    struct hash_pile pile;
+    struct hash_ending entry;
     struct hk_why why;
     char text[40] = "all";
-    size_t count = entries;
 
-    assert_true(hash != NULL && writer != NULL);
+    assert_true(writer != NULL);
+    hash_pile_open(&pile, path, 1u << 20);
     for (size_t n = 0; n < entries; n++)
-        hash[n] = hash_of(id, text, 4 + address_of(n, text + 4));
-    assert_int_equal(hashes_sort(hash, &count), 0);
+        assert_int_equal(hash_pile_add(&pile, hash_of(id, text, 4 + address_of(n, text + 4)), 0), 0);
+    assert_int_equal(hash_pile_rewind(&pile), 0);
     assert_int_equal(hash_writer_open(writer, path, &why), 0);
-    for (size_t i = 0; i < count; i++)
-        hash_writer_put(writer, hash[i], ends > 0 && i % ends == 0 ? UINT32_MAX : 0);
+    for (size_t i = 0; hash_pile_next(&pile, &entry) == 1; i++)
+        hash_writer_put(writer, entry.hash, ends > 0 && i % ends == 0 ? UINT32_MAX : 0);
     assert_int_equal(hash_writer_commit(writer, id, 1, 2, &why), 0);
+    hash_pile_close(&pile);
     free(writer);
-    free(hash);
 }
 
 /* CPU seconds of `questions` questions at places all over the file, about people who are in the list or who are not. */
