@@ -12,6 +12,7 @@
 #define QUEUE_PER_CONN   4u     /* recipients waiting for each connection before one more is opened */
 #define CAP_MS           60000u /* how long a receiver's "no more connections" is believed */
 #define NO_PIPELINING_MS 3600000u
+#define WAKES_A_TICK     64u
 #define FIRST_HOLD_MS    1000u /* one failed connection may be chance: tried once more after this */
 
 void site_wake(struct site *site)
@@ -211,6 +212,20 @@ static void wake_waiting(struct node *node)
     TAILQ_REMOVE(&node->waiting, site, wait_link);
     site->is_waiting = false;
     site_wake(site);
+}
+
+/* Room that no drop has told of (a worker came back, a grant was not used): so many sites are looked at as there are
+ * connections to be had, and some more in case these want none. Not all: hundreds of thousands may wait. */
+void dispatch_tick(struct node *node)
+{
+    uint32_t left = node->connections_max > node->conns ? node->connections_max - node->conns : 0;
+    uint32_t free = 0;
+
+    for (uint32_t i = 0; i < node->workers; i++)
+        free += node->worker[i].pid != 0 ? node->worker[i].free_conns : 0;
+    for (uint32_t wakes = (free < left ? free : left) + WAKES_A_TICK;
+         wakes > 0 && !TAILQ_EMPTY(&node->waiting); wakes--)
+        wake_waiting(node);
 }
 
 void conn_drop(struct conn *conn)

@@ -479,6 +479,7 @@ bool site_is_suspended(struct site *site, uint64_t now_ms);
 /* dispatch.c */
 void site_wake(struct site *site);
 void dispatch(struct node *node);
+void dispatch_tick(struct node *node); /* for sites that wait for a connection */
 void conn_opened(struct worker *worker, uint32_t id);
 void conn_closed(struct worker *worker, uint32_t id);
 void conn_drop(struct conn *conn); /* forget it: its process is gone */

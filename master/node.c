@@ -416,17 +416,12 @@ static bool place_is_there(struct node *node)
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct node *node = timer->data;
-    struct site *site;
 
     (void)loop;
     (void)events;
     node->ticks++;
     machine_watch_room(node);
-    while ((site = TAILQ_FIRST(&node->waiting)) != NULL) {
-        TAILQ_REMOVE(&node->waiting, site, wait_link);
-        site->is_waiting = false;
-        site_wake(site);
-    }
+    dispatch_tick(node);
     for (uint32_t i = 0; i < REGION_CAMPAIGNS_MAX; i++)
         if (node->campaign[i] != NULL)
             thaw(node->campaign[i]);
