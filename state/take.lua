@@ -76,6 +76,8 @@ local campaign, created_us = unpack(call('HMGET', KEYS[1], 'state', 'created_us'
 if not campaign then
     return { LOST, '', '', '' }
 end
+-- Whatever the answer is, it was given: a number that is not kept would look like a call that Redis has forgotten.
+call('HSET', KEYS[5], ARGV[1], ARGV[3])
 local owner = tonumber(call('HGET', own, name))
 if owner and owner ~= epoch and call('EXISTS', 'hikyaku:lease:' .. owner) == 1 then
     return { HELD, '', '', '' }
@@ -109,5 +111,4 @@ if earliest then
 else
     call('ZREM', due_key, name)
 end
-call('HSET', KEYS[5], ARGV[1], ARGV[3])
 return { campaign == 'cancelled' and STOPPED or DONE, words, due, first }
