@@ -59,8 +59,13 @@ int store_lease_take(struct store *store, const struct lease *lease, struct hk_w
         lease->name, (left_ms + 999) / 1000);
 }
 
+/* The name is somebody else's by now where the lease had run out before. */
+static const char end_lua[] = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end "
+                              "return redis.call('DEL', KEYS[2])";
+
 int store_lease_end(struct store *store, const struct lease *lease, const char *told, struct hk_why *why)
 {
+    char holder[24 + LEASE_ID_SIZE];
     redisReply *reply;
     int error = 0;
 
@@ -71,8 +76,10 @@ int store_lease_end(struct store *store, const struct lease *lease, const char *
             return error;
         freeReplyObject(reply);
     }
-    error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "DEL hikyaku:node:%s hikyaku:lease:%" PRIu64,
-                      lease->name, lease->epoch);
+    (void)snprintf(holder, sizeof holder, "%" PRIu64 " %s", lease->epoch, lease->id);
+    error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why,
+                      "EVAL %s 2 hikyaku:node:%s hikyaku:lease:%" PRIu64 " %s", end_lua, lease->name,
+                      lease->epoch, holder);
     if (!error)
         freeReplyObject(reply);
     return error;

@@ -117,7 +117,7 @@ struct lease {
     uint64_t epoch;
     uint32_t life_ms;
 };
-/* Begin a lease. HK_EEXIST: the epoch is another node's, draw again. HK_EBUSY: the name is held by a node with another state_dir, and how long still. The earlier epoch of the
+/* Begin a lease. HK_EEXIST: the epoch is another node's, or an earlier one of this state_dir: draw again. HK_EBUSY: the name is held by a node with another state_dir, and how long still. The earlier epoch of the
  * same state_dir loses its lease at once: the caller's locks prove that it is dead. */
 int store_lease_take(struct store *store, const struct lease *lease, struct hk_why *why) HK_MUST_USE;
 /* End it at once, so that others need not wait until it runs out. `told`: up to where the event log has been told, all of it at

@@ -57,6 +57,41 @@ static void the_same_state_dir_takes_over_at_once(void **state)
     store_close(store);
 }
 
+/* A beat that the network still carried when its node was dead and the next one had begun. */
+static void a_beat_of_an_earlier_epoch_takes_nothing_from_the_later(void **state)
+{
+    struct lease dead = lease_of("mta9", "aaaa", 40), next = lease_of("mta9", "aaaa", 41);
+    struct store *store = fixture_store(&f);
+    struct hk_why why = {""};
+
+    (void)state;
+    assert_int_equal(store_lease_take(store, &dead, &why), 0);
+    assert_int_equal(store_lease_take(store, &next, &why), 0);
+    assert_int_equal(store_lease_take(store, &dead, &why), HK_EEXIST);
+    assert_int_equal(fixture_number(&f, "EXISTS hikyaku:lease:40"), 0);
+    assert_int_equal(fixture_number(&f, "EXISTS hikyaku:lease:41"), 1);
+    store_close(store);
+}
+
+/* Its own lease ran out, and another state_dir took the name: that one's name stays when it ends at last. */
+static void who_ends_takes_nobody_elses_name(void **state)
+{
+    struct lease silent = lease_of("mta10", "bbbb", 50), other = lease_of("mta10", "cccc", 51);
+    struct lease third = lease_of("mta10", "dddd", 52);
+    struct store *store = fixture_store(&f);
+    struct hk_why why = {""};
+
+    (void)state;
+    assert_int_equal(store_lease_take(store, &silent, &why), 0);
+    fixture_do(&f, "DEL hikyaku:node:mta10 hikyaku:lease:50");
+    assert_int_equal(store_lease_take(store, &other, &why), 0);
+    assert_int_equal(store_lease_end(store, &silent, "", &why), 0);
+    assert_int_equal(store_lease_take(store, &third, &why), HK_EBUSY);
+    assert_int_equal(store_lease_end(store, &other, "", &why), 0);
+    assert_int_equal(store_lease_take(store, &third, &why), 0);
+    store_close(store);
+}
+
 static void an_epoch_that_another_node_has_is_refused(void **state)
 {
     struct lease one = lease_of("mta6", "7777", 30), twice = lease_of("mta7", "8888", 30);
@@ -136,6 +171,31 @@ static void a_span_is_its_owners_as_long_as_his_lease_lives(void **state)
     assert_int_equal(store_told(store, &lease, told, &why), 0);
     assert_string_equal(told, "7-1:99");
     assert_int_equal(client_take(&b, "held", 0, 100), VERDICT_DONE);
+    client_close(&a);
+    client_close(&b);
+    store_close(store);
+}
+
+/* Nothing of it was ever applied: the number of such a call has to be known all the same when it is connected again. */
+static void who_was_told_that_a_span_is_held_has_lost_nothing(void **state)
+{
+    struct lease lease;
+    struct store *store = fixture_store(&f);
+    struct hk_why why = {""};
+
+    (void)state;
+    (void)fixture_campaign(&f, "held-on", spans, 2, 0);
+    client_open(&a, &f);
+    client_open(&b, &f);
+    lease = lease_of("mta8", "9999", a.epoch);
+    assert_int_equal(store_lease_take(store, &lease, &why), 0);
+    assert_int_equal(client_take(&a, "held-on", 0, 100), VERDICT_DONE);
+    assert_int_equal(client_take(&b, "held-on", 0, 100), VERDICT_HELD);
+    fixture_do(&f, "CLIENT KILL TYPE normal SKIPME yes");
+    client_until(&b, &b.downs, 1);
+    client_until(&b, &b.ups, 2);
+    assert_int_equal(b.behinds, 0);
+    assert_int_equal(client_take(&b, "held-on", 1, 4096), VERDICT_DONE);
     client_close(&a);
     client_close(&b);
     store_close(store);
@@ -280,10 +340,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_belongs_to_one_state_dir),
         cmocka_unit_test(the_same_state_dir_takes_over_at_once),
+        cmocka_unit_test(a_beat_of_an_earlier_epoch_takes_nothing_from_the_later),
+        cmocka_unit_test(who_ends_takes_nobody_elses_name),
         cmocka_unit_test(an_epoch_that_another_node_has_is_refused),
         cmocka_unit_test(what_a_dead_node_granted_is_nobody_elses),
         cmocka_unit_test(a_call_that_comes_too_late_changes_nothing),
         cmocka_unit_test(a_span_is_its_owners_as_long_as_his_lease_lives),
+        cmocka_unit_test(who_was_told_that_a_span_is_held_has_lost_nothing),
         cmocka_unit_test(a_beat_keeps_the_lease_and_says_how_far_the_log_was_told),
         cmocka_unit_test(an_epoch_is_above_what_the_state_dir_remembers),
         cmocka_unit_test(a_redis_that_forgot_what_it_answered_gets_nothing_more),
