@@ -146,6 +146,21 @@ bool store_parse_u64(const char *text, uint64_t max, uint64_t *out)
     return true;
 }
 
+bool store_scan_page(const redisReply *reply, size_t each, char *cursor, size_t size)
+{
+    const redisReply *page;
+
+    if (reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
+        reply->element[1]->type != REDIS_REPLY_ARRAY || reply->element[0]->len >= size)
+        return false;
+    page = reply->element[1];
+    for (size_t i = 0; i < page->elements; i++)
+        if (page->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+    memcpy(cursor, reply->element[0]->str, reply->element[0]->len + 1);
+    return page->elements % each == 0;
+}
+
 uint8_t *store_numbers_out(const uint32_t *number, uint32_t count)
 {
     uint8_t *bytes = malloc((size_t)count * 4 + 1);

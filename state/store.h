@@ -25,6 +25,8 @@ int store_connected(struct store *store, struct hk_why *why) HK_MUST_USE;
 int store_redis_error(const struct store *store, struct hk_why *why);
 int store_strange(const struct store *store, struct hk_why *why);
 bool store_parse_u64(const char *text, uint64_t max, uint64_t *out);
+/* Is this an answer to SCAN or HSCAN: a new cursor (copied) and texts, `each` of them for one that was found? */
+bool store_scan_page(const redisReply *reply, size_t each, char *cursor, size_t size);
 /* Numbers to and from the little-endian bytes that Redis holds. malloc'd; NULL: no memory. */
 uint8_t *store_numbers_out(const uint32_t *number, uint32_t count);
 uint32_t *store_numbers_in(const char *bytes, uint32_t count);

@@ -179,8 +179,7 @@ static int walk_read(const struct walk *walk, uint32_t from, uint32_t count, str
         if (walk->store->redis->err)
             break;
     }
-    if (usable)
-        freeReplyObject(owner);
+    freeReplyObject(owner); /* NULL where there is none */
     return result;
 }
 
@@ -300,12 +299,6 @@ static bool pair_parse(const char *text, uint32_t *segment, uint32_t *number)
     return true;
 }
 
-static bool scan_is_valid(const redisReply *reply)
-{
-    return reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
-           reply->element[1]->type == REDIS_REPLY_ARRAY && reply->element[1]->elements % 2 == 0;
-}
-
 int store_sites(struct store *store, const struct manifest *manifest,
                 void (*fn)(void *context, uint32_t segment, uint32_t domain, const char *site), void *context,
                 struct hk_why *why)
@@ -319,9 +312,7 @@ int store_sites(struct store *store, const struct manifest *manifest,
                           manifest->campaign, cursor, SITES_CHUNK);
         if (error)
             return error;
-        if (scan_is_valid(reply))
-            (void)snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
-        else
+        if (!store_scan_page(reply, 2, cursor, sizeof cursor))
             error = store_strange(store, why);
         for (size_t i = 0; !error && i < reply->element[1]->elements; i += 2) {
             uint32_t segment, domain;

@@ -8,6 +8,8 @@
 #include "batch.h"
 #include "store.h"
 
+#define SCAN_COUNT 1000u /* keys that SCAN is asked to look at */
+
 extern const char state_repair_lua[];
 
 static int repair_span(struct store *store, const char *id, uint32_t span, uint32_t count, struct hk_why *why)
@@ -44,10 +46,11 @@ static int write_table(struct store *store, const char *id, const char *name, co
     return error;
 }
 
-static int write_mark(struct store *store, struct hk_why *why, const char *command, const char *id)
+/* A command about one name, which answers with a number that does not matter. */
+static int do_with(struct store *store, struct hk_why *why, const char *command, const char *name)
 {
     redisReply *reply;
-    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, command, id);
+    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, command, name);
 
     if (!error)
         freeReplyObject(reply);
@@ -55,16 +58,24 @@ static int write_mark(struct store *store, struct hk_why *why, const char *comma
 }
 
 /* All event logs are told from their beginning again: what is told behind a place may be lost together with it, but what is
- * mended here stood before the places that Redis knows. */
+ * mended here stood before the places that Redis knows. Not by KEYS, which the user that the manual asks for may not say. */
 static int forget_places(struct store *store, struct hk_why *why)
 {
+    char cursor[24] = "0";
     redisReply *reply;
-    int error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EVAL %s 0",
-                          "for _, key in ipairs(redis.call('KEYS', 'hikyaku:journal:*')) do "
-                          "redis.call('DEL', key) end return 0");
+    int error;
 
-    if (!error)
+    do {
+        error = store_ask(store, REDIS_REPLY_ARRAY, &reply, why, "SCAN %s MATCH hikyaku:journal:* COUNT %u",
+                          cursor, SCAN_COUNT);
+        if (error)
+            return error;
+        if (!store_scan_page(reply, 1, cursor, sizeof cursor))
+            error = store_strange(store, why);
+        for (size_t i = 0; !error && i < reply->element[1]->elements; i++)
+            error = do_with(store, why, "DEL %s", reply->element[1]->element[i]->str);
         freeReplyObject(reply);
+    } while (!error && strcmp(cursor, "0") != 0);
     return error;
 }
 
@@ -79,9 +90,9 @@ int store_campaign_repair(struct store *store, const struct manifest *manifest, 
     if (!error)
         error = write_table(store, id, "span", span_first, manifest->spans, why);
     if (!error)
-        error = write_mark(store, why, "SADD hikyaku:campaigns %s", id);
+        error = do_with(store, why, "SADD hikyaku:campaigns %s", id);
     if (!error)
-        error = write_mark(store, why, "HSET {%s}:n made 1", id);
+        error = do_with(store, why, "HSET {%s}:n made 1", id);
     for (uint32_t i = 0; i < manifest->spans && !error; i++) {
         uint32_t end = i + 1 < manifest->spans ? span_first[i + 1] : (uint32_t)manifest->recipients;
         error = repair_span(store, id, i, end - span_first[i], why);

@@ -258,7 +258,7 @@ int suppress_walk_hash(struct store *store, const char *hash, const char *scope,
                            WALK_COUNT);
         if (result != 0)
             return result;
-        if (!suppress_scan_page(reply, cursor, sizeof cursor))
+        if (!store_scan_page(reply, 2, cursor, sizeof cursor))
             result = store_strange(store, why);
         else
             result = walk_page(store, scope, reply->element[1], fn, context, why);

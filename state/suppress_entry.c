@@ -265,20 +265,3 @@ void suppress_call_begin(struct suppress_call *call, const char *verb, const cha
     for (size_t i = 0; i < SUPPRESS_ARGS_FIXED; i++)
         suppress_call_add(call, fixed[i]);
 }
-
-/* ---- answers ---- */
-
-bool suppress_scan_page(const redisReply *reply, char *cursor, size_t size)
-{
-    const redisReply *page;
-
-    if (reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
-        reply->element[1]->type != REDIS_REPLY_ARRAY || reply->element[0]->len >= size)
-        return false;
-    page = reply->element[1];
-    for (size_t i = 0; i < page->elements; i++)
-        if (page->element[i]->type != REDIS_REPLY_STRING)
-            return false;
-    memcpy(cursor, reply->element[0]->str, reply->element[0]->len + 1);
-    return page->elements % 2 == 0;
-}

@@ -72,7 +72,4 @@ int suppress_walk_hash(struct store *store, const char *hash, const char *scope,
 int suppress_find_in(struct store *store, const char *hash, const struct suppress_entry *entry, size_t count,
                      struct suppress_entry *there, bool *found, struct hk_why *why) HK_MUST_USE;
 
-/* Is this an answer to HSCAN: a new cursor (copied) and an even number of texts? */
-bool suppress_scan_page(const redisReply *reply, char *cursor, size_t size);
-
 #endif

@@ -367,7 +367,7 @@ static int rebuild_step(struct suppress *view, struct hk_why *why)
                           "HSCAN " SUPPRESS_KEY("%s") " %s COUNT %d", scope, rebuild->cursor, POLL_SCAN);
         if (error)
             break;
-        error = suppress_scan_page(reply, rebuild->cursor, sizeof rebuild->cursor)
+        error = store_scan_page(reply, 2, rebuild->cursor, sizeof rebuild->cursor)
                     ? rebuild_page(view, reply->element[1], scope, why)
                     : store_strange(view->store, why);
         freeReplyObject(reply);
