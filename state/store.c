@@ -431,6 +431,20 @@ static int watch_segments(struct store *store, const char *id, uint64_t *segment
     return error;
 }
 
+/* What was watched for a transaction that does not come would fail the next one, which may be about another campaign. A new
+ * connection watches nothing. */
+static void unwatch(struct store *store)
+{
+    redisReply *reply;
+
+    if (!store->redis || store->redis->err != 0)
+        return;
+    if (store_ask(store, REDIS_REPLY_STATUS, &reply, NULL, "UNWATCH") == 0)
+        freeReplyObject(reply);
+    else if (store->redis)
+        store->redis->err = REDIS_ERR_OTHER; /* the next question connects anew */
+}
+
 /* Write manifest and tables over those of a campaign that has `before` segments now. */
 static int campaign_write(struct store *store, const struct manifest *manifest, uint64_t before,
                           const uint32_t *domain_first, const uint32_t *span_first, struct hk_why *why)
@@ -457,6 +471,8 @@ static int campaign_write(struct store *store, const struct manifest *manifest, 
         error = domains && spans ? create_run(store, manifest, domains, spans, why)
                                  : why_set(why, HK_ENOMEM, "no memory to write campaign \"%s\"", id);
     }
+    if (error)
+        unwatch(store);
     free(domains);
     free(spans);
     return error;

@@ -114,6 +114,23 @@ static int count_pending(void *context, uint32_t segment, uint32_t index, uint32
     return 0;
 }
 
+/* A creation that was refused had looked at that campaign, and what becomes of it is not the next one's matter. */
+static void a_refused_creation_does_not_spoil_the_next(void **state)
+{
+    const uint32_t spans[] = {4};
+    struct manifest m = fixture_campaign(&f, "refused", spans, 1, 0);
+    struct store *store = fixture_store(&f);
+    uint32_t first = 0;
+    struct hk_why why = {""};
+
+    (void)state;
+    assert_int_equal(store_campaign_create(store, &m, &first, &first, &why), HK_EEXIST);
+    fixture_do(&f, "HSET {refused}:m state paused");
+    (void)snprintf(m.campaign, sizeof m.campaign, "behind-it");
+    assert_int_equal(store_campaign_create(store, &m, &first, &first, &why), 0);
+    store_close(store);
+}
+
 static void an_extension_adds_its_recipients_behind_the_others(void **state)
 {
     const uint32_t spans[] = {4};
@@ -416,6 +433,41 @@ static void an_external_redis_asks_for_its_password(void **state)
     assert_non_null(strstr(why.text, "no.sock"));
 }
 
+/* What docs/configuration.md and our words ask for is enough for whatever a command does there. */
+static void a_ledger_is_mended_with_the_rights_that_the_manual_names(void **state)
+{
+    const uint32_t spans[] = {4};
+    struct manifest m = fixture_campaign(&f, "rights", spans, 1, 0);
+    char socket[96], file[96];
+    struct config config = {.state_dir = f.dir, .redis.mode = REDIS_EXTERNAL, .redis.socket = socket};
+    struct store *store;
+    uint32_t first = 0;
+    struct hk_why why = {""};
+
+    (void)state;
+    (void)snprintf(socket, sizeof socket, "%s/redis.sock", f.dir);
+    (void)snprintf(file, sizeof file, "%s/clerk", f.dir);
+    fixture_do(&f,
+               "ACL SETUSER clerk on >secret resetkeys ~* resetchannels &* +@all -@admin -@dangerous +info "
+               "+config|get +acl|getuser");
+    config.redis.user = "clerk";
+    config.redis.password_file = file;
+    assert_int_equal(hk_write_file(file, 0600, "secret\n", 7, &why), 0);
+    assert_int_equal(store_open(&config, &store, &why), 0);
+    for (int i = 0; i < 2500; i++)
+        fixture_do(&f, "SET hikyaku:journal:%d 1-1:100", i);
+    if (store_campaign_repair(store, &m, &first, &first, &why) != 0)
+        fail_msg("%s", why.text);
+    for (int i = 0; i < 2500; i += 499) {
+        char command[64];
+        (void)snprintf(command, sizeof command, "EXISTS hikyaku:journal:%d", i);
+        assert_int_equal(fixture_number(&f, command), 0);
+    }
+    if (store_campaign_purge(store, &m, &why) != 0)
+        fail_msg("%s", why.text);
+    store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +475,7 @@ int main(void)
         cmocka_unit_test(a_manifest_comes_back_as_it_was_written),
         cmocka_unit_test(a_campaign_of_that_name_is_not_made_twice),
         cmocka_unit_test(tables_that_do_not_fit_the_recipients_are_refused),
+        cmocka_unit_test(a_refused_creation_does_not_spoil_the_next),
         cmocka_unit_test(an_extension_adds_its_recipients_behind_the_others),
         cmocka_unit_test(campaigns_are_listed_in_order_of_their_names),
         cmocka_unit_test(a_damaged_manifest_is_told_with_its_field),
@@ -434,6 +487,7 @@ int main(void)
         cmocka_unit_test(a_purged_campaign_leaves_no_key_and_its_neighbour_all_of_them),
         cmocka_unit_test(a_store_goes_on_after_its_connection_was_closed),
         cmocka_unit_test(an_external_redis_asks_for_its_password),
+        cmocka_unit_test(a_ledger_is_mended_with_the_rights_that_the_manual_names),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
