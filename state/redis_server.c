@@ -234,7 +234,8 @@ static bool server_data_is_damaged(const char *words, const char **said)
     return false;
 }
 
-static int server_child_alive(struct server *server, struct hk_why *why)
+/* 0: it lives, or is not ours; HK_EDOWN: why it ended. */
+static int server_child_check(struct server *server, struct hk_why *why)
 {
     char words[SERVER_LOG_TAIL];
     const char *said;
@@ -296,7 +297,7 @@ static int server_explain(struct server *server, int error, struct hk_why *why)
     uint64_t until_ms = clock_now_ms() + SERVER_END_MS;
 
     while (server->child != 0 && clock_now_ms() < until_ms) {
-        if (server_child_alive(server, why))
+        if (server_child_check(server, why))
             return HK_EDOWN;
         pause_ms(SERVER_POLL_MS);
     }
@@ -319,7 +320,7 @@ static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
     bool said = false;
 
     for (;;) {
-        int state = server_child_alive(server, why);
+        int state = server_child_check(server, why);
         if (state)
             return state;
         if (process_stop_asked())
@@ -418,11 +419,16 @@ int redis_server_revive(const struct config *config, pid_t *pid, struct hk_why *
     return result;
 }
 
-static bool server_gone(int pid_fd, int wait_ms)
+/* Signals come meanwhile, of workers that end and of people who are impatient. */
+static bool server_gone(int pid_fd, uint32_t wait_ms)
 {
     struct pollfd end = {.fd = pid_fd, .events = POLLIN};
+    uint64_t until_ms = clock_now_ms() + wait_ms;
 
-    return poll(&end, 1, wait_ms) == 1;
+    for (uint64_t now_ms; (now_ms = clock_now_ms()) < until_ms;)
+        if (poll(&end, 1, (int)(until_ms - now_ms)) == 1)
+            return true;
+    return false;
 }
 
 /* Its connection is closed by the server's end, so no answer is the good one. */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 static void it_is_started_once_and_then_adopted(void **state)
@@ -251,6 +252,56 @@ static void a_running_node_starts_it_again_and_does_not_wait(void **state)
     fixture_end(&f);
 }
 
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
+/* It needs half a second to end, and every wait of ours is broken off by a signal meanwhile. */
+static _Noreturn void end_slowly(int fd)
+{
+    sigset_t term;
+    int number;
+
+    (void)sigemptyset(&term);
+    (void)sigaddset(&term, SIGTERM);
+    (void)sigwait(&term, &number);
+    (void)usleep(500000);
+    (void)!write(fd, "x", 1);
+    _exit(0);
+}
+
+static void signals_do_not_shorten_the_time_it_has_to_end(void **state)
+{
+    const struct itimerval often = {{0, 20000}, {0, 20000}}, never = {{0, 0}, {0, 0}};
+    struct sigaction alarm = {.sa_handler = on_alarm}, before;
+    struct fixture f;
+    sigset_t term, mask;
+    int said[2];
+    pid_t pid;
+    char byte;
+
+    (void)state;
+    fixture_dir(&f);
+    assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+    (void)sigemptyset(&term);
+    (void)sigaddset(&term, SIGTERM);
+    assert_int_equal(sigprocmask(SIG_BLOCK, &term, &mask), 0);
+    pid = fork();
+    if (pid == 0)
+        end_slowly(said[1]);
+    (void)close(said[1]);
+    assert_int_equal(sigprocmask(SIG_SETMASK, &mask, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &alarm, &before), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    redis_server_stop(&f.config, pid);
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+    assert_int_equal(read(said[0], &byte, 1), 1); /* and was not killed */
+    (void)close(said[0]);
+    fixture_end(&f);
+}
+
 static void an_external_redis_is_not_ours_to_start(void **state)
 {
     struct config config = {.redis.mode = REDIS_EXTERNAL, .redis.host = "127.0.0.1", .redis.port = 1};
@@ -278,6 +329,7 @@ int main(void)
         cmocka_unit_test(without_redis_server_it_says_what_installs_it),
         cmocka_unit_test(one_that_ends_at_once_is_explained_by_its_last_words),
         cmocka_unit_test(a_running_node_starts_it_again_and_does_not_wait),
+        cmocka_unit_test(signals_do_not_shorten_the_time_it_has_to_end),
         cmocka_unit_test(an_external_redis_is_not_ours_to_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
