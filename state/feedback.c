@@ -8,7 +8,6 @@
 #include "store.h"
 #include "suppress_entry.h"
 
-#define SOFT_KEY  "hikyaku:soft:%s:%s"
 #define HEARD_KEY "hikyaku:bounce:heard:"
 #define PIECE     256u /* calls that are under way together */
 

@@ -8,7 +8,6 @@
 #include "store.h"
 #include "suppress_entry.h"
 
-#define SOFT_KEY   "hikyaku:soft:%s:%s"
 #define BOUNCE_KEY "hikyaku:bounce:"
 
 static const char *const done_words[] = {

@@ -6,6 +6,7 @@
 
 #include "hikyaku/feedback.h"
 
+#define SOFT_KEY         "hikyaku:soft:%s:%s" /* class, address key */
 #define FEEDBACK_KEYS    9
 #define FEEDBACK_NUMBERS 9
 #define FEEDBACK_ARGC    (3 + FEEDBACK_KEYS + 6 + FEEDBACK_NUMBERS)
@@ -20,7 +21,8 @@ struct feedback_call {
     char number[FEEDBACK_NUMBERS][24];
 };
 
-/* HK_EINVAL: an entry that cannot be added, or nothing is to be done; HK_ENOMEM. feedback_call_free() in any case. */
+/* Into a zeroed one. HK_EINVAL: an entry that cannot be added, or nothing is to be done; HK_ENOMEM. feedback_call_free() in
+ * any case. */
 int feedback_call_make(struct feedback_call *call, const struct config *config,
                        const struct feedback *feedback, struct hk_why *why) HK_MUST_USE;
 void feedback_call_free(struct feedback_call *call);

@@ -10,9 +10,9 @@
 -- A relay's account has no rate of its own: what one node found out by its refusals (master/pace.c) is kept here, with a
 -- version, and whoever changes it has to know the latest.
 --   KEYS  hikyaku:limit:NAME
---   ARGV  epoch; interval in us, 0: that of the rate kept here, '' none yet; how far the burst runs ahead of it; `late`;
---         how many are wanted; how many a second this node's were taken; and where it changes the rate kept here: the
---         version that it knows, rate, step, quiet seconds, 1 if it was cut just now
+--   ARGV  epoch; interval in us, 0: that of the rate kept here, no limit as long as there is none; how far the burst runs
+--         ahead of it; `late`; how many are wanted; how many a second this node's were taken; and where it changes the rate
+--         kept here: the version that it knows, rate, step, quiet seconds, 1 if it was cut just now
 -- Reply: granted; x; interval; 1 if they keep the distance of the interval; `late` for it; us until it is worth asking again; nodes that
 --        ask; taken a second by the others; version, rate, step, quiet, us since the last cut
 local SECOND, SILENT, TURN, ALONE, DAY_MS = 1000000, 2500000, 20000, 100000, 86400000

@@ -336,6 +336,9 @@ static int rebuild_write(struct suppress *view, struct hk_why *why)
             log_info("suppression: %zu entries read from Redis", view->file.count);
     }
     rebuild_end(rebuild);
+    if (rc == HK_EIO)
+        return why_set(why, rc, "%s: what was sorted beside it cannot be read: %s", view->path,
+                       strerror(errno));
     return rc ? why_set(why, rc, "no memory for suppression") : 1;
 }
 
@@ -418,7 +421,7 @@ static bool change_read(const struct suppress *view, const redisReply *entry, st
     return *end == '-' && fields->element[3]->len < SUPPRESS_SCOPE_MAX;
 }
 
-/* The entry behind `position`, and the last number there is. */
+/* The id of this Redis, zeros where it has none, and the last number of its stream. */
 static int stream_state(struct suppress *view, uint8_t id[HASH_ID_BYTES], uint64_t *last, struct hk_why *why)
 {
     redisReply *reply;

@@ -59,7 +59,8 @@ struct feedback_result {
 uint32_t feedback_breaker_need(const struct config *config, uint32_t domain_recipients);
 
 /* Apply `count` of them, in few round trips; result has room for as many. Blocks. HK_EINVAL: an entry that cannot be
- * added, and nothing was changed. What was applied before another error stays, and is not counted again. */
+ * added, and nothing was changed by the 256 that go together. What was applied before an error stays, and is not counted
+ * again. */
 int feedback_apply(struct store *store, const struct config *config, const struct feedback *feedback,
                    size_t count, struct feedback_result *result, struct hk_why *why) HK_MUST_USE;
 /* Asynchronous, for the master, as ledger_suppress(): goes out before every op of the ledger's next flush, and is not

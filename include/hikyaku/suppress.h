@@ -57,7 +57,7 @@ int suppress_poll(struct suppress *view, struct hk_why *why) HK_MUST_USE;
 bool suppress_has(const struct suppress *view, const char *address, size_t length);
 /* By an entry that does not end? */
 bool suppress_has_for_good(const struct suppress *view, const char *address, size_t length);
-/* Hashes in the view, of all scopes, those among them that have ended. */
+/* Hashes in the view, of all scopes, with those that have ended. */
 size_t suppress_count(const struct suppress *view);
 /* Does it skip nobody any more? */
 bool suppress_has_ended(const struct suppress_entry *entry, uint64_t now_us);
