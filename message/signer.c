@@ -174,14 +174,15 @@ static int hash_of(const struct signer *signer, EVP_MD_CTX *ctx, const void *byt
 static int secret_pad(const struct signer *signer, const uint8_t *key, uint8_t pad, EVP_MD_CTX **out)
 {
     uint8_t block[HMAC_BLOCK];
+    bool ok;
 
     for (size_t i = 0; i < HMAC_BLOCK; i++)
         block[i] = (uint8_t)((i < SECRET_OCTETS ? key[i] : 0) ^ pad);
     *out = EVP_MD_CTX_new();
-    return *out != NULL && EVP_DigestInit_ex2(*out, signer->sha256, NULL) == 1 &&
-                   EVP_DigestUpdate(*out, block, HMAC_BLOCK) == 1
-               ? 0
-               : HK_ENOMEM;
+    ok = *out != NULL && EVP_DigestInit_ex2(*out, signer->sha256, NULL) == 1 &&
+         EVP_DigestUpdate(*out, block, HMAC_BLOCK) == 1;
+    OPENSSL_cleanse(block, sizeof block); /* as good as the key */
+    return ok ? 0 : HK_ENOMEM;
 }
 
 static int secret_add(struct signer *signer, const uint8_t key[SECRET_OCTETS], uint16_t until,
@@ -216,11 +217,12 @@ static int secret_add(struct signer *signer, const uint8_t key[SECRET_OCTETS], u
     return 0;
 }
 
-/* Behind the digits: nothing, or " until YYYY-MM-DD". */
+/* Behind the digits: nothing, or " until YYYY-MM-DD". A day that no calendar has is refused: timegm() would make a later one
+ * of it, and a stolen secret would count for longer. */
 static bool secret_until(const char *text, size_t length, uint16_t *until)
 {
     char word[32], rest;
-    struct tm tm = {0};
+    struct tm tm = {0}, read;
     time_t time;
 
     *until = UINT16_MAX;
@@ -234,9 +236,11 @@ static bool secret_until(const char *text, size_t length, uint16_t *until)
         return false;
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;
+    read = tm;
     time = timegm(&tm);
     *until = (uint16_t)(time / 86400);
-    return time >= 0 && time / 86400 < UINT16_MAX;
+    return tm.tm_mday == read.tm_mday && tm.tm_mon == read.tm_mon && tm.tm_year == read.tm_year &&
+           time >= 0 && time / 86400 < UINT16_MAX;
 }
 
 /* One line of the file: a comment, blank, or 64 hex digits and perhaps the day on which they were given up. */

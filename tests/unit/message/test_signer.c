@@ -164,6 +164,25 @@ static void a_secret_that_was_given_up_speaks_for_what_was_made_before(void **st
     free(old);
 }
 
+/* Day and month changed places, or a day too many: that is no later day. */
+static void a_secret_is_given_up_on_a_day_that_there_is(void **state)
+{
+    static const char *const wrong[] = {" until 2024-31-12", " until 2023-02-29", " until 2024-10-32",
+                                        " until 2024-00-10", " until 2024-10-00"};
+    struct fixture *f = *state;
+    char address[ADDRESS_MAX + 1], *old;
+    size_t length;
+
+    assert_int_equal(return_path(f, "spring", 7, address), 0);
+    assert_int_equal(hk_read_file(f->verp, 4096, &old, &length, &f->why), 0);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_int_equal(parse_given_up(f, old, wrong[i], address), HK_EINVAL);
+        assert_non_null(strstr(f->why.text, "until 2026-11-29"));
+    }
+    assert_int_equal(parse_given_up(f, old, " until 2028-02-29", address), 0);
+    free(old);
+}
+
 static void a_secret_that_makes_tokens_is_not_given_up(void **state)
 {
     struct fixture *f = *state;
@@ -420,6 +439,7 @@ int main(void)
         cmocka_unit_test(a_token_that_was_changed_is_refused),
         cmocka_unit_test(a_token_knows_whom_it_is_about_and_whom_not),
         cmocka_unit_test(a_secret_that_was_given_up_speaks_for_what_was_made_before),
+        cmocka_unit_test(a_secret_is_given_up_on_a_day_that_there_is),
         cmocka_unit_test(a_secret_that_makes_tokens_is_not_given_up),
         cmocka_unit_test(an_old_secret_still_speaks_for_its_tokens),
         cmocka_unit_test(a_secret_file_that_is_none_is_refused),
