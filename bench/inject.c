@@ -110,6 +110,8 @@ static void list_read(struct inject *in, const char *path)
             stop(2, "%s: row %zu is not an address and a name", path, in->count);
         row->name = at + row->email_length + 1;
         row->name_length = (size_t)(end - row->name);
+        if (row->name_length > ENVELOPE_BYTES)
+            stop(2, "%s: the name in row %zu has more than %u octets", path, in->count, ENVELOPE_BYTES);
         at = end + strcspn(end, "\n");
     }
 }

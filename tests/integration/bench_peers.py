@@ -93,6 +93,17 @@ class Handing(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("the server answered 550 5.1.1 no", done.stderr)
 
+    def test_a_name_that_its_memory_is_not_made_for_is_refused(self):
+        sink = self.sink()
+        job = self.job(sink)
+        with open(job.path("list.csv"), "w", encoding="utf-8") as f:
+            f.write("email,name\na@a.test,Ann\nb@a.test," + "B" * 5000 + "\n")
+        done = subprocess.run([os.path.join(BUILD, "bench", "inject"), "--to", f"127.0.0.2:{sink.ports[0]}", "--list",
+                               job.path("list.csv"), "--message", job.path("ready.eml")], capture_output=True, text=True,
+                              timeout=30, check=False)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("row 2", done.stderr)
+
     def delivers(self, name):
         sink = self.sink()
         job = self.job(sink)
