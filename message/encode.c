@@ -359,7 +359,7 @@ bool text_is_plain(const char *text, size_t length, bool html)
     return true;
 }
 
-/* How many octets a character takes by its first one, and the least value of its second one's upper half. */
+/* How many octets a character takes by its first one; 0 for one that begins none. */
 static size_t utf8_need(unsigned char first)
 {
     if (first < 0x80)

@@ -267,16 +267,13 @@ static int part_find_tags(const struct compile *c, const struct entity *entity, 
 static int refuse_sealed_tags(const struct compile *c, const struct entity *entity)
 {
     struct slice body = entity->body;
-    uint32_t line = entity->body_line;
     size_t at = tag_find(body.at, body.length, 0);
 
     if (strncmp(entity->type, "multipart/", 10) != 0 || at == body.length ||
         tag_span(body.at + at, body.length - at) == 0)
         return 0;
-    for (size_t i = 0; i < at; i++)
-        line += body.at[i] == '\n' || (body.at[i] == '\r' && body.at[i + 1] != '\n') ? 1u : 0u;
     return compile_refuse(
-        c, line,
+        c, raw_line(entity, at),
         "this part is %.60s and may not be changed, so a tag in it cannot be filled; send it "
         "without the signature, or without tags",
         entity->type);

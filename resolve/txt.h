@@ -7,11 +7,11 @@
 #ifndef HIKYAKU_TXT_H
 #define HIKYAKU_TXT_H
 
-#include "hikyaku/base.h"
+#include "hikyaku/resolve.h"
 
 #define TXT_BYTES_MAX  2048u
-#define TXT_STS_ID_MAX 32u  /* RFC 8461 3.1 */
-#define TXT_RUA_SIZE   512u /* as many whole URIs as fit, a comma between */
+#define TXT_STS_ID_MAX 32u              /* RFC 8461 3.1 */
+#define TXT_RUA_SIZE   RESOLVE_RUA_SIZE /* as many whole URIs as fit, a comma between */
 
 /* The DNS message with the TXT records of a name. True and `id`: the domain says that it has a policy. */
 bool txt_sts_id(const void *bytes, size_t length, char id[TXT_STS_ID_MAX + 1]);

@@ -11,6 +11,7 @@
 
 #include <sys/uio.h>
 
+#include "hikyaku/address.h"
 #include "hikyaku/base.h"
 #include "hikyaku/config.h"
 #include "hikyaku/segment.h"
@@ -92,8 +93,8 @@ struct copy {
     /* set by message_render */
     struct iovec *iov; /* the whole message for the wire, dot-stuffed, without the final ".\r\n" */
     size_t iov_count;
-    size_t bytes;        /* sum of iov */
-    char mail_from[321]; /* the VERP return path, without angle brackets */
+    size_t bytes;                    /* sum of iov */
+    char mail_from[ADDRESS_MAX + 1]; /* the VERP return path, without angle brackets */
     /* owned by message/ */
     struct copy_arena *arena;
 };

@@ -89,7 +89,7 @@ static inline size_t resolve_answer_bytes(const struct resolve_answer *answer)
  */
 int resolver_main(const struct config *config, int fd);
 /* Is resolver.trust_anchor_file one? libunbound reads it at the first question, and then every one fails, or none is
- * validated; so it is tried before. No DNS is asked. 0, or HK_EINVAL with the words; HK_ENOMEM. */
+ * validated; so it is tried before. No DNS is asked. 0, or in words HK_EINVAL, HK_ENOMEM, or why hk_read_file() cannot read it. */
 int resolve_check(const struct config *config, struct hk_why *why) HK_MUST_USE;
 
 #endif
