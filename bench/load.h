@@ -129,7 +129,7 @@ struct load_conn {
     uint32_t index, messages,
         failures;     /* failures: one after another, for how long to leave the slot alone */
     bool wants_write; /* OpenSSL has to write before it can go on */
-    bool pipelining, size_offered, eight_bit;
+    bool pipelining, size_offered;
     bool in_transaction; /* RSET is needed before the next MAIL */
     bool refused;        /* this message has failed already */
     uint64_t phase_us;   /* since when the phase lasts */

@@ -497,11 +497,6 @@ EVP_MD_CTX *signer_header_hash(const struct signer *signer)
     return signer->header;
 }
 
-EVP_MD_CTX *signer_spare_hash(const struct signer *signer)
-{
-    return signer->spare;
-}
-
 size_t signer_sign(const struct signer *signer, size_t number, const uint8_t digest[SHA256_OCTETS],
                    uint8_t *out)
 {

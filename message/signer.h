@@ -28,7 +28,6 @@ const char *signer_key_algorithm(const struct signer *signer, size_t key); /* "r
 /* Scratch contexts: body and header hash of the copy under way. */
 EVP_MD_CTX *signer_body_hash(const struct signer *signer);
 EVP_MD_CTX *signer_header_hash(const struct signer *signer);
-EVP_MD_CTX *signer_spare_hash(const struct signer *signer);
 /* Sign a SHA-256 digest. The number of octets put into out (SIGNATURE_OCTETS_MAX), or 0 when OpenSSL fails. */
 size_t signer_sign(const struct signer *signer, size_t number, const uint8_t digest[SHA256_OCTETS],
                    uint8_t *out);
