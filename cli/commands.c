@@ -510,6 +510,17 @@ static int check_complete(const struct command *command, int argc, char **argv, 
     return 0;
 }
 
+/* The word that getopt_long does not know, or that lacks its value. It is behind it, but for letters behind one dash: there it
+ * stands still until it has looked at the last of them. */
+static const char *word_at_fault(int argc, char **argv)
+{
+    const char *here = optind < argc ? argv[optind] : "";
+
+    if (here[0] == '-' && here[1] != '-' && here[1] != '\0' && here[1] == optopt)
+        return here;
+    return argv[optind > 0 ? optind - 1 : 0];
+}
+
 int commands_parse(const struct command *command, int argc, char **argv, struct cli_options *out, bool *help,
                    struct hk_why *why)
 {
@@ -528,7 +539,7 @@ int commands_parse(const struct command *command, int argc, char **argv, struct 
             return 0;
         }
         if (id == '?' || id == ':') {
-            const char *word = argv[optind > 0 ? optind - 1 : 0];
+            const char *word = word_at_fault(argc, argv);
             hk_clean_text(clean, sizeof clean, word, strlen(word));
             return usage_error(command, why,
                                id == ':' ? "a value is missing behind " : "unknown option: ", clean);

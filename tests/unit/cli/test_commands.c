@@ -95,6 +95,10 @@ static void every_usage_error_shows_the_whole_command(void **state)
                         "ID [--json] [--recipients]");
     assert_int_equal(PARSE("serve", "--config", "f", "--wibble"), HK_EINVAL);
     assert_non_null(strstr(why.text, "unknown option: --wibble; write: hikyaku serve --config F"));
+    assert_int_equal(PARSE("suppress", "check", "--config", "f", "-ab@x.test"), HK_EINVAL);
+    assert_non_null(strstr(why.text, "unknown option: -ab@x.test; write"));
+    assert_int_equal(PARSE("suppress", "check", "--config", "f", "-a"), HK_EINVAL);
+    assert_non_null(strstr(why.text, "unknown option: -a; write"));
     assert_int_equal(PARSE("serve", "--config"), HK_EINVAL);
     assert_non_null(strstr(why.text, "a value is missing behind --config"));
     assert_int_equal(PARSE("serve", "--config", "f", "more"), HK_EINVAL);
