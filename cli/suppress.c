@@ -206,23 +206,27 @@ static int add_all(struct job *job, struct hk_why *why)
     return error;
 }
 
-/* Before anything is asked: a reason that is none. */
-static int check_reason(const struct cli_options *options, struct hk_why *why)
+int suppress_reason_check(const char *command, const char *reason, struct hk_why *why)
 {
     struct suppress_entry entry = {.scope = "all", .address = "a@example.com"};
-    struct hk_why reason;
+    struct hk_why words;
 
-    snprintf(entry.reason, sizeof entry.reason, "%s", options->reason ? options->reason : "manual");
-    if (suppress_entry_check(&entry, &reason) == 0)
+    if (strlen(reason) >= sizeof entry.reason)
+        return why_set(why, HK_EINVAL, "hikyaku %s: a reason has at most %zu letters", command,
+                       sizeof entry.reason - 1);
+    snprintf(entry.reason, sizeof entry.reason, "%s", reason);
+    if (suppress_entry_check(&entry, &words) == 0)
         return 0;
-    return why_set(why, HK_EINVAL, "hikyaku suppress add: %s", reason.text);
+    return why_set(why, HK_EINVAL, "hikyaku %s: %s", command, words.text);
 }
 
 int cmd_suppress_add(const struct cli_options *options)
 {
     struct hk_why why;
-    int error = check_reason(options, &why);
+    int error = 0;
 
+    if (options->reason != NULL)
+        error = suppress_reason_check("suppress add", options->reason, &why);
     if (error < 0)
         return cli_fail(error, &why);
     return run(options, options->scope != NULL ? options->scope : "all", add_all);

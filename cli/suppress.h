@@ -14,6 +14,9 @@ struct scopes {
 int suppress_scopes(const struct config *config, const char *typed, struct scopes *out,
                     struct hk_why *why) HK_MUST_USE;
 
+/* What was given as --reason to this command ("suppress add"), before anything is asked: HK_EINVAL says what is wrong with it. */
+int suppress_reason_check(const char *command, const char *reason, struct hk_why *why) HK_MUST_USE;
+
 /* Entries that are changed together: a request of the node's, that runs or is ours for a moment, after another. */
 struct changes {
     enum suppress_change change;

@@ -294,6 +294,13 @@ static const char *code_of(const struct import *import)
                                               : record_field(&import->records.record, import->code_column);
 }
 
+/* A reason of ours is in small letters; others write theirs in capitals. */
+static void lower(char *text)
+{
+    for (char *c = text; *c != '\0'; c++)
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c | 0x20 : *c);
+}
+
 /* A reason of ours is one word. Where somebody has the words of a reply there they are the evidence. */
 static int row_reason(const struct import *import, struct suppress_entry *entry, const char *instead,
                       struct hk_why *why)
@@ -315,8 +322,7 @@ static int row_reason(const struct import *import, struct suppress_entry *entry,
     hk_clean_text(entry->evidence, sizeof entry->evidence, joined, strlen(joined));
     if (!copy(entry->reason, sizeof entry->reason, text, instead))
         return why_set(why, HK_EINVAL, "the reason is longer than %zu bytes", sizeof entry->reason - 1);
-    for (char *c = entry->reason; *c != '\0'; c++)
-        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c | 0x20 : *c);
+    lower(entry->reason);
     return 0;
 }
 
@@ -464,6 +470,21 @@ static int open_input(struct import *import, FILE **in, struct hk_why *why)
     return 0;
 }
 
+/* It would be wrong in every row. */
+static int check_reason(const struct cli_options *options, struct hk_why *why)
+{
+    char *reason;
+    int error;
+
+    if (options->reason == NULL)
+        return 0;
+    reason = hk_xstrdup(options->reason);
+    lower(reason);
+    error = suppress_reason_check("suppress import", reason, why);
+    free(reason);
+    return error;
+}
+
 static int import_with(struct import *import, struct hk_why *why)
 {
     struct scopes scopes;
@@ -471,6 +492,8 @@ static int import_with(struct import *import, struct hk_why *why)
     int error = suppress_scopes(import->config, import->options->scope ? import->options->scope : "all",
                                 &scopes, why);
 
+    if (error == 0)
+        error = check_reason(import->options, why);
     if (error == 0)
         error = open_input(import, &in, why);
     if (error < 0)

@@ -77,6 +77,19 @@ class Suppression(Lists):
             self.assertTrue(said.endswith(path + words + "\n"), said)
         self.assertEqual([row["email"] for row in self.export()], ["a@a.test"])
 
+    def test_a_reason_that_is_none_is_refused_before_anything_is_changed(self):
+        self.world(people=[])
+        rows = self.write("rows.csv", "email\na@a.test\n")
+        for reason, words in (("x" * 32, "at most 31 letters"), ("two words", "one word of small letters"), ("", "a reason is missing")):
+            for verb, what in (("add", "a@a.test"), ("import", rows)):
+                said = self.suppress(verb, "--reason", reason, what, expect=2).err
+                self.assertIn(f"hikyaku suppress {verb}: ", said)
+                self.assertIn(words, said)
+        self.assertEqual(self.export(), [])
+        self.suppress("add", "--reason", "x" * 31, "a@a.test")
+        self.suppress("import", "--reason", "BOUNCE", self.write("more.csv", "email\nb@a.test\n"))
+        self.assertEqual({row["email"]: row["reason"] for row in self.export()}, {"a@a.test": "x" * 31, "b@a.test": "bounce"})
+
     def test_lists_of_other_senders_are_understood(self):
         self.world(people=[])
         sendgrid = self.write("sendgrid.csv", "status,reason,email,created\n"
