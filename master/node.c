@@ -41,6 +41,7 @@ static void on_beat(void *context, long long left_ms)
     struct node *node = context;
 
     node->beating = false;
+    store_heard(node->store);
     if (left_ms == -1) {
         campaigns_ask_state(node);
         return;
@@ -93,6 +94,7 @@ static void on_ledger_up(void *context)
     if (!node->ledger_up && node->worker != NULL)
         log_info("Redis answers again");
     node->ledger_up = true;
+    store_heard(node->store);
     node->beating = false; /* what was asked over the old connection has no answer */
     beat(node);            /* at once: the lease may have run out meanwhile */
 }

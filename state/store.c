@@ -43,14 +43,44 @@ void store_close(struct store *store)
     free(store);
 }
 
+void store_heard(struct store *store)
+{
+    store->silent_ms = 0;
+}
+
+static bool is_silent(const struct store *store)
+{
+    return store->silent_ms != 0 && clock_now_ms() < store->silent_ms + REDIS_ANSWER_MS;
+}
+
+static void note_silence(struct store *store)
+{
+    if (store->redis != NULL && store->redis->err != 0 && strcmp(store->redis->errstr, strerror(EAGAIN)) == 0)
+        store->silent_ms = clock_now_ms();
+}
+
+/* A greeting may be waited for in vain as well. */
+static int connect_again(struct store *store, struct hk_why *why)
+{
+    const uint64_t began_ms = clock_now_ms();
+    int error = redis_connect(&store->target, &store->redis, why);
+
+    if (error == HK_EDOWN && clock_now_ms() - began_ms >= REDIS_ANSWER_MS)
+        store->silent_ms = clock_now_ms();
+    return error;
+}
+
 int store_connected(struct store *store, struct hk_why *why)
 {
     if (store->redis && store->redis->err == 0)
         return 0;
+    if (is_silent(store))
+        return why_set(why, HK_EDOWN, "%s does not answer: %s", redis_target_name(&store->target),
+                       redis_words(strerror(EAGAIN)));
     if (store->redis)
         redisFree(store->redis);
     store->redis = NULL;
-    return redis_connect(&store->target, &store->redis, why);
+    return connect_again(store, why);
 }
 
 int store_redis_error(const struct store *store, struct hk_why *why)
@@ -65,12 +95,15 @@ int store_strange(const struct store *store, struct hk_why *why)
                    redis_target_name(&store->target));
 }
 
-static int store_check(const struct store *store, redisReply *reply, struct hk_why *why)
+static int store_check(struct store *store, redisReply *reply, struct hk_why *why)
 {
     int error;
 
-    if (!reply)
+    if (!reply) {
+        note_silence(store);
         return store_redis_error(store, why);
+    }
+    store->silent_ms = 0;
     if (reply->type != REDIS_REPLY_ERROR)
         return 0;
     error = strncmp(reply->str, "WRONGTYPE", 9) == 0
@@ -97,8 +130,10 @@ int store_next(struct store *store, redisReply **out, struct hk_why *why)
     int error;
 
     *out = NULL;
-    if (store_breaks(store) || redisGetReply(store->redis, &reply) != REDIS_OK)
+    if (store_breaks(store) || redisGetReply(store->redis, &reply) != REDIS_OK) {
+        note_silence(store);
         return store_redis_error(store, why);
+    }
     fault_at(REDIS_STORE_AFTER);
     error = store_check(store, reply, why);
     if (!error)

@@ -1,7 +1,9 @@
 /* store.h - the blocking connection behind `struct store`, shared by store.c and store_ledger.c.
  *
  * A store whose connection broke connects again with its next question. store_ask() never gives an error reply:
- * what Redis refuses is HK_EDOWN in words, as is a Redis that does not answer.
+ * what Redis refuses is HK_EDOWN in words, as is a Redis that does not answer. One that was silent for REDIS_ANSWER_MS is
+ * not asked again for as long, unless it is heard of (store_heard()): who has many questions waits for it once, and not
+ * once for each.
  */
 #ifndef HIKYAKU_STATE_STORE_H
 #define HIKYAKU_STATE_STORE_H
@@ -12,6 +14,7 @@
 struct store {
     struct redis_target target;
     redisContext *redis;
+    uint64_t silent_ms; /* when it was last found to be silent; 0: it answers */
 };
 
 /* A command in hiredis' format. The answer is of `type`, or NIL where `type` allows (see nil_too). The caller frees

@@ -105,6 +105,9 @@ struct store;
  * store or a ledger has SIGPIPE ignored from then on, unless it has a handler: hiredis writes without MSG_NOSIGNAL. */
 int store_open(const struct config *config, struct store **out, struct hk_why *why) HK_MUST_USE;
 void store_close(struct store *store);
+/* Redis has answered over another connection. A store that found it silent fails its calls at once for a while, so that a loop
+ * waits once and not once for each call; now it asks again. */
+void store_heard(struct store *store);
 /* Draw a number that no node had before, above `seen`: what this state_dir remembers, should Redis have forgotten. */
 int store_epoch_next(struct store *store, uint64_t seen, uint64_t *epoch, struct hk_why *why) HK_MUST_USE;
 

@@ -264,6 +264,20 @@ class Away(Case):
         self.server.start()
         self.judge()
 
+    def test_a_redis_that_hangs_keeps_nobody_from_unsubscribing(self):
+        self.away_world()
+        copies = self.copies()
+        os.kill(self.server.process.pid, signal.SIGSTOP)
+        try:
+            # Nobody asked about this campaign yet, so the first of them has the node ask Redis for it, in vain; but one only.
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                answers = list(pool.map(lambda u: self.one_click(copies[u][0])[0], self.people[:3]))
+        finally:
+            os.kill(self.server.process.pid, signal.SIGCONT)
+        self.assertEqual(answers, [200] * 3, self.finish_words())
+        self.judge()
+        self.assertEqual(len(self.lines("unsubscribe")), 3)
+
     def test_a_node_that_dies_before_it_applies_them_is_told_again(self):
         self.away_world()
         self.accept_while_away()

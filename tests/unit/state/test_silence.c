@@ -1,10 +1,13 @@
-/* test_silence.c - a Redis that neither answers nor closes: taken for gone, and met again (state/link.c).
+/* test_silence.c - a Redis that neither answers nor closes: taken for gone, and met again (state/link.c,
+ * state/store.c).
  *
  * Waits for the ten seconds that the ledger waits, so it stands alone and can run beside the others.
  */
 #include "client.h"
 
 #include <signal.h>
+
+#include "store.h"
 
 static struct fixture f;
 static struct client c;
@@ -48,9 +51,40 @@ static void a_redis_that_says_nothing_is_taken_for_gone_and_met_again(void **sta
     fixture_end(&f);
 }
 
+static void a_store_waits_for_a_silent_redis_once_until_it_is_heard_of(void **state)
+{
+    static const uint32_t spans[] = {10};
+    struct timeval soon = {.tv_sec = 1};
+    uint64_t counts[LEDGER_STATES_COUNT], attempts, began_ms;
+    struct manifest m;
+    struct store *store;
+    struct hk_why why;
+
+    (void)state;
+    fixture_dir(&f);
+    fixture_start(&f);
+    m = fixture_campaign(&f, "silent", spans, 1, 0);
+    store = fixture_store(&f);
+    assert_int_equal(redisSetTimeout(store->redis, soon), REDIS_OK);
+    assert_int_equal(kill(f.pid, SIGSTOP), 0);
+    assert_int_equal(store_counts(store, &m, counts, &attempts, &why), HK_EDOWN);
+    assert_non_null(strstr(why.text, "it hangs"));
+    began_ms = clock_now_ms();
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(store_counts(store, &m, counts, &attempts, &why), HK_EDOWN);
+    assert_non_null(strstr(why.text, "it hangs"));
+    assert_true(clock_now_ms() < began_ms + REDIS_ANSWER_MS); /* each that asks waits for so long */
+    assert_int_equal(kill(f.pid, SIGCONT), 0);
+    store_heard(store);
+    assert_int_equal(store_counts(store, &m, counts, &attempts, &why), 0);
+    store_close(store);
+    fixture_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_store_waits_for_a_silent_redis_once_until_it_is_heard_of),
         cmocka_unit_test(a_redis_that_says_nothing_is_taken_for_gone_and_met_again)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
