@@ -170,6 +170,9 @@ static void note_bounce(void *context, const struct bounce *bounce)
     bool named = said->found == WHOSE_TOKEN && bounce->recipient[0] != '\0' &&
                  whose_is_named(r->whose, &said->path.token, bounce->recipient);
 
+    /* A loop: it was our return path that somebody could not reach. Whom we wrote to is not to blame. */
+    if (said->found == WHOSE_TOKEN && strcasecmp(bounce->recipient, said->path.address) == 0)
+        return;
     if (said->tells && r->named && !named)
         return;
     /* Of one recipient the last word counts: what was given up was delayed before. */

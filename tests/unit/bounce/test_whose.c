@@ -1,4 +1,5 @@
 /* test_whose.c - who is meant by a mail that came back: the token decides (bounce/whose.c). */
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -231,6 +232,33 @@ static void what_the_mail_says_of_the_one_that_is_meant_counts(void **state)
     bounce_reader_free(reader);
 }
 
+/* Somebody's answer to us came back to us: our return path is who was not reached. */
+static void a_bounce_of_our_own_return_path_is_about_nobody(void **state)
+{
+    struct bounce_reader *reader = bounce_reader_new();
+    char path[ADDRESS_MAX + 1], capitals[ADDRESS_MAX + 1], mail[4096];
+    struct whose_said said;
+
+    (void)state;
+    assert_non_null(reader);
+    path_by(secret, return_path, 7, 0, path);
+    memcpy(capitals, path, sizeof path);
+    for (char *at = strchr(capitals, '@'); *at != '\0'; at++)
+        *at = (char)toupper((unsigned char)*at);
+    (void)snprintf(mail, sizeof mail, report, path, path, capitals);
+    assert_int_equal(whose_read(&whose, reader, path, mail, strlen(mail), &said), 0);
+    assert_int_equal(said.found, WHOSE_TOKEN);
+    assert_false(said.tells);
+    assert_int_equal(whose_read(&whose, reader, NULL, mail, strlen(mail), &said), 0);
+    assert_false(said.tells);
+    /* Who is named beside it is told of. */
+    (void)snprintf(mail, sizeof mail, report, path, path, "ann@a.test");
+    assert_int_equal(whose_read(&whose, reader, path, mail, strlen(mail), &said), 0);
+    assert_true(said.tells);
+    assert_string_equal(said.bounce.recipient, "ann@a.test");
+    bounce_reader_free(reader);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +268,7 @@ int main(void)
         cmocka_unit_test(a_mail_full_of_at_signs_is_read_in_no_time),
         cmocka_unit_test(only_an_address_that_the_token_proves_is_named),
         cmocka_unit_test(what_the_mail_says_of_the_one_that_is_meant_counts),
+        cmocka_unit_test(a_bounce_of_our_own_return_path_is_about_nobody),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
