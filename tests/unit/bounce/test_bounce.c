@@ -251,6 +251,101 @@ static void a_disclaimer_around_it_changes_nothing(void **state)
     }
 }
 
+/* NUL and octets above 126 where none may be: in a field that nobody reads, and in the subject of a bounce. */
+static void octets_that_no_header_may_have_change_nothing(void **state)
+{
+    static const char field[] = "X-Odd: a\0b\x80\xff\xfe\x1b\x7f\0\n", octets[] = " \0\xe9\xff\x80";
+    static char mail[1u << 16];
+
+    (void)state;
+    for (size_t i = 0; i < case_count; i++) {
+        const char *subject = strstr(cases[i].mail, "\nSubject: ");
+        bool whole =
+            subject == NULL || strcmp(cases[i].kind, "bounce") != 0; /* "unsubscribe" alone says so */
+        size_t before = whole ? 0 : (size_t)(strchr(subject + 1, '\n') - cases[i].mail),
+               used = sizeof field - 1;
+        memcpy(mail, field, used);
+        memcpy(mail + used, cases[i].mail, before);
+        used += before;
+        memcpy(mail + used, octets, before > 0 ? sizeof octets - 1 : 0);
+        used += before > 0 ? sizeof octets - 1 : 0;
+        assert_true(used + cases[i].length < sizeof mail);
+        memcpy(mail + used, cases[i].mail + before, cases[i].length - before);
+        used += cases[i].length - before;
+        struct results r = read_mail(mail, used);
+        judge(&cases[i], &r, " (odd octets)");
+    }
+}
+
+/* The name of the boundary was changed on the way, and not its lines. */
+static void parts_are_read_where_the_boundary_names_none_of_them(void **state)
+{
+    static const char type[] = "boundary=", other[] = "boundary=\"what-a-gateway-made-of-it\"; x-was=";
+    static char mail[1u << 16];
+    size_t tried = 0;
+
+    (void)state;
+    for (size_t i = 0; i < case_count; i++) {
+        const char *head_end = strstr(cases[i].mail, "\n\n"), *at = strstr(cases[i].mail, type);
+        if (strstr(cases[i].mail, "\nContent-Type: multipart/report;") == NULL || at == NULL ||
+            at > head_end || strcmp(cases[i].kind, "bounce") != 0)
+            continue;
+        tried++;
+        int used = snprintf(mail, sizeof mail, "%.*s%s%.*s", (int)(at - cases[i].mail), cases[i].mail, other,
+                            (int)(cases[i].mail + cases[i].length - at) - (int)(sizeof type - 1),
+                            at + sizeof type - 1);
+        struct results r = read_mail(mail, (size_t)used);
+        judge(&cases[i], &r, " (another boundary)");
+    }
+    assert_true(tried > 5);
+}
+
+/* As UTF-16, little-endian with its mark (RFC 2781); ASCII alone. */
+static size_t to_utf16(const char *text, size_t length, char *out)
+{
+    memcpy(out, "\xff\xfe", 2);
+    for (size_t i = 0; i < length; i++)
+        out[2 + 2 * i] = text[i], out[3 + 2 * i] = '\0';
+    return 2 + 2 * length;
+}
+
+static bool is_ascii(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] > 126)
+            return false;
+    return true;
+}
+
+/* The body in UTF-16 and said to be; and all of the mail, which no mail system sends and nobody may be suppressed by. */
+static void a_mail_in_utf16_is_read_where_it_says_so(void **state)
+{
+    static const char type[] =
+        "Content-Type: text/plain; charset=utf-16\nContent-Transfer-Encoding: 8bit\n\n";
+    static char mail[1u << 16];
+    size_t tried = 0;
+
+    (void)state;
+    for (size_t i = 0; i < case_count; i++) {
+        const char *body = strstr(cases[i].mail, "\n\n") + 2;
+        size_t head = (size_t)(body - cases[i].mail) - 1, length = cases[i].length - head - 1;
+        struct results r;
+        assert_true(cases[i].length * 2 + sizeof type + 2 < sizeof mail);
+        r = read_mail(mail, to_utf16(cases[i].mail, cases[i].length, mail));
+        for (size_t j = 0; j < r.rows && j < RESULTS_MAX; j++)
+            if (!is_among(cases[i].recipients, r.row[j].recipient))
+                fail_msg("%s all in UTF-16: %s", cases[i].name, r.row[j].recipient);
+        if (memmem(cases[i].mail, head, "Content-", 8) != NULL || !is_ascii(body, length))
+            continue;
+        tried++;
+        memcpy(mail, cases[i].mail, head);
+        memcpy(mail + head, type, sizeof type - 1);
+        r = read_mail(mail, head + sizeof type - 1 + to_utf16(body, length, mail + head + sizeof type - 1));
+        judge(&cases[i], &r, " (UTF-16)");
+    }
+    assert_true(tried > 10);
+}
+
 /* Whatever is cut off, nobody is made up: each recipient of a part is one of the whole. */
 static void a_mail_cut_anywhere_names_nobody_else(void **state)
 {
@@ -359,6 +454,9 @@ int main(void)
         cmocka_unit_test(line_ends_change_nothing),
         cmocka_unit_test(hops_and_noise_change_nothing),
         cmocka_unit_test(a_disclaimer_around_it_changes_nothing),
+        cmocka_unit_test(octets_that_no_header_may_have_change_nothing),
+        cmocka_unit_test(parts_are_read_where_the_boundary_names_none_of_them),
+        cmocka_unit_test(a_mail_in_utf16_is_read_where_it_says_so),
         cmocka_unit_test(a_mail_cut_anywhere_names_nobody_else),
         cmocka_unit_test(ten_thousand_recipients_are_told_once_each),
         cmocka_unit_test(depth_is_bounded_and_what_lies_deeper_is_left_alone),
