@@ -91,8 +91,10 @@ static void on_ledger_up(void *context)
 {
     struct node *node = context;
 
-    if (!node->ledger_up && node->worker != NULL)
+    if (!node->ledger_up && node->worker != NULL) {
         log_info("Redis answers again");
+        store_renew(node->store); /* else the next command would be the first to find its connection lost */
+    }
     node->ledger_up = true;
     store_heard(node->store);
     node->beating = false; /* what was asked over the old connection has no answer */

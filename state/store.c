@@ -70,6 +70,14 @@ static int connect_again(struct store *store, struct hk_why *why)
     return error;
 }
 
+void store_renew(struct store *store)
+{
+    if (store->redis)
+        redisFree(store->redis);
+    store->redis = NULL;
+    store->silent_ms = 0;
+}
+
 int store_connected(struct store *store, struct hk_why *why)
 {
     if (store->redis && store->redis->err == 0)

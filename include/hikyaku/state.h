@@ -108,6 +108,9 @@ void store_close(struct store *store);
 /* Redis has answered over another connection. A store that found it silent fails its calls at once for a while, so that a loop
  * waits once and not once for each call; now it asks again. */
 void store_heard(struct store *store);
+/* The next command makes a new connection. For whoever knows that Redis was away: the one there is may have been lost without
+ * anybody asking on it, and the first who did would be told so. */
+void store_renew(struct store *store);
 /* Draw a number that no node had before, above `seen`: what this state_dir remembers, should Redis have forgotten. */
 int store_epoch_next(struct store *store, uint64_t seen, uint64_t *epoch, struct hk_why *why) HK_MUST_USE;
 

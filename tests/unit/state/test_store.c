@@ -400,6 +400,9 @@ static void a_store_goes_on_after_its_connection_was_closed(void **state)
     fixture_do(&f, "CLIENT KILL TYPE normal SKIPME yes");
     assert_int_equal(store_epoch_next(store, 0, &epoch, &why), HK_EDOWN);
     assert_int_equal(store_epoch_next(store, 0, &epoch, &why), 0);
+    fixture_do(&f, "CLIENT KILL TYPE normal SKIPME yes");
+    store_renew(store);
+    assert_int_equal(store_epoch_next(store, 0, &epoch, &why), 0);
     store_close(store);
 }
 
