@@ -11,7 +11,9 @@ import os
 import random
 import re
 import signal
+import socket
 import sys
+import threading
 import time
 from datetime import datetime
 
@@ -22,7 +24,59 @@ from harness import Receiver, wait_for  # noqa: E402
 from shared_limits import Nodes  # noqa: E402
 
 EXPIRES_S = 20
+STREAM = "hikyaku:suppress:log"
+INTERVALS = 8     # between readings of the stream of changes, of each node
+INTERVAL_S = 0.9  # one that a node keeps to where the machine lets it: usual is 0.4, so that with what follows it is a second
+READINGS = 4      # of the stream by a node, until it has skipped somebody for what is new there: usual are 1 or 2
 GRANTED = 4  # messages that may have been granted when a node learns it: two connections, two on each
+
+
+class Monitor:
+    """What a Redis is asked, by its own clock."""
+
+    LINE = re.compile(r'\+(\d+\.\d+) \[\d+ (\S+)\] "(\w+)" "([^"]*)"')
+
+    def __init__(self, path):
+        self.asked = []  # (time, by whom: an address, or lua for a script; command, key)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.file = self.socket.makefile("rb")
+        for words in ("AUTH default somebody-else", "MONITOR"):
+            self.socket.sendall(words.encode() + b"\r\n")
+            answer = self.file.readline()
+            assert answer == b"+OK\r\n", answer
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+        self.thread.start()
+
+    def _listen(self):
+        for line in self.file:
+            found = self.LINE.match(line.decode(errors="replace"))
+            if found:
+                self.asked.append((float(found[1]), *found.groups()[1:]))
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.file.close()
+        self.socket.close()
+
+    def readings(self):
+        """By node, when it read the stream of changes."""
+        found = {}
+        for when, who, command, key in list(self.asked):
+            if command.upper() == "XRANGE" and key == STREAM:
+                found.setdefault(who, []).append(when)
+        return found
+
+    def change(self):
+        """When the stream had its first change, and which node made it."""
+        node = None
+        for when, who, command, key in list(self.asked):
+            if who != "lua":
+                node = who
+            elif command.upper() == "XADD" and key == STREAM:
+                return when, node
+        return None
 
 
 class Shared(Nodes):
@@ -131,11 +185,15 @@ class Telling(Shared):
         added = set(random.Random(3).sample(people, 200))
         sending = self.send_by(self.path("two.conf"), "c", people)
         wait_for(lambda: self.lines("two", "attempt"), 60, "a campaign under way")
+        monitor = Monitor(self.server.socket)
+        self.addCleanup(monitor.close)
+        self.judge_intervals(monitor)
         self.suppress("one", "add", *added)
         told = time.time()
-        wait_for(lambda: self.lines("two", "suppressed"), 10, "the other node to know it")
+        wait_for(lambda: self.lines("two", "suppressed"), 60, "the other node to know it")
         known_us = time.time_ns() // 1000
         print(f"    known by the other node {known_us / 1e6 - told:.2f} s later", file=sys.stderr)
+        self.judge_readings(monitor)
         wait_for(lambda: len(self.lines("two", "attempt", "suppressed")) >= 100, 60, "some more")
         self.hikyaku("cancel", "--config", self.path("two.conf"), "--campaign", "c", expect=0)
         self.finish(sending)
@@ -144,6 +202,25 @@ class Telling(Shared):
         self.stop_receivers()
         late = [s.address for s in receiver.log("accepted") if s.address in added and s.time_us > known_us]
         self.assertLessEqual(len(late), GRANTED)
+
+    def judge_intervals(self, monitor):
+        """A machine that has other things to do makes them longer, nothing makes them shorter: two of them are enough."""
+        wait_for(lambda: [len(times) > INTERVALS for times in monitor.readings().values()] == [True, True], 60,
+                 "both nodes to read the stream for a while")
+        for times in monitor.readings().values():
+            intervals = sorted(later - time for time, later in zip(times, times[1:]))
+            print(f"    a node reads what is new every {intervals[len(intervals) // 2]:.2f} s", file=sys.stderr)
+            self.assertLess(intervals[1], INTERVAL_S, intervals)
+
+    def judge_readings(self, monitor):
+        """The first reading behind a change brings it; counted, and not timed."""
+        changed, teller = monitor.change()
+        skipped = datetime.fromisoformat(self.lines("two", "suppressed")[0]["time"].replace("Z", "+00:00")).timestamp()
+        times, = (times for node, times in monitor.readings().items() if node != teller)
+        readings = sum(changed < when <= skipped + 0.001 for when in times)  # its time is cut
+        print(f"    skipped after {readings} readings", file=sys.stderr)
+        self.assertGreaterEqual(readings, 1)
+        self.assertLessEqual(readings, READINGS)
 
     def test_who_was_added_elsewhere_after_his_envelope_left_is_refused_at_his_commit(self):
         def rcpt(recipient):
