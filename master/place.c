@@ -236,10 +236,26 @@ static int take_lock(const struct config *config, uint64_t wait_ms, int *out, st
     return 0;
 }
 
+/* One that is adopted was left by somebody who died; one that starts where nothing was left untold is nobody's news. */
+static void say_redis(const struct config *config, const struct node_place *place, bool started,
+                      uint64_t began_ms)
+{
+    if (place->redis_pid == 0)
+        return;
+    if (!started)
+        log_info("adopted the embedded Redis that a dead node left running (pid %d)", (int)place->redis_pid);
+    else if (node_left_untold(config))
+        log_info(
+            "started the embedded Redis of a dead node (pid %d): its files of %.1f MB were read, in %.1f s",
+            (int)place->redis_pid, (double)redis_server_bytes(config) / 1e6,
+            (double)(clock_now_ms() - began_ms) / 1000.0);
+}
+
 int node_enter(const struct config *config, uint64_t wait_ms, struct node_place *out, struct hk_why *why)
 {
     int rc = make_state_dir(config, why);
     bool started; /* or adopted: it is ours to end either way */
+    uint64_t began_ms;
 
     memset(out, 0, sizeof *out);
     out->lock_fd = -1;
@@ -249,8 +265,11 @@ int node_enter(const struct config *config, uint64_t wait_ms, struct node_place 
         rc = take_lock(config, wait_ms, &out->lock_fd, why);
     if (rc == 0)
         rc = identity_open(config, out, why);
+    began_ms = clock_now_ms();
     if (rc == 0)
         rc = redis_server_ensure(config, &out->redis_pid, &started, why);
+    if (rc == 0)
+        say_redis(config, out, started, began_ms);
     if (rc == 0)
         rc = redis_check(config, false, why);
     if (rc != 0 && out->lock_fd >= 0) {

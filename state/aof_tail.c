@@ -127,14 +127,15 @@ static int mend_file(int fd, const char *path, struct hk_why *why)
     return 0;
 }
 
-int aof_tail_mend(const char *dir, struct hk_why *why)
+/* 1 and the path of the file that grows, 0 there is none, or why the manifest cannot be read. */
+static int newest_path(const char *dir, char path[AOF_PATH_MAX], struct hk_why *why)
 {
-    char path[AOF_PATH_MAX], name[AOF_NAME_MAX + 1], *manifest = NULL;
+    char name[AOF_NAME_MAX + 1], *manifest = NULL;
     size_t length;
     bool found;
-    int fd, error;
+    int error;
 
-    if (snprintf(path, sizeof path, "%s/appendonlydir/appendonly.aof.manifest", dir) >= (int)sizeof path)
+    if (snprintf(path, AOF_PATH_MAX, "%s/appendonlydir/appendonly.aof.manifest", dir) >= (int)AOF_PATH_MAX)
         return why_set(why, HK_EIO, "%s: too long a path", dir);
     error = hk_read_file(path, AOF_MANIFEST_BYTES, &manifest, &length, why);
     if (error == HK_ENOENT)
@@ -143,12 +144,28 @@ int aof_tail_mend(const char *dir, struct hk_why *why)
         return error;
     found = newest_name(manifest, name);
     free(manifest);
-    if (!found || snprintf(path, sizeof path, "%s/appendonlydir/%s", dir, name) >= (int)sizeof path)
-        return 0;
+    return found && snprintf(path, AOF_PATH_MAX, "%s/appendonlydir/%s", dir, name) < (int)AOF_PATH_MAX;
+}
+
+int aof_tail_mend(const char *dir, struct hk_why *why)
+{
+    char path[AOF_PATH_MAX];
+    int fd, error = newest_path(dir, path, why);
+
+    if (error <= 0)
+        return error;
     fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : why_set(why, HK_EIO, "%s: %s", path, strerror(errno));
     error = mend_file(fd, path, why);
     (void)close(fd);
     return error;
+}
+
+uint64_t aof_tail_bytes(const char *dir)
+{
+    char path[AOF_PATH_MAX];
+    struct stat about;
+
+    return newest_path(dir, path, NULL) > 0 && stat(path, &about) == 0 ? (uint64_t)about.st_size : 0;
 }

@@ -12,5 +12,8 @@
 
 /* dir: the server's, which nobody serves. 0, also where there is nothing to mend, or HK_EIO. */
 int aof_tail_mend(const char *dir, struct hk_why *why) HK_MUST_USE;
+/* Bytes of the file that aof_tail_mend() looks at; 0 where there is none. A server that has loaded it and was told nothing yet
+ * leaves it as it is, or shorter by a command that was not whole. */
+uint64_t aof_tail_bytes(const char *dir);
 
 #endif

@@ -37,8 +37,9 @@
 struct server {
     struct redis_target target;
     char dir[SERVER_PATH_MAX], log[SERVER_PATH_MAX], lock[SERVER_PATH_MAX];
-    off_t log_from; /* what this start has to say begins here */
-    pid_t child;    /* 0: adopted */
+    off_t log_from;      /* what this start has to say begins here */
+    uint64_t tail_bytes; /* of its newest append-only file, as it was started on it */
+    pid_t child;         /* 0: adopted */
 };
 
 static void pause_ms(unsigned ms)
@@ -202,6 +203,7 @@ static int server_start(struct server *server, struct hk_why *why)
         return why_set(why, HK_EDOWN, "%s: %s", server->lock, strerror(errno));
     if (flock(lock_fd, LOCK_EX | LOCK_NB) == 0) {
         error = aof_tail_mend(server->dir, why);
+        server->tail_bytes = aof_tail_bytes(server->dir);
         log_fd = error != 0 ? -1 : server_log_open(server);
         if (error != 0)
             error = HK_EDOWN;
@@ -351,6 +353,16 @@ static int server_wait(struct server *server, pid_t *pid, struct hk_why *why)
     }
 }
 
+/* It cuts off a last command that is not whole, and says so in its own log alone. */
+static void server_tell_cut(const struct server *server)
+{
+    uint64_t bytes = aof_tail_bytes(server->dir);
+
+    if (bytes < server->tail_bytes)
+        log_warning("%s/appendonlydir: redis-server cut off an unfinished command of %llu bytes", server->dir,
+                    (unsigned long long)(server->tail_bytes - bytes));
+}
+
 static bool server_is_gone(const struct server *server)
 {
     uint64_t until_ms = clock_now_ms() + SERVER_END_MS;
@@ -391,6 +403,8 @@ int redis_server_ensure(const struct config *config, pid_t *pid, bool *started, 
     }
     if (result < 0)
         *started = false;
+    if (*started)
+        server_tell_cut(&server);
     redis_target_free(&server.target);
     return result;
 }

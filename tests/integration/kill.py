@@ -3,8 +3,10 @@
 Each case kills at five moments of one campaign. Afterwards: nobody has the message twice; whoever is `sent` has
 it; whoever has it is `sent` or `unknown`; and no more are unknown than bodies can have been under way.
 """
+import glob
 import os
 import random
+import re
 import signal
 import time
 
@@ -25,6 +27,10 @@ def kill(pid):
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+
+
+def all_but_redis(pids):
+    return [pids["master"], *pids["workers"], pids["resolver"]]
 
 
 class Kill(harness.Case):
@@ -73,9 +79,86 @@ class Kill(harness.Case):
 
     def test_everything(self):
         def strike(pids, process):
-            for pid in [pids["master"], *pids["workers"], pids["resolver"], pids["redis"]]:
+            for pid in [*all_but_redis(pids), pids["redis"]]:
                 kill(pid)
         self.at_each_moment(strike, goes_on=False)
+
+
+class Words(harness.Case):
+    """What a start after a kill says: a line for each step, in their order, and once."""
+
+    STARTED = r"started the embedded Redis of a dead node \(pid \d+\): its files of \d+\.\d MB were read, in \d+\.\d s"
+    ADOPTED = r"adopted the embedded Redis that a dead node left running \(pid (\d+)\)"
+    CUT_COMMAND = r"redis-server cut off an unfinished command of (\d+) bytes"
+    CUT_TRANSACTION = r"cut off an unfinished transaction of (\d+) bytes"
+    TAKEN_UP = r"campaign c: 4000 recipients, [1-9]\d* settled before"
+    TOLD = r"told the ledger [1-9]\d* lines? of the event log again( \(from its beginning\))?, in \d+\.\d s"
+    LEFT = r"the last run left \d+ messages under way: \d+ had their outcome, \d+ are unknown, \d+ are sent again"
+    ALL = (CUT_COMMAND, CUT_TRANSACTION, STARTED, ADOPTED, TAKEN_UP, TOLD, LEFT)
+
+    def life(self, victims, strike=lambda pids, process: None):
+        """Send until some more are settled, kill, and give back what it said and what it was."""
+        process = self.start_send()
+        self.wait_for_events(self.events() + 50, process)
+        pids = self.status()["pids"]
+        for pid in victims(pids):
+            kill(pid)
+        strike(pids, process)
+        process.wait(20)
+        return self.finish(process).err, pids
+
+    def append(self, text):
+        """To the file that Redis will load next, once it is dead."""
+        def strike(pids, _):
+            wait_for(lambda: not os.path.exists(f"/proc/{pids['redis']}") or self.is_dead(pids["redis"]), 20, "the end of Redis")
+            newest = max(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")), key=os.path.getmtime)
+            with open(newest, "ab") as f:
+                f.write(text)
+        return strike
+
+    @staticmethod
+    def is_dead(pid):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+                return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+        except FileNotFoundError:
+            return True
+
+    def assert_said(self, err, *steps):
+        """These in this order, each in one line; of the others none."""
+        found = [list(re.finditer(step, err)) for step in self.ALL]
+        self.assertEqual([len(matches) for matches in found], [step in steps for step in self.ALL], err)
+        places = [re.search(step, err).start() for step in steps]
+        self.assertEqual(places, sorted(places), err)
+
+    def test_each_step_of_a_recovery_is_said_once(self):
+        receiver = self.receiver("a", "--latency-dot", "100")
+        self.dns({"a.test": receiver})
+        self.configure(connections=10)
+        self.list([f"u{n}@a.test" for n in range(4000)])
+        torn = b"*3\r\n$3\r\nSET\r\n$4\r\nnob"
+        transaction = b"*1\r\n$5\r\nMULTI\r\n" + torn
+
+        def everything(pids):
+            return [*all_but_redis(pids), pids["redis"]]
+        err, _ = self.life(everything)
+        self.assert_said(err)
+        err, pids = self.life(all_but_redis)
+        self.assert_said(err, self.STARTED, self.TAKEN_UP, self.TOLD, self.LEFT)
+        err, _ = self.life(everything, self.append(torn))
+        self.assert_said(err, self.ADOPTED, self.TAKEN_UP, self.TOLD, self.LEFT)
+        self.assertEqual(int(re.search(self.ADOPTED, err)[1]), pids["redis"])
+        err, _ = self.life(everything, self.append(transaction))
+        self.assert_said(err, self.CUT_COMMAND, self.STARTED, self.TAKEN_UP, self.TOLD, self.LEFT)
+        self.assertEqual(int(re.search(self.CUT_COMMAND, err)[1]), len(torn))
+        err, _ = self.life(lambda pids: [], lambda _, process: self.interrupt(process))
+        self.assert_said(err, self.CUT_TRANSACTION, self.STARTED, self.TAKEN_UP, self.TOLD, self.LEFT)
+        self.assertEqual(int(re.search(self.CUT_TRANSACTION, err)[1]), len(transaction))
+        # After an end that left nothing untold a start of Redis is nobody's news.
+        err = self.hikyaku("report", "--config", self.path("hikyaku.conf"), "--campaign", "c", expect=0).err
+        self.assertEqual(err, "")
+        self.stop_receivers()
+        self.assertEqual([r for r, n in receiver.taken().items() if n > 1], [], "somebody has it twice")
 
 
 if __name__ == "__main__":

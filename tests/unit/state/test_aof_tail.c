@@ -69,6 +69,7 @@ static long mended(const char *bytes, size_t length)
         "file a.1.base.rdb seq 1 type b\nfile a.1.incr.aof seq 1 type i\nfile a.2.incr.aof seq 2 type i\n");
     assert_int_equal(aof_tail_mend(dir, &why), 0);
     assert_int_equal(stat(file, &about), 0);
+    assert_int_equal(aof_tail_bytes(dir), about.st_size);
     return about.st_size;
 }
 
@@ -127,10 +128,12 @@ static void without_a_file_there_is_nothing_to_mend(void **state)
     (void)state;
     assert_int_equal(aof_tail_mend("/tmp/test_aof_tail.none", &why), 0);
     assert_int_equal(aof_tail_mend(dir, &why), 0);
+    assert_int_equal(aof_tail_bytes(dir), 0);
     manifest("file a.1.base.rdb seq 1 type b\n");
     assert_int_equal(aof_tail_mend(dir, &why), 0);
     manifest("file a.7.incr.aof seq 7 type i\n");
     assert_int_equal(aof_tail_mend(dir, &why), 0);
+    assert_int_equal(aof_tail_bytes(dir), 0);
     put("../outside", MULTI, sizeof MULTI - 1);
     manifest("file ../outside seq 7 type i\n");
     assert_int_equal(aof_tail_mend(dir, &why), 0);
