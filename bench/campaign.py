@@ -1,12 +1,15 @@
 """campaign.py - one campaign of the bench: its inputs, the run against sinks of this machine, and what the receiver saw.
 
 CPU time is what the kernel counted for all processes of hikyaku: command, master, workers, resolver, import and the embedded
-Redis. Exact is who got the message once each: read from the receiver's log, address by address.
+Redis. Exact is who got the message once each: read from the receiver's log, address by address. Where everything is killed on
+the way and sent again, the two lives are one campaign: nobody twice, and whoever is lacking is one of those that `hikyaku unknown
+list` names, who are no more than bodies were in flight at the kill.
 """
 import array
 import contextlib
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -15,8 +18,10 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests", "integration")]
+TESTS = os.path.join(os.path.dirname(HERE), "tests")
+sys.path[:0] = [HERE, os.path.join(TESTS, "integration"), os.path.join(TESTS, "torture")]
 from delay import Delay  # noqa: E402
+from facts import bodies_in_flight  # noqa: E402
 from nsd import Nsd, free_port  # noqa: E402
 from processes import Watch, cpu_of, end_all, reap, tree_of  # noqa: E402
 from sinks import Sink  # noqa: E402
@@ -27,6 +32,9 @@ TIMES_READ = 200000   # of the event log, for the quantiles of times
 SYNCS = 50            # to the disk of a campaign whose receiver is far away, for what one takes
 SYNC_BYTES = 500      # about what a message has Redis write
 SYNC_PAUSE_S = 0.02
+KILL_LOOK_S = 0.1     # between two looks at how many were accepted
+LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+ \w+ \w+")  # a line of the log on standard error, not of the report
+RECOVERY_LINES = 20   # that a start after a kill said, kept beside its figure
 MANNERS = ("out_of_turn", "bad_commands", "bare_lf", "long_lines", "abandoned", "tls_failures")
 
 
@@ -45,6 +53,13 @@ def output(command):
 
 def domain_of(case, count, number):
     return f"d{number % (count if case.domains else DOMAINS)}.bench.test"
+
+
+def number_of(case, count, address):
+    """Whose address of the list that is; None: nobody's."""
+    digits = address[len("reader"):].partition("@")[0]
+    number = int(digits) if digits.isdecimal() else count
+    return number if number < count and address == f"reader{number}@{domain_of(case, count, number)}" else None
 
 
 def zone_of(count):
@@ -118,17 +133,22 @@ def receiver(build, case, count, connections, folder):
 class Seen:
     """What the sink's log says: how often each recipient got the message, and when."""
 
-    def __init__(self, path, case, count):
+    def __init__(self, path, case, count, old_connections=None):
+        """old_connections: of a campaign that was killed, how many there had been by then."""
         self.case, self.count = case, count
         self.times = array.array("H", bytes(2 * count))
-        self.strangers = 0
+        self.strangers = self.in_plain = 0
+        self.first_again_us = None
         self.accepted_us = []  # of a receiver that is far away
         self.first_us = self.last_us = self.last_deferred_us = None
         with open(path, "rb") as f:
             for line in f:
-                at, event, _, _, _, address = line.rstrip(b"\n").split(b" ", 5)
+                at, event, connection, tls, _, address = line.rstrip(b"\n").split(b" ", 5)
                 if event in (b"accepted", b"ambiguous"):
                     self._accepted(int(at), address.decode(errors="replace"))
+                    self.in_plain += tls == b"0"
+                    if old_connections is not None and self.first_again_us is None and int(connection) > old_connections:
+                        self.first_again_us = int(at)
                 elif event == b"deferred":
                     self.last_deferred_us = int(at)
 
@@ -137,16 +157,17 @@ class Seen:
         self.last_us = at_us
         if self.case.delay_ms:
             self.accepted_us.append(at_us)
-        digits = address[len("reader"):].partition("@")[0]
-        number = int(digits) if digits.isdecimal() else self.count
-        if number < self.count and address == f"reader{number}@{domain_of(self.case, self.count, number)}":
-            self.times[number] = min(self.times[number] + 1, 65535)
-        else:
+        number = number_of(self.case, self.count, address)
+        if number is None:
             self.strangers += 1
+        else:
+            self.times[number] = min(self.times[number] + 1, 65535)
 
-    def exactness(self):
-        lost = self.times.count(0)
-        return {"delivered": self.count - lost, "lost": lost, "duplicates": sum(self.times) - (self.count - lost),
+    def exactness(self, unknown=()):
+        """unknown: numbers of those about whom the program says that nobody knows; they may lack."""
+        lack = self.times.count(0)
+        lost = lack - sum(self.times[number] == 0 for number in unknown)
+        return {"delivered": self.count - lack, "lost": lost, "duplicates": sum(self.times) - (self.count - lack),
                 "strangers": self.strangers}
 
 
@@ -192,6 +213,99 @@ def fdatasync_ms(folder):
 
 # ---- the run ----
 
+class Life:
+    """One `send` and all that it starts, from its start to the end of the last of them."""
+
+    def __init__(self, command, errors, spare):
+        self.spare, self.errors, self.errors_at = spare, errors, os.fstat(errors.fileno()).st_size
+        self.started_at = time.time()
+        self.send = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        self.watch = Watch(self.send.pid, spare)
+        self.watch.start()
+        self.cpu = self.left = 0
+
+    def is_over(self):
+        return os.waitid(os.P_PID, self.send.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def kill(self):
+        end_all(self.watch.pids, self.spare)
+
+    def see_out(self):
+        self.cpu, self.send.returncode = reap(self.spare, self.send.pid)
+        self.watch.done.set()
+        self.watch.join()
+        self.left = end_all(self.watch.pids, self.spare | {self.send.pid})
+
+    def said(self):
+        with open(self.errors.name, encoding="utf-8", errors="replace") as f:
+            f.seek(self.errors_at)
+            return f.read()
+
+    def abandon(self):
+        if self.send.returncode is None:
+            end_all(lambda: tree_of([self.send.pid]), set())
+
+
+class Kill:
+    """Everything of a life is killed when the sink has accepted so many; what is seen then."""
+
+    def __init__(self, life, sink, folder, accepted):
+        self.happened = False
+        while not life.is_over():
+            self.accepted = sink.ledger()["accepted"]
+            if self.accepted >= accepted:
+                self._strike(life, sink, folder)
+                return
+            time.sleep(KILL_LOOK_S)
+
+    def _strike(self, life, sink, folder):
+        self.at = time.time()
+        life.kill()
+        life.see_out()
+        self.connections = sink.ledger()["connections"]
+        self.in_flight = bodies_in_flight(f"{folder}/state/region")
+        self.happened = self.in_flight is not None
+
+
+def unknown_ones(hikyaku, folder, case, count):
+    """Numbers of those whom the program calls unknown."""
+    lines = output([hikyaku, "unknown", "list", "--config", f"{folder}/bench.conf", "--campaign", "bench", "--json"]).splitlines()
+    numbers = [number_of(case, count, json.loads(line)["recipient"]) for line in lines]
+    if None in numbers:
+        raise Failed("hikyaku unknown list names somebody who is not in the list")
+    return numbers
+
+
+def after_the_kill(kill, seen, unknown, life):
+    """Figures of a campaign that was killed and sent again: from the signal, which is before the end of any worker, to the first
+    message that the receiver accepted on a connection that was not there before."""
+    return {"restart_s": round(seen.first_again_us / 1e6 - kill.at, 3) if seen.first_again_us else None,
+            "accepted_before_the_kill": kill.accepted, "in_flight_at_the_kill": kill.in_flight, "unknown": len(unknown),
+            "unknown_arrived": sum(seen.times[number] > 0 for number in unknown),
+            "recovery": [line for line in life.said().splitlines() if LOGGED.match(line)][:RECOVERY_LINES]}
+
+
+def roles_of(lives):
+    """CPU seconds of each role in all lives."""
+    merged = {}
+    for life in lives:
+        for role, seconds in life.watch.cpu_by_role().items():
+            merged[role] = round(merged.get(role, 0) + seconds, 3)
+    return merged
+
+
+def faults_of_the_kill(case, figures):
+    """Connections that died in their handshake count as without TLS, so of such a campaign the messages are looked at."""
+    if case.tls and figures["in_plain"]:
+        yield f"{figures['in_plain']} messages without TLS"
+    if "restart_s" not in figures:
+        yield "it was over before it could be killed"
+    elif figures["unknown"] > figures["in_flight_at_the_kill"]:
+        yield f"{figures['unknown']} are unknown, and {figures['in_flight_at_the_kill']} bodies were in flight at the kill"
+    elif figures["restart_s"] is None:
+        yield "nothing was accepted after the kill"
+
+
 def faults_of(case, count, connections, figures, ledger):
     """Why no figure of this campaign may be shown; nothing where all is well."""
     for what in ("lost", "duplicates", "strangers"):
@@ -201,8 +315,10 @@ def faults_of(case, count, connections, figures, ledger):
         yield f"exit status {figures['exit_status']}"
     if figures["left_running"]:
         yield f"{figures['left_running']} processes left running"
-    if case.tls and ledger["tls"] < ledger["connections"]:
+    if case.tls and ledger["tls"] < ledger["connections"] and not case.kill_at:
         yield f"{ledger['connections'] - ledger['tls']} connections without TLS"
+    if case.kill_at:
+        yield from faults_of_the_kill(case, figures)
     if case.all_open and figures["most_connections"] < connections:
         yield f"only {figures['most_connections']} connections were open at once"
     if case.resumed and ledger["connections"] - ledger["tls_resumed"] > 2 * connections:
@@ -232,50 +348,51 @@ def run(build, case, count, connections, program=None, events=None, exit_expecte
     """Send one campaign; its figures. program: the build directory of hikyaku, where it is another one."""
     folder = tempfile.mkdtemp(prefix="bench-")
     hikyaku = os.path.join(program or build, "hikyaku")
-    send = None
+    command = [hikyaku, "send", "--config", f"{folder}/bench.conf", "--campaign", "bench", "--list", f"{folder}/list.csv",
+               "--message", f"{folder}/message.eml"]
+    lives, kill = [], None
     try:
         write_message(f"{folder}/message.eml", case)
         write_list(f"{folder}/list.csv", case, count)
-        with receiver(build, case, count, connections, folder) as (sink, to):
+        with receiver(build, case, count, connections, folder) as (sink, to), open(f"{folder}/errors", "ab") as errors:
             write_config(folder, hikyaku, case, connections, to, events)
             spare = set(tree_of([os.getpid()])) | {0}
-            started, started_at = time.monotonic(), time.time()
-            with open(f"{folder}/errors", "wb") as errors:
-                send = subprocess.Popen([hikyaku, "send", "--config", f"{folder}/bench.conf", "--campaign", "bench", "--list",
-                                         f"{folder}/list.csv", "--message", f"{folder}/message.eml"],
-                                        stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
-            watch = Watch(send.pid, spare)
-            watch.start()
-            cpu, send.returncode = reap(spare, send.pid)
+            started = time.monotonic()
+            lives.append(Life(command, errors, spare))
+            if case.kill_at:
+                kill = Kill(lives[0], sink, folder, count * case.kill_at)
+                if kill.happened:
+                    lives.append(Life(command, errors, spare))
+            lives[-1].see_out()
             seconds = time.monotonic() - started
-            watch.done.set()
-            watch.join()
-            left = end_all(watch.pids, spare | {send.pid})
             sink_cpu = cpu_of(sink.process.pid)
             ledger = sink.stop()
-        seen = Seen(f"{folder}/log", case, count)
+        seen = Seen(f"{folder}/log", case, count, kill.connections if len(lives) > 1 else None)
+        last, largest, cpu = lives[-1], max((life.watch for life in lives), key=lambda watch: watch.peak), sum(x.cpu for x in lives)
         p50, p99 = answer_times(folder)
         out = {"title": case.title, "count": count, "seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3),
-               "cpu_by_role": watch.cpu_by_role(), "messages_per_second": round(count / seconds),
-               "messages_per_cpu_second": round(count / cpu), "memory_bytes": watch.peak,
-               "memory_by_role": watch.peak_by_role, "p50_ms": p50, "p99_ms": p99, "exit_status": send.returncode,
-               "exit_expected": exit_expected, "left_running": left, "sink_cpu_seconds": round(sink_cpu, 2),
+               "cpu_by_role": roles_of(lives), "messages_per_second": round(count / seconds),
+               "messages_per_cpu_second": round(count / cpu), "memory_bytes": largest.peak,
+               "memory_by_role": largest.peak_by_role, "p50_ms": p50, "p99_ms": p99, "exit_status": last.send.returncode,
+               "exit_expected": exit_expected, "left_running": last.left, "sink_cpu_seconds": round(sink_cpu, 2),
                "connections": ledger["connections"], "most_connections": ledger["max_connections_at_once"],
-               "tls_connections": ledger["tls"], "tls_resumed": ledger["tls_resumed"],
+               "tls_connections": ledger["tls"], "tls_resumed": ledger["tls_resumed"], "in_plain": seen.in_plain,
                "manners": {name: ledger[name] for name in MANNERS}}
-        out.update(seen.exactness())
-        out.update(times_of(seen, watch, started_at))
+        unknown = unknown_ones(hikyaku, folder, case, count) if len(lives) > 1 else []
+        out.update(seen.exactness(unknown))
+        if len(lives) > 1:
+            out.update(after_the_kill(kill, seen, unknown, last))
+        out.update(times_of(seen, lives[0].watch, lives[0].started_at))
         if case.delay_ms:
             out["between_ms"] = middle_step_ms(seen.accepted_us)
             out["fdatasync_ms"] = fdatasync_ms(folder)
         out["faults"] = list(faults_of(case, count, connections, out, ledger))
-        if send.returncode != exit_expected:
-            with open(f"{folder}/errors", encoding="utf-8", errors="replace") as f:
-                out["errors"] = f.read()[-2000:].strip()
+        if last.send.returncode != exit_expected:
+            out["errors"] = last.said()[-2000:].strip()
         return out
     finally:
-        if send is not None and send.returncode is None:
-            end_all(lambda: tree_of([send.pid]), set())
+        for life in lives:
+            life.abandon()
         if keep:
             sys.stderr.write(f"bench/run: files are in {folder}\n")
         else:

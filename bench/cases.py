@@ -33,6 +33,7 @@ class Case:
     idle_s: int = 5               # how long connections are kept without work
     latency_ms: int = 0           # of each reply
     delay_ms: int = 0             # of a round trip, by a proxy
+    kill_at: float = 0            # share accepted when all of hikyaku is killed with SIGKILL; then `send` again
     once: bool = False            # not repeated: what it costs in time buys more elsewhere
 
 
@@ -59,7 +60,7 @@ CASES = {
     "resolve": Case("uncached domains", 100000, 10000, measure="resolve"),
     "import": Case("import", 100000000, 1000000, measure="import", once=True),
     "large": Case("10 million recipients, 2,000 connections with TLS", 10000000, 50000, tls=True, connections=2000,
-                  quick_connections=200, all_open=True, once=True),
+                  quick_connections=200, all_open=True, kill_at=0.5, once=True),
 }
 
 
@@ -115,6 +116,12 @@ def far_budget(rounds):
             f"rest is {whole - way - disk:.1f}")
 
 
+def what_the_kill_left(rounds):
+    c = rounds[0].case["large"]
+    return (f"killed when {c['accepted_before_the_kill']:,} were accepted: {c['in_flight_at_the_kill']} had their last byte under way, "
+            f"{c['unknown']} are unknown, {c['unknown_arrived']} of those arrived")
+
+
 ROWS = (
     Row("plain", "10 KB, unsigned, plain, kept connections: share of the bare loop", "share", 0.25, 0.38, ("plain",),
         lambda r: speed(r, "plain") / r.raw["bare_loop"]["plain"]["messages_per_cpu_second"]),
@@ -141,6 +148,8 @@ ROWS = (
         taken("large", "memory_bytes"), less=True, whole=True),
     Row("first", "first message accepted after `send` on 10 million rows", "s", 15, 5, ("large",),
         taken("large", "first_accepted_s"), less=True, whole=True),
+    Row("restart", "goes on after kill -9 of everything in the middle of 10 million", "s", 5, 2, ("large",),
+        taken("large", "restart_s"), less=True, whole=True, beside=what_the_kill_left),
     Row("import", "import", "rows/CPU-s", 1e6, 3e6, ("import",), taken("import", "rows_per_cpu_second")),
     Row("import.memory", "memory of an import of 100 million rows", "bytes", 256e6, 256e6, ("import",),
         taken("import", "memory_bytes"), less=True, whole=True),

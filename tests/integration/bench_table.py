@@ -22,6 +22,7 @@ BENCH = os.path.join(ROOT, "bench")
 sys.path.insert(0, BENCH)
 import campaign  # noqa: E402
 import grow  # noqa: E402
+import processes  # noqa: E402
 import table  # noqa: E402
 from cases import CASES, ROWS, Round  # noqa: E402
 
@@ -166,6 +167,58 @@ class Far(unittest.TestCase):
     def test_the_step_in_the_middle_does_not_see_one_stall(self):
         self.assertEqual(campaign.middle_step_ms([0, 50000, 101000, 900000, 951500]), 51.25)
         self.assertIsNone(campaign.middle_step_ms([1]))
+
+
+class Killed(unittest.TestCase):
+    """Everything is killed in the middle of a campaign, and what counts is both lives together."""
+
+    CASE = dataclasses.replace(CASES["large"], latency_ms=50)
+
+    def test_a_campaign_is_killed_and_goes_on_exactly(self):
+        count, connections = 1500, 10
+        processes.adopt_orphans()
+        figures = campaign.run(BUILD, self.CASE, count, connections)
+        self.assertEqual(figures["faults"], [], figures)
+        self.assertGreaterEqual(figures["accepted_before_the_kill"], count // 2)
+        self.assertLess(figures["accepted_before_the_kill"], count)
+        self.assertGreater(figures["restart_s"], 0)
+        self.assertEqual(figures["delivered"] + figures["unknown"] - figures["unknown_arrived"], count)
+        self.assertLessEqual(figures["unknown"], figures["in_flight_at_the_kill"])
+        self.assertLessEqual(figures["in_flight_at_the_kill"], connections)
+        for words in ("started the embedded Redis", "settled before", "told the ledger", "the last run left"):
+            self.assertEqual(sum(words in line for line in figures["recovery"]), 1, figures["recovery"])
+
+    def test_whoever_lacks_it_is_lost_unless_he_is_unknown(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".log") as f:
+            f.write("".join(f"{at} accepted {connection} {tls} 25 reader{n}@d{n}.bench.test\n"
+                            for at, connection, tls, n in ((1, 3, 1, 0), (2, 3, 1, 1), (3, 2, 0, 2), (4, 4, 1, 3), (5, 5, 1, 1))))
+            f.flush()
+            seen = campaign.Seen(f.name, self.CASE, 7, old_connections=3)
+        self.assertEqual(seen.exactness([2, 4]), {"delivered": 4, "lost": 2, "duplicates": 1, "strangers": 0})
+        self.assertEqual((seen.first_again_us, seen.in_plain), (4, 1))
+
+    def test_its_faults_are_named(self):
+        figures = {"lost": 0, "duplicates": 0, "strangers": 0, "exit_status": 0, "exit_expected": 0, "left_running": 0,
+                   "most_connections": 64, "in_plain": 0}
+        ledger = {"tls": 9, "connections": 10, "tls_resumed": 0, "deferred": 0}
+
+        def faults(**more):
+            return list(campaign.faults_of(self.CASE, 200, 64, {**figures, **more}, ledger))
+        kill = {"unknown": 3, "in_flight_at_the_kill": 3, "restart_s": 1.5}
+        self.assertEqual(faults(**kill), [])
+        self.assertEqual(faults(), ["it was over before it could be killed"])
+        self.assertEqual(faults(**kill, in_plain=2), ["2 messages without TLS"])
+        self.assertEqual(faults(**{**kill, "unknown": 4}), ["4 are unknown, and 3 bodies were in flight at the kill"])
+        self.assertEqual(faults(**{**kill, "restart_s": None}), ["nothing was accepted after the kill"])
+
+    def test_the_row_is_judged_by_five_seconds(self):
+        row = next(row for row in ROWS if row.key == "restart")
+        left = {"accepted_before_the_kill": 5000123, "in_flight_at_the_kill": 1999, "unknown": 1998, "unknown_arrived": 40}
+        for seconds, count, met in ((4.9, 10000000, "floor"), (1.9, 10000000, "goal"), (5.1, 10000000, "missed"), (9, 50000, None)):
+            judged = table.judged(row, [Round({}, {"large": {"restart_s": seconds, "count": count, "faults": [], **left}})])
+            self.assertEqual((judged["met"], judged["value"]), (met, seconds))
+            self.assertIn("killed when 5,000,123 were accepted: 1999 had their last byte under way, 1998 are unknown, 40 of those arrived",
+                          judged["note"])
 
 
 class Growth(unittest.TestCase):
