@@ -28,6 +28,7 @@ struct sending {
     struct hk_why why;
     uint64_t first_rows; /* of --first; 0: all */
     bool halted;         /* followed until it was paused behind them */
+    bool list_is_whole;  /* its segments were compared with the manifest, just now */
 };
 
 /* Running, and as far as this command says: who types `send` wants it to go on. A node changes what it has in memory. */
@@ -72,8 +73,10 @@ static int prepare(struct sending *s)
             error = campaign_create(&source, s->reach.store, &s->manifest, &s->why);
         else if (error == 0 && s->options->extend != NULL)
             error = campaign_extend(&source, s->reach.store, &s->manifest, &s->why);
-        else if (error == 0)
+        else if (error == 0) {
             error = campaign_compare(&source, &s->manifest, &s->why);
+            s->list_is_whole = error == 0;
+        }
     }
     campaign_source_close(&source);
     return error == 0 ? go_on(s) : error;
@@ -137,6 +140,7 @@ static int run_here(struct sending *s)
     struct progress progress;
     struct node_options node = {.processes = &processes,
                                 .campaign = s->options->campaign,
+                                .list_is_whole = s->list_is_whole,
                                 .progress = progress_show,
                                 .context = &progress};
     int status, error;

@@ -52,11 +52,11 @@ bool campaign_is_idle(const struct campaign *campaign)
 }
 
 /* Open what the manifest names: the segments, and the message that was pinned with them. */
-static int open_files(const struct config *config, const struct manifest *m, struct segment **segment,
-                      struct hk_why *why)
+static int open_files(const struct config *config, const struct manifest *m, bool list_is_whole,
+                      struct segment **segment, struct hk_why *why)
 {
     char path[4096], sha256[HK_SHA256_HEX];
-    int rc = segment_open_campaign(config, m->campaign, m->segments, true, segment, why);
+    int rc = segment_open_campaign(config, m->campaign, m->segments, !list_is_whole, segment, why);
 
     if (rc != 0)
         return rc;
@@ -155,7 +155,7 @@ static int campaign_grow(struct campaign *campaign, struct hk_why *why)
 
     if (rc != 0 || manifest.segments == campaign->manifest.segments)
         return rc;
-    rc = open_files(node->config, &manifest, &segment, why);
+    rc = open_files(node->config, &manifest, false, &segment, why);
     if (rc != 0) {
         segment_close(segment);
         return rc;
@@ -182,6 +182,13 @@ static void note_known(void *context, uint32_t segment, uint32_t span, bool take
         campaign->span[span].known = true;
 }
 
+/* The list of ten million is half a gigabyte, and a start after a crash has no time to hash it twice. A later life of this
+ * process believes it as well: it had the file mapped all the while. */
+static bool list_is_whole(const struct node *node, const char *id)
+{
+    return node->options->list_is_whole && strcmp(node->options->campaign, id) == 0;
+}
+
 int campaign_open(struct node *node, const char *id, struct hk_why *why)
 {
     struct campaign *campaign;
@@ -197,7 +204,7 @@ int campaign_open(struct node *node, const char *id, struct hk_why *why)
     rc = store_campaign_get(node->store, id, &campaign->manifest, why);
     rc = node_campaign_is_missing(node->config, id, rc, why);
     if (rc == 0)
-        rc = open_files(node->config, &campaign->manifest, &campaign->segment, why);
+        rc = open_files(node->config, &campaign->manifest, list_is_whole(node, id), &campaign->segment, why);
     if (rc == 0)
         rc = take_slot(campaign, why);
     if (rc == 0) {

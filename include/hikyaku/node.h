@@ -38,6 +38,8 @@ struct node_options {
     /* The campaign to run until it is settled, already in Redis and on disk; NULL: `serve`, until told to
      * stop. */
     const char *campaign;
+    /* The caller has just held its segments against the hashes of its manifest: they are not read a second time. */
+    bool list_is_whole;
     /* A short-lived node instead: without workers and control socket it does this one request, as node_ask takes it,
      * and ends. *reply is malloc'd JSON text as node_ask gives it; the status is EXIT_SETTLED where there is one. */
     const char *request;
