@@ -47,9 +47,10 @@ class World(harness.Case):
         self.standing, self.crashes, self.looks_at_exits, self.log_was_cut = [], [], True, False
         self.external = self.proxy = None
         self.mounted, self.other_logs, self.evicted = [], [], False
+        self.regions, self.looked = witness.Regions(), 0
         self.addCleanup(self.end_all)
         self.begun = self.moved = time.monotonic()
-        self.lines, self._part_sizes = 0, {}
+        self.lines, self._log = 0, None
         os.makedirs(self.path("faults"))
         self.people = self._people(plan.recipients)
         misbehave = ["--latency-dot", str(plan.latency_ms), "--defer", f"{plan.defer}", "--unknown", f"{plan.unknown}",
@@ -63,6 +64,8 @@ class World(harness.Case):
         redis = ""
         if plan.external:
             os.makedirs(self.path("redis"))
+            if plan.small_disks:
+                self.mount("redis")
             self.redis_port = self._free_port()
             self.redis_ensure()
             self.proxy = Proxy(self.redis_port)
@@ -111,6 +114,10 @@ class World(harness.Case):
         return [f"u{n}@{DOMAINS[n % 2]}" for n in range(big)] + \
             [f"u{n}@{DOMAINS[2 + n % SMALL_DOMAINS]}" for n in range(big, count)]
 
+    def disk_of_the_ledger(self):
+        """Which of the small disks Redis writes its append-only file to."""
+        return "redis" if self.plan.external else "state"
+
     # ---- processes ----
 
     def spawn(self, *words, env=None, config="hikyaku.conf", nofile=None):
@@ -122,6 +129,7 @@ class World(harness.Case):
         if words == ("send",):
             words = ("send", "--config", self.path(config), "--campaign", CAMPAIGN, "--list", self.path("list.csv"),
                      "--message", self.path("message.eml"))
+        self.look_at_regions()  # what is spawned may make its own
         with open(self.path("stderr"), "ab") as errors:
             errors.write(f"--- {time.time():.3f} {' '.join(words[:1])}\n".encode())
             errors.flush()
@@ -183,6 +191,12 @@ class World(harness.Case):
         if self.process:
             self.process.wait()
 
+    def look_at_regions(self):
+        """Those of this machine and of the others that have sent. Gives the number of this one's (facts.py)."""
+        for log in self.other_logs:
+            self.regions.look(log.replace(".jsonl", "/region"))
+        return self.regions.look(self.path("state", "region"))
+
     # ---- Redis ----
 
     def redis_where(self):
@@ -211,28 +225,34 @@ class World(harness.Case):
             return False
 
     def redis_kill(self):
-        for pid in self.pids("redis-server"):
-            self.kill(pid)
+        """Gives how many there were."""
+        killed = sum(self.kill(pid) for pid in self.pids("redis-server"))
         if self.external:
             self.external.wait()
         harness.wait_for(lambda: not self.pids("redis-server") or not self.plan.external, 10, "redis-server to end")
+        return killed
 
     # ---- time ----
 
     def progress(self):
-        """Lines of the event log so far, by the bytes that came since the last look; a rotated part counts on."""
-        try:
-            with open(self.events_path, "rb") as f:
-                about = os.fstat(f.fileno())
-                inode = about.st_ino
-                f.seek(min(self._part_sizes.get(inode, 0), about.st_size))
-                for block in iter(lambda: f.read(1 << 20), b""):
-                    self._part_sizes[inode] = f.tell()
-                    self.lines += block.count(b"\n")
-                    self.moved = time.monotonic()
-        except FileNotFoundError:
-            pass
-        return self.lines
+        """Lines of the event log so far. It is held open: what was written before it was rotated counts too."""
+        while True:
+            try:
+                inode = os.stat(self.events_path).st_ino
+            except FileNotFoundError:
+                return self.lines
+            if self._log is None:
+                self._log = open(self.events_path, "rb", buffering=0)
+            about = os.fstat(self._log.fileno())
+            if about.st_size < self._log.tell():
+                self._log.seek(about.st_size)  # a power cut has shortened it
+            for block in iter(lambda: self._log.read(1 << 20), b""):
+                self.lines += block.count(b"\n")
+                self.moved = time.monotonic()
+            if about.st_ino == inode:
+                return self.lines
+            self._log.close()
+            self._log = None
 
     def check_patience(self):
         now = time.monotonic()
@@ -252,6 +272,7 @@ class World(harness.Case):
         """Let it send until until(), or until send gave 0 (then False). What ended otherwise is started again."""
         while True:
             self.progress()
+            self.look_at_regions()
             self.check_patience()
             if self.process.poll() is not None:
                 self.note_exit()
@@ -315,6 +336,10 @@ class World(harness.Case):
     def end_all(self):
         """Every process of this world, by its pid, and the small disks."""
         self.kill_everything()
+        self.regions.end()
+        if self._log:
+            self._log.close()
+            self._log = None
         self.stop_receivers()
         self.unmount()
 

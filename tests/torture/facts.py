@@ -47,6 +47,9 @@ class Ledger:
     span_of: dict
     lacking: list
     now_s: float
+    owner: dict = dataclasses.field(default_factory=dict)  # span -> epoch that took it
+    endless: list = dataclasses.field(default_factory=list)  # epochs of them whose lease never runs out
+    spans: int = 0  # in the table that says where each begins
 
 
 @dataclasses.dataclass
@@ -62,7 +65,9 @@ class Facts:
     dropped_bodies: int = 0
     events: list = dataclasses.field(default_factory=list)
     torn_lines: int = 0
-    in_flight: int = 0
+    in_flight: list = dataclasses.field(default_factory=list)  # indexes of those whose body was, at a death that can tell
+    allowed: int = 0  # bodies that the other deaths can have lost at most
+    drained: int = 0  # bodies that can have been on the way at the ends of its lives, where it did not wait for all
     resend: bool = False
     log_was_cut: bool = False
     restored: dict = None
@@ -83,9 +88,8 @@ def load(path):
     ledger = raw.pop("ledger")
     facts = Facts(**raw)
     if ledger:
-        for name in ("due", "first", "span_of"):
+        for name in ("due", "first", "span_of", "span_due", "owner"):
             ledger[name] = _by_number(ledger[name])
-        ledger["span_due"] = _by_number(ledger["span_due"])
         ledger["words"] = {int(i): Word(*word) for i, word in ledger["words"].items()}
         facts.ledger = Ledger(**ledger)
     if facts.restored is not None:
@@ -201,10 +205,13 @@ def read_ledger(redis, campaign, now_s=None):
         return None
     first_of = list(_numbers(redis.call("GET", f"{tag}:span:0"))) + [int(manifest["recipients"])]
     taken = redis.hash(f"{tag}:own")
+    lease_ms = {int(epoch): redis.call("PTTL", f"hikyaku:lease:{epoch}") for epoch in set(taken.values())}
     due = redis.call("ZRANGE", f"{tag}:due", 0, -1, "WITHSCORES")
     ledger = Ledger(manifest=manifest, counters={k: int(v) for k, v in redis.hash(f"{tag}:n").items()}, words={}, due={},
                     first={}, span_due={}, span_of={}, lacking=[],
-                    now_s=now_s if now_s is not None else time.time() - int(manifest["created_us"]) / 1e6)
+                    now_s=now_s if now_s is not None else time.time() - int(manifest["created_us"]) / 1e6,
+                    owner={int(span.split(".")[1]): int(epoch) for span, epoch in taken.items()},
+                    endless=sorted(epoch for epoch, left in lease_ms.items() if left == -1), spans=len(first_of) - 1)
     for i in range(0, len(due), 2):
         ledger.span_due[int(due[i].split(b".")[1])] = float(due[i + 1])
     for span, (begin, end) in enumerate(zip(first_of, first_of[1:])):
@@ -253,25 +260,78 @@ def read_events(path):
 REGION_HEADER = struct.Struct("<8sI5I40sQQiIQQQQQQQQQ")
 REGION_LAYOUTS = (9,)  # of include/hikyaku/region.h: header and flights are as they are read here
 FLIGHT_BYTES, FLIGHT_DOT = 1104, 4
+FLIGHT_INDEX = 20  # of its recipient: struct flight.send.index
 
 
-def bodies_in_flight(region_path):
-    """How many messages are between their last byte and the outcome, as the region's flight slots say; None: no region."""
+def _flights_of(fd, worker=None):
+    """Indexes of the recipients whose message is between its last byte and the outcome; None: no region, or none yet."""
     try:
-        with open(region_path, "rb") as f:
-            head = REGION_HEADER.unpack(f.read(REGION_HEADER.size))
-            workers, slots, layout, magic = head[2], head[4], head[1], head[0]
-            workers_at, stride, flights_at = head[14], head[15], head[18]
-            if magic != b"HKREGION":
-                return None
-            if layout not in REGION_LAYOUTS:
-                raise RuntimeError(f"the region has layout {layout}, and facts.py reads {REGION_LAYOUTS}: teach it the new one")
-            found = 0
-            for worker in range(workers):
-                f.seek(workers_at + worker * stride + flights_at)
-                flights = f.read(slots * FLIGHT_BYTES)
-                found += sum(struct.unpack_from("<I", flights, at)[0] == FLIGHT_DOT
-                             for at in range(0, len(flights) - FLIGHT_BYTES + 1, FLIGHT_BYTES))
-            return found
+        head = REGION_HEADER.unpack(os.pread(fd, REGION_HEADER.size, 0))
     except (OSError, struct.error):
         return None
+    workers, slots, layout, magic = head[2], head[4], head[1], head[0]
+    workers_at, stride, flights_at = head[14], head[15], head[18]
+    if magic != b"HKREGION":
+        return None
+    if layout not in REGION_LAYOUTS:
+        raise RuntimeError(f"the region has layout {layout}, and facts.py reads {REGION_LAYOUTS}: teach it the new one")
+    found = []
+    for number in range(workers) if worker is None else [worker]:
+        flights = os.pread(fd, slots * FLIGHT_BYTES, workers_at + number * stride + flights_at)
+        found += [struct.unpack_from("<I", flights, at + FLIGHT_INDEX)[0]
+                  for at in range(0, len(flights) - FLIGHT_BYTES + 1, FLIGHT_BYTES)
+                  if struct.unpack_from("<I", flights, at)[0] == FLIGHT_DOT]
+    return found
+
+
+def flights(region_path, worker=None):
+    """The same by the file's name."""
+    try:
+        fd = os.open(region_path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _flights_of(fd, worker)
+    finally:
+        os.close(fd)
+
+
+class Regions:
+    """What each region says once nobody writes to it any more: whose bodies were in flight when its node was gone.
+
+    A worker without a master still writes the replies that it gets, so the moment of the death is too early to look, and
+    the next node takes the file's name away. Therefore the file is held open, and read when another stands in its place (a
+    node makes its own once no worker of the old one lives), or when everything has ended. What the next node settles it
+    leaves in the phase that it found.
+    """
+
+    def __init__(self):
+        self.held = {}     # path -> (inode, descriptor, number)
+        self.said = []     # of each region that is over: indexes
+
+    def look(self, path):
+        """Hold the one that stands there now. Gives its number among all that were seen here, None where none is."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        inode = os.fstat(fd).st_ino  # of a file that is held open it is not given to another
+        held = self.held.get(path)
+        if held and held[0] == inode:
+            os.close(fd)
+            return held[2]
+        if held:
+            self._read(path)
+        self.said.append([])
+        self.held[path] = (inode, fd, len(self.said) - 1)
+        return len(self.said) - 1
+
+    def _read(self, path):
+        _, fd, number = self.held.pop(path)
+        self.said[number] = _flights_of(fd) or []
+        os.close(fd)
+
+    def end(self):
+        """Nothing runs any more."""
+        for path in list(self.held):
+            self._read(path)

@@ -20,7 +20,9 @@ Violation = collections.namedtuple("Violation", "invariant words recipients")
 # What wins where two stories of one recipient meet (design 4).
 RANK = {"pending": 1, "deferred": 2, "sending": 3, "unknown": 4, "expired": 4, "suppressed": 4, "cancelled": 4,
         "bounced": 5, "sent": 6}
-LOST_BY_US = ("our worker died", "our node died", "our node ended")  # how an event line says that a death made it unknown
+# How a body was lost, as its event line begins: the first three are deaths of ours. BY_TAKE is a line without a reply:
+# somebody took over what another had left under way. All else is the reply that did not come (BY_REPLY).
+BY_WORKER, BY_NODE, BY_END, BY_TAKE, BY_REPLY = "our worker died", "our node died", "our node ended", "taken over", "no reply"
 SHOWN = 10  # recipients that a violation names; the rest are counted
 
 
@@ -84,19 +86,57 @@ def _i3_sent_was_accepted(j):
     j.nobody("I3", "are sent and the receiver never wrote its reply", sent & set(j.taken) - set(j.facts.accepted))
 
 
+def made_unknown(event):
+    return event.get("outcome") == "unknown" or event.get("type") == "unknown" and event.get("settled_as") is None
+
+
+def how_lost(event):
+    if event.get("type") == "unknown":
+        return BY_TAKE
+    text = event.get("reply", {}).get("text", "")
+    return next((how for how in (BY_WORKER, BY_NODE, BY_END) if text.startswith(how)), BY_REPLY)
+
+
+def unknown_by(facts):
+    """how -> recipients that are unknown at the end: those whose body is known to have been in flight at a death under
+    `known`, the others by how they were lost. Where the log lost that line nobody knows how: BY_REPLY."""
+    told = {event["index"]: how_lost(event) for event in facts.events if made_unknown(event)}
+    known, found = set(facts.in_flight), collections.defaultdict(list)
+    for row in facts.rows:
+        if row["state"] == "unknown":
+            how = told.get(row["index"], BY_REPLY)
+            found["known" if row["index"] in known and how != BY_REPLY else how].append(row["recipient"])
+    return found
+
+
+def say_unknown(facts):
+    """The number of unknown ones beside what was in flight."""
+    by = unknown_by(facts)
+    guessed = len(by[BY_WORKER] + by[BY_TAKE])
+    return (f"unknown {sum(map(len, by.values()))}: {len(by['known'])} of the {len(facts.in_flight)} bodies that were in flight "
+            f"at a death, {guessed} of at most {facts.allowed} at deaths that nobody could look at, {len(by[BY_REPLY])} for "
+            f"want of a reply (receivers dropped {facts.dropped_bodies})" +
+            (f", {len(by[BY_END])} at an end that did not wait for them" if by[BY_END] else ""))
+
+
 def _i4_accepted_is_sent_or_unknown(j):
-    unknown = [r for r, s in j.state.items() if s == "unknown"]
+    """What a node leaves that is gone, its region names: those and no others may it call lost. How many were in flight in a
+    worker that died at a moment of its own, or under a ledger that forgot them, is known as a bound only (deaths.py)."""
     j.nobody("I4", "have the message and are neither sent nor unknown",
              [r for r in j.taken if j.state.get(r) not in ("sent", "unknown")])
-    by_us = j.facts.in_flight
-    by_them = j.facts.dropped_bodies
-    if len(unknown) > by_us + by_them:
-        j.complain("I4", f"{len(unknown)} are unknown, and at most {by_us} bodies were in flight at deaths and the receivers "
-                   f"dropped {by_them} connections in or after a body", unknown)
-    said = {e["recipient"]: e.get("reply", {}).get("text", "") for e in j.facts.events if e.get("outcome") == "unknown"}
-    died = [r for r in unknown if said.get(r, "").startswith(LOST_BY_US)]
-    if len(died) > by_us:
-        j.complain("I4", f"{len(died)} are unknown by a death of ours, and at most {by_us} bodies were in flight then", died)
+    by, facts = unknown_by(j.facts), j.facts
+    j.nobody("I4", "are unknown by the death of a node, and no region had their body in flight", by[BY_NODE])
+    died = by[BY_WORKER] + by[BY_TAKE]
+    if len(died) > facts.allowed:
+        j.complain("I4", f"{len(died)} are unknown by a death that nobody could look at, and at most {facts.allowed} bodies "
+                   "were in flight then", died)
+    if len(by[BY_END]) > facts.drained:
+        j.complain("I4", f"{len(by[BY_END])} are unknown by an end of a node, and at most {facts.drained} bodies were in "
+                   "flight then", by[BY_END])
+    lost = died + by[BY_REPLY]
+    if len(lost) > facts.allowed + facts.dropped_bodies:
+        j.complain("I4", f"{len(lost)} more are unknown, and at most {facts.allowed} bodies were in flight at deaths that nobody "
+                   f"could look at, and the receivers dropped {facts.dropped_bodies} connections in or after a body", lost)
 
 
 def _i5_everyone_can_go_on(j):
@@ -213,8 +253,10 @@ def _counted(ledger):
 
 def judge_standing(ledger):
     """A ledger whose node is dead. Whoever is deferred has a due time and a first attempt, and if that time is still to
-    come his span stands in {c}:due no later than it: so any node will look at it again."""
-    found = list(_not_lacking(ledger)) + list(_counted(ledger))
+    come his span stands in {c}:due no later than it: so any node will look at it again. Whoever is pending has a span that
+    the next start takes (it takes all that no living node has, of a campaign that is not settled): nobody has it, or an
+    epoch whose lease is over or runs out."""
+    found = list(_not_lacking(ledger)) + list(_counted(ledger)) + list(_held_for_ever(ledger))
     without, forgotten = [], []
     for index, word in ledger.words.items():
         if word.state != "deferred":
@@ -229,6 +271,22 @@ def judge_standing(ledger):
     if forgotten:
         found.append(Violation("I5", f"{len(forgotten)} are due after what the set of due spans says", forgotten))
     return found
+
+
+def _held_for_ever(ledger):
+    """Who is not settled, and nobody will ever come for him."""
+    is_open = [index for index, word in ledger.words.items() if word.state not in FINAL]
+    if is_open and ledger.manifest.get("settled_us", "0") != "0":
+        yield Violation("I5", f"the manifest says that all are settled, and {len(is_open)} are not", is_open)
+    held = [index for index in is_open if ledger.owner.get(ledger.span_of[index]) in ledger.endless]
+    if held:
+        yield Violation("I5", f"{len(held)} are not settled, and the lease of who has their span never runs out", held)
+    tabled = int(ledger.manifest.get("spans", ledger.spans))
+    if ledger.spans != tabled:
+        yield Violation("I5", f"the campaign has {tabled} spans, and the table by which they are found {ledger.spans}", ())
+    nowhere = [index for index in range(int(ledger.manifest["recipients"])) if index not in ledger.words]
+    if nowhere:
+        yield Violation("I5", f"{len(nowhere)} of the list are in no span", nowhere)
 
 
 INVARIANTS = (_i1_no_second_copy, _i2_one_final_state, _i3_sent_was_accepted, _i4_accepted_is_sent_or_unknown,

@@ -1,7 +1,8 @@
 """From a seed to a plan: what the campaign is like, how its receivers misbehave, and who dies when.
 
 The same seed with the same kinds gives the same plan. Over consecutive seeds every kind gets its share: the first deaths
-of a plan are dealt from a deck that is shuffled anew when it is used up, the others are drawn.
+of a plan are dealt from a deck that is shuffled anew when it is used up, the others are drawn. A kind has as many cards in
+the deck as its weight says.
 """
 import dataclasses
 import random
@@ -53,14 +54,18 @@ class Plan:
             "; deaths: " + ", ".join(map(str, self.deaths))
 
 
-def _dealt(seed, kinds):
+def _dealt(seed, cards):
     """The deck's cards for this seed."""
-    cards, at = [], seed * DEALT
+    dealt, at = [], seed * DEALT
     for place in range(at, at + DEALT):
-        deck = list(kinds)
-        random.Random(f"deck {place // len(kinds)}").shuffle(deck)
-        cards.append(deck[place % len(kinds)])
-    return cards
+        deck = list(cards)
+        random.Random(f"deck {place // len(cards)}").shuffle(deck)
+        dealt.append(deck[place % len(cards)])
+    return dealt
+
+
+def _cards(kinds):
+    return [name for name in sorted(kinds) for _ in range(kinds[name].weight)]
 
 
 def _one_loss_only(names, kinds, dice):
@@ -69,16 +74,16 @@ def _one_loss_only(names, kinds, dice):
     if len(sorts) < 2:
         return names
     kept = dice.choice(sorts)
-    others = sorted(name for name in kinds if kinds[name].loses in (None, kept))
+    others = [name for name in _cards(kinds) if kinds[name].loses in (None, kept)]
     return [name if kinds[name].loses in (None, kept) else dice.choice(others) for name in names]
 
 
 def draw(seed, kinds, recipients):
     """kinds: name -> what deaths.py says of it, to draw from."""
     dice = random.Random(f"plan {seed}")
-    all_names = sorted(kinds)
-    names = _dealt(seed, all_names)
-    names += [dice.choice(all_names) for _ in range(dice.randint(DEALT, MOST) - DEALT)]
+    cards = _cards(kinds)
+    names = _dealt(seed, cards)
+    names += [dice.choice(cards) for _ in range(dice.randint(DEALT, MOST) - DEALT)]
     names = _one_loss_only(names, kinds, dice)
     dice.shuffle(names)
     shares = sorted(dice.uniform(0.01, 0.97) for _ in names)

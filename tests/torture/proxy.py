@@ -1,4 +1,5 @@
-"""A TCP proxy in front of a Redis that can be told to lose things: Proxy(target_port) -> .port; .mode(word); .stop().
+"""A TCP proxy in front of a Redis that can be told to lose things: Proxy(target_port) -> .port; .mode(word), which gives the
+number of bytes that were lost since a mode that loses any began; .stop().
 
     pass    bytes go both ways
     drop    nothing goes either way, and nobody is told: new connections are taken and stay silent
@@ -30,7 +31,9 @@ class Proxy:
         assert word in MODES
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline().strip() == word
+        said, lost = self.process.stdout.readline().split()
+        assert said == word
+        return int(lost)
 
     def stop(self):
         self.process.kill()
@@ -41,13 +44,14 @@ class Proxy:
 
 class _Server:
     def __init__(self, target_port):
-        self.target_port, self.mode, self.writers, self.holed = target_port, "pass", set(), set()
+        self.target_port, self.mode, self.writers, self.holed, self.lost = target_port, "pass", set(), set(), 0
 
     async def pump(self, reader, writer, lost_in):
         """One direction; lost_in: the modes in which its bytes go nowhere."""
         try:
             while data := await reader.read(65536):
                 if self.mode in lost_in:
+                    self.lost += len(data)
                     continue
                 writer.write(data)
                 await writer.drain()
@@ -74,6 +78,7 @@ class _Server:
         self.mode = mode
         if mode != "pass":
             self.holed |= self.writers
+            self.lost = 0
             return
         for writer in self.holed:
             writer.transport.abort()
@@ -87,7 +92,7 @@ class _Server:
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
         while line := await words.readline():
             self.change(line.decode().strip())
-            print(self.mode, flush=True)
+            print(self.mode, self.lost, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
-"""The judge finds what it is for: for each invariant facts that violate it, and facts of a clean run that pass.
+"""The judge finds what it is for: for each invariant facts that violate it, and facts of a clean run that pass. And what it is
+told is so: the flights of a region, the shares of the kinds in the plans.
 
 test_judge.py BUILD_DIR (which it does not use)
 """
 import copy
+import collections
 import os
+import struct
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
 
 import facts as witness
 import judge
+import plan as plans
+from deaths import KINDS
 
 # index -> state, attempts, code, class; what a small campaign came to
 END = [("sent", 1, 250, None), ("sent", 2, 250, None), ("bounced", 1, 550, "mailbox-unknown"), ("unknown", 1, 0, None),
@@ -34,9 +40,10 @@ def clean():
                     "by_site": [{"site": "mx.a.test", "counts": dict(counts)}]}
     facts.ledger = witness.Ledger(
         manifest={"settled_us": "5", "recipients": "6"}, counters={**{s: n for s, n in counts.items() if n}, "attempts": 9},
-        words=words, due={1: 3}, first={1: 1}, span_due={}, span_of={i: 0 for i in range(len(END))}, lacking=[], now_s=100.0)
+        words=words, due={1: 3}, first={1: 1}, span_due={}, span_of={i: 0 for i in range(len(END))}, lacking=[], now_s=100.0,
+        owner={0: 7}, spans=1)
     facts.accepted, facts.ambiguous, facts.refused = {PEOPLE[0]: 1, PEOPLE[1]: 1, PEOPLE[4]: 1}, {PEOPLE[3]: 1}, [PEOPLE[2]]
-    facts.in_flight = 2
+    facts.in_flight = [3, 4]
     facts.events = [attempt(1, 0, 1, "sent", 250), attempt(2, 1, 1, "deferred", 451), attempt(3, 2, 1, "bounced", 550),
                     attempt(4, 3, 1, "unknown"), attempt(5, 1, 2, "sent", 250), attempt(6, 4, 1, "sent", 250),
                     attempt(6, 4, 1, "sent", 250), attempt(7, 5, 3, "deferred", 451),
@@ -136,7 +143,7 @@ class Judge(unittest.TestCase):
 
     def test_i2_refused_for_good_and_called_unknown(self):
         set_state(self.facts, 2, "unknown")
-        self.facts.in_flight = 5
+        self.facts.allowed = 5
         self.assertIn("I2", self.found())
 
     def test_i2_refused_for_good_and_suppressed_by_that(self):
@@ -158,16 +165,50 @@ class Judge(unittest.TestCase):
             set_state(self.facts, 0, state)
             self.assertIn("I4", self.found(), state)
 
-    def test_i4_more_unknown_than_bodies_in_flight(self):
-        self.facts.in_flight = 0
+    def test_i4_unknown_by_the_death_of_a_node_that_had_no_such_body(self):
+        self.facts.in_flight = [2, 4]  # as many, and he is none of them
+        self.violated("I4")
+        self.facts.dropped_bodies = self.facts.allowed = 1
+        self.violated("I4")  # its line says that a death of a node did it, and that could be looked at
+
+    def test_i4_unknown_by_the_death_of_a_worker(self):
+        self.facts.events[3]["reply"]["text"] = "our worker died before the reply"
+        self.violated()  # it was looked at
+        self.facts.in_flight = [4]
         self.violated("I4")
         self.facts.dropped_bodies = 1
-        self.violated("I4")  # its line says that a death of ours did it
+        self.violated("I4")
+        self.facts.allowed = 1
+        self.violated()  # it died at a moment of its own
+
+    def test_i4_unknown_by_a_takeover(self):
+        self.facts.events[3] = {"id": "1-4", "type": "unknown", "recipient": PEOPLE[3], "index": 3, "attempt": 1}
+        self.violated()
+        self.facts.in_flight, self.facts.dropped_bodies = [], 1
+        self.violated("I4")
+        self.facts.allowed = 1
+        self.violated()
+
+    def test_i4_unknown_by_an_end_that_did_not_wait(self):
+        self.facts.in_flight = []
+        self.facts.events[3]["reply"]["text"] = "our node ended before the reply"
+        self.violated("I4")
+        self.facts.drained = 1
+        self.violated()
 
     def test_i4_a_reply_that_the_receiver_never_sent(self):
-        self.facts.in_flight, self.facts.dropped_bodies = 0, 1
         self.facts.events[3]["reply"]["text"] = "connection closed by the receiver"
+        self.violated("I4")  # whether or not a death could have lost him too
+        self.facts.dropped_bodies = 1
         self.violated()
+
+    def test_what_is_said_of_the_unknown_ones_adds_up(self):
+        self.assertIn("unknown 1: 1 of the 2 bodies", judge.say_unknown(self.facts))
+        self.facts.in_flight = []
+        self.facts.events[3]["reply"]["text"] = "our worker died before the reply"
+        self.facts.allowed = 36
+        self.assertIn("unknown 1: 0 of the 0 bodies that were in flight at a death, 1 of at most 36",
+                      judge.say_unknown(self.facts))
 
     def test_i5_the_ledger_is_gone(self):
         self.facts.ledger = None
@@ -230,6 +271,7 @@ class Judge(unittest.TestCase):
 
     def test_i7_the_log_tells_another_end(self):
         self.facts.events[3] = attempt(4, 3, 1, "sent", 250)
+        self.facts.dropped_bodies = 1
         self.violated("I7")
 
     def test_i7_the_log_tells_another_code(self):
@@ -290,6 +332,7 @@ class Standing(unittest.TestCase):
 
     def setUp(self):
         self.ledger = clean().ledger
+        self.ledger.manifest["settled_us"] = "0"
         self.ledger.words[1] = self.ledger.words[1]._replace(state="deferred", attempts=1)
         self.ledger.counters.update(sent=2, deferred=1, attempts=8)
         self.ledger.due, self.ledger.first, self.ledger.span_due = {1: 200}, {1: 1}, {0: 200.0}
@@ -332,6 +375,101 @@ class Standing(unittest.TestCase):
     def test_a_span_without_words(self):
         self.ledger.lacking = [0]
         self.assertEqual(self.found(), {"I5"})
+
+    def some_are_pending(self):
+        self.ledger.words[0] = self.ledger.words[0]._replace(state="pending", attempts=0)
+        self.ledger.counters.update(sent=1, attempts=7)
+
+    def test_pending_in_a_span_that_the_next_start_takes(self):
+        self.some_are_pending()
+        self.assertEqual(self.found(), set())
+        self.ledger.owner = {}
+        self.assertEqual(self.found(), set())
+
+    def test_pending_in_a_span_of_a_lease_that_never_runs_out(self):
+        self.some_are_pending()
+        self.ledger.endless = [7]
+        self.assertEqual(self.found(), {"I5"})
+        self.ledger.owner = {0: 8}
+        self.assertEqual(self.found(), set())
+
+    def test_pending_where_the_manifest_says_that_all_are_settled(self):
+        self.some_are_pending()
+        self.ledger.manifest["settled_us"] = "5"
+        self.assertEqual(self.found(), {"I5"})
+
+    def test_pending_and_in_no_span(self):
+        self.some_are_pending()
+        self.ledger.manifest["recipients"] = "7"
+        self.assertEqual(self.found(), {"I5"})
+
+    def test_the_table_of_spans_is_cut(self):
+        self.some_are_pending()
+        self.ledger.manifest["spans"] = "2"
+        self.assertEqual(self.found(), {"I5"})
+
+
+class Regions(unittest.TestCase):
+    """Files as a node leaves them: two workers with three slots each."""
+    WORKERS_AT, STRIDE, FLIGHTS_AT = 4096, 8192, 64
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "region")
+
+    def make(self, flights, layout=witness.REGION_LAYOUTS[0], magic=b"HKREGION"):
+        """flights: (worker, slot) -> (phase, index)"""
+        whole = bytearray(self.WORKERS_AT + 2 * self.STRIDE)
+        witness.REGION_HEADER.pack_into(whole, 0, magic, layout, 2, 64, 3, 8, 8, b"boot", 1, len(whole), 1, 0, 0, 0,
+                                        self.WORKERS_AT, self.STRIDE, 0, 0, self.FLIGHTS_AT, 0, 0)
+        for (worker, slot), (phase, index) in flights.items():
+            at = self.WORKERS_AT + worker * self.STRIDE + self.FLIGHTS_AT + slot * witness.FLIGHT_BYTES
+            struct.pack_into("<I", whole, at, phase)
+            struct.pack_into("<I", whole, at + witness.FLIGHT_INDEX, index)
+        if os.path.exists(self.path):
+            os.rename(self.path, self.path + ".old")
+        with open(self.path, "wb") as f:
+            f.write(whole)
+
+    def test_those_after_the_last_byte_are_in_flight(self):
+        self.make({(0, 0): (4, 11), (0, 1): (5, 12), (0, 2): (3, 13), (1, 2): (4, 14)})
+        self.assertEqual(witness.flights(self.path), [11, 14])
+        self.assertEqual(witness.flights(self.path, worker=1), [14])
+
+    def test_no_region_and_none_yet(self):
+        self.assertIsNone(witness.flights(self.path))
+        self.make({(0, 0): (4, 11)}, magic=b"\0" * 8)
+        self.assertIsNone(witness.flights(self.path))
+
+    def test_another_layout_is_not_guessed_at(self):
+        self.make({}, layout=witness.REGION_LAYOUTS[-1] + 1)
+        self.assertRaises(RuntimeError, witness.flights, self.path)
+
+    def test_what_it_says_last_counts_though_its_name_is_gone(self):
+        regions = witness.Regions()
+        self.make({(0, 0): (4, 11), (0, 1): (4, 12)})
+        self.assertEqual(regions.look(self.path), 0)
+        with open(self.path, "r+b") as f:  # a worker without a master got one more reply
+            f.seek(self.WORKERS_AT + self.FLIGHTS_AT)
+            f.write(struct.pack("<I", 5))
+        self.assertEqual(regions.look(self.path), 0)
+        self.make({(1, 1): (4, 20)})
+        self.assertEqual(regions.look(self.path), 1)
+        self.assertEqual(regions.said[0], [12])
+        os.unlink(self.path)
+        self.assertIsNone(regions.look(self.path))
+        regions.end()
+        self.assertEqual(regions.said, [[12], [20]])
+
+
+class Plans(unittest.TestCase):
+    def test_every_kind_has_its_share_of_500_seeds(self):
+        times = collections.Counter()
+        for seed in range(1, 501):
+            times.update(death.kind for death in plans.draw(seed, KINDS, 20000).deaths)
+        self.assertEqual(set(times), set(KINDS))
+        self.assertGreaterEqual(min(times.values()), 60, times)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import facts as witness
 import judge
 import plan as plans
 from campaign import CAMPAIGN, SITES, Stuck, World
-from deaths import KINDS
+from deaths import COUNTED, KINDS, NONE, Missed, fault_struck
 from nsd import die_with_parent
 
 DEFAULT_SEED = 1
@@ -54,12 +54,21 @@ def strike(world, death, say):
     """One death, and what it was in the middle of."""
     if not world.reach(death):
         return None
-    bodies = witness.bodies_in_flight(world.path("state", "region")) or 0
+    bodies, before = len(witness.flights(world.path("state", "region")) or ()), world.look_at_regions()
     kind, line = KINDS[death.kind], world.progress()
-    done = kind.strike(world, death.dice)
-    say(f"  {death} at line {line}: {done} ({bodies} bodies in flight)")
-    allowed = SITES * world.plan.connections if kind.bodies else 0
-    return {"kind": death.kind, "line": line, "bodies": bodies, "allowed": allowed, "unknown": 0, "done": done}
+    record = {"kind": death.kind, "line": line, "bodies": bodies, "unknown": 0, "struck": True, "once": None, "who": []}
+    try:
+        blow = kind.strike(world, death.dice)
+        record["once"], record["who"], harmless, words = blow.once, list(blow.who), blow.harmless, blow.words
+    except Missed as missed:
+        record["struck"], harmless, words = False, missed.harmless, f"missed: {missed}"
+    say(f"  {death} at line {line}: {words} ({bodies} bodies in flight)")
+    record["guessed"] = kind.bodies != NONE and not harmless  # nobody knows whom it lost
+    after = world.look_at_regions()
+    record["regions"] = []  # of the nodes that it ended
+    if world.process.poll() is not None and before is not None:
+        record["regions"] = list(range(before, (before if after is None else after) + 1))
+    return record
 
 
 def gather(world, deaths):
@@ -93,8 +102,29 @@ def gather(world, deaths):
     for log in world.other_logs:
         events, torn = witness.read_events(log)
         facts.events, facts.torn_lines = facts.events + events, facts.torn_lines + torn
-    facts.in_flight = sum(death["allowed"] for death in deaths)
     return facts
+
+
+def count_bodies(world, facts, deaths):
+    """What was in flight, and whom each death may have lost. Nothing runs any more.
+
+    A fault may have struck after its strike was over, so that is asked now. One in the master loses nothing but by the end
+    of the node, and that the region tells; one in a worker may have cost all its bodies."""
+    world.regions.end()
+    most = SITES * world.plan.connections
+    facts.in_flight = sorted(set().union(*world.regions.said, *(death["who"] for death in deaths)))
+    for death in deaths:
+        if death["once"]:
+            role = fault_struck(death["once"])
+            death["struck"], death["guessed"] = role is not None, role == "worker"
+        death["allowed"] = most if death["guessed"] else 0
+        if KINDS[death["kind"]].bodies == COUNTED:
+            death["bodies"] = len(death["who"])
+        elif death["regions"]:
+            death["who"] = sorted(set().union(*(world.regions.said[number] for number in death["regions"])))
+            death["bodies"] = len(death["who"])
+    facts.allowed = sum(death["allowed"] for death in deaths)
+    facts.drained = most * world.starts
 
 
 def restores():
@@ -117,13 +147,15 @@ def restored(world):
 
 
 def blame(facts, deaths):
-    """Each unknown that a death made, to the last death before its line that can have made it."""
+    """Each unknown that a death made, to the last death before its line that found him in flight; where none did, to the
+    last one of which nobody knows whom it lost."""
     for number, event in enumerate(facts.events):
-        if event.get("outcome") != "unknown" or not event["reply"]["text"].startswith(judge.LOST_BY_US):
+        if not judge.made_unknown(event) or judge.how_lost(event) == judge.BY_REPLY:
             continue
-        before = [death for death in deaths if death["line"] <= number and death["allowed"]]
-        if before:
-            before[-1]["unknown"] += 1
+        before = [death for death in deaths if death["line"] <= number]
+        made = [death for death in before if event["index"] in death["who"]] or [d for d in before if d["allowed"]]
+        if made:
+            made[-1]["unknown"] += 1
 
 
 def keep(world, facts):
@@ -168,6 +200,7 @@ def play_in(world, plan, kinds, keep_always, say):
         facts = gather(world, deaths)
         if restores() and not any(map(os.path.exists, world.other_logs)):  # it knows this node's log alone
             facts.restored = restored(world)
+        count_bodies(world, facts, deaths)
         blame(facts, deaths)
         found += judge.judge(facts)
     except (Stuck, AssertionError, RuntimeError, OSError) as error:
@@ -177,7 +210,7 @@ def play_in(world, plan, kinds, keep_always, say):
     for note, times in collections.Counter(world.notes).items():
         say(f"  {note}, {times} times")
     seconds = time.monotonic() - begun
-    say_verdict(world, facts, found, f"{len(deaths)} deaths", f"{seconds:.1f} s", say)
+    say_verdict(world, facts, found, deaths, f"{seconds:.1f} s", say)
     if found or keep_always:
         say(f"seed {plan.seed}: kept in {keep(world, facts)}")
     if found:
@@ -192,9 +225,9 @@ def say_verdict(world, facts, found, deaths, seconds, say):
     for violation in found:
         say(f"seed {seed}: VIOLATED {judge.show(violation)}")
     if not found:
-        unknown = sum(row["state"] == "unknown" for row in facts.rows)
-        say(f"seed {seed}: ok, {deaths}, unknown {unknown} of at most {facts.in_flight + facts.dropped_bodies} in flight, "
-            f"{seconds}")
+        struck = sum(death["struck"] for death in deaths)
+        say(f"seed {seed}: ok, {struck} deaths, {judge.say_unknown(facts)}; the ledger looked at {world.looked} times in "
+            f"between, {seconds}")
 
 
 def table(results):
@@ -202,14 +235,15 @@ def table(results):
     for result in results:
         for death in result["deaths"]:
             by_kind[death["kind"]].append(death)
-    print(f"\n{'death':15} {'times':>6} {'unknown each':>20} {'bodies in flight':>20}")
-    print(f"{'':15} {'':>6} {'median':>10} {'most':>9} {'median':>10} {'most':>9}")
+    print(f"\n{'':15} {'':>6} {'':>6} {'unknown each':>20} {'bodies in flight':>20}")
+    print(f"{'death':15} {'struck':>6} {'missed':>6} {'median':>10} {'most':>9} {'median':>10} {'most':>9}")
     for name, deaths in sorted(by_kind.items()):
-        unknown, bodies = [d["unknown"] for d in deaths], [d["bodies"] for d in deaths]
-        print(f"{name:15} {len(deaths):6} {statistics.median(unknown):10.0f} {max(unknown):9} "
-              f"{statistics.median(bodies):10.0f} {max(bodies):9}")
+        struck = [death for death in deaths if death["struck"]]
+        unknown, bodies = ([death[what] for death in struck] or [0] for what in ("unknown", "bodies"))
+        print(f"{name:15} {len(struck):6} {len(deaths) - len(struck):6} {statistics.median(unknown):10.0f} "
+              f"{max(unknown):9} {statistics.median(bodies):10.0f} {max(bodies):9}")
     failed = [result["seed"] for result in results if not result["ok"]]
-    print(f"{len(results)} seeds, {sum(len(d) for d in by_kind.values())} deaths, "
+    print(f"{len(results)} seeds, {sum(d['struck'] for deaths in by_kind.values() for d in deaths)} deaths, "
           f"{len(failed)} violated{': ' + ', '.join(map(str, failed)) if failed else ''}")
 
 
