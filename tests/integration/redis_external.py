@@ -1,18 +1,25 @@
 """A Redis of the user's own: every way it can be wrong is one line with what to do, and when it goes away in the middle
 of a campaign the campaign goes on by itself, exact, judged at the receiver.
 
-HIKYAKU_AWAY_S (default 12) is how long Redis is away; scripts/soak takes a minute.
+HIKYAKU_AWAY_S (default 12) is how long Redis is away; scripts/soak takes a minute. HIKYAKU_DROP_S (default 5) is how long
+nothing gets through to it, nor back, and nobody is told; scripts/soak takes three minutes, at the lease that is the default.
 """
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import harness
 from harness import wait_for
 from nsd import die_with_parent
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "torture"))
+
+from proxy import Proxy
+
+DROP_S = float(os.environ.get("HIKYAKU_DROP_S", "5"))
 AWAY_S = float(os.environ.get("HIKYAKU_AWAY_S", "12"))
 PASSWORD = "correct-horse-battery"
 USER = "user hikyaku on >" + PASSWORD + " resetkeys ~* resetchannels &* +@all -@admin -@dangerous +info"
@@ -176,6 +183,18 @@ class External(harness.Case):
         time.sleep(AWAY_S)
         self.assertIsNone(process.poll())
         os.kill(server.process.pid, signal.SIGCONT)
+        self.judge(process)
+
+    def test_dropped_on_the_way_it_goes_on(self):
+        server = self.redis()
+        proxy = Proxy(server.port)
+        self.addCleanup(proxy.stop)
+        self.use(server, where=f'host = "127.0.0.1" port = {proxy.port}')
+        process = self.people(server)
+        proxy.mode("drop")
+        time.sleep(DROP_S)
+        self.assertIsNone(process.poll())
+        self.assertGreater(proxy.mode("pass"), 0)  # it has asked
         self.judge(process)
 
     def test_ended_and_started_again_on_a_socket_it_goes_on(self):
