@@ -99,13 +99,13 @@ def how_lost(event):
 
 def unknown_by(facts):
     """how -> recipients that are unknown at the end: those whose body is known to have been in flight at a death under
-    `known`, the others by how they were lost. Where the log lost that line nobody knows how: BY_REPLY."""
+    `known`, the others by how they were lost. Where the log lost that line too nobody knows how: BY_REPLY."""
     told = {event["index"]: how_lost(event) for event in facts.events if made_unknown(event)}
     known, found = set(facts.in_flight), collections.defaultdict(list)
     for row in facts.rows:
         if row["state"] == "unknown":
-            how = told.get(row["index"], BY_REPLY)
-            found["known" if row["index"] in known and how != BY_REPLY else how].append(row["recipient"])
+            how = told.get(row["index"])
+            found["known" if row["index"] in known and how != BY_REPLY else how or BY_REPLY].append(row["recipient"])
     return found
 
 

@@ -202,6 +202,15 @@ class Judge(unittest.TestCase):
         self.facts.dropped_bodies = 1
         self.violated()
 
+    def test_i4_unknown_and_the_log_lost_his_line(self):
+        self.facts.log_was_cut = True
+        del self.facts.events[3]
+        self.violated()
+        self.facts.in_flight = [4]
+        self.violated("I4")
+        self.facts.dropped_bodies = 1
+        self.violated()
+
     def test_what_is_said_of_the_unknown_ones_adds_up(self):
         self.assertIn("unknown 1: 1 of the 2 bodies", judge.say_unknown(self.facts))
         self.facts.in_flight = []
