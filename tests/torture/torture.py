@@ -148,10 +148,15 @@ def restored(world):
 
 def blame(facts, deaths):
     """Each unknown that a death made, to the last death before its line that found him in flight (a power cut may have taken
-    lines, so that it stands before all of them); where none did, to the last one of which nobody knows whom it lost."""
+    lines, so that it stands before all of them); where none did, to the last one of which nobody knows whom it lost. A line
+    that is told once more counts once."""
+    told = set()
     for number, event in enumerate(facts.events):
         if not judge.made_unknown(event) or judge.how_lost(event) == judge.BY_REPLY:
             continue
+        if (about := (event["index"], event.get("attempt"))) in told:
+            continue
+        told.add(about)
         before = [death for death in deaths if death["line"] <= number]
         found = [death for death in deaths if event["index"] in death["who"]]
         made = [d for d in found if d in before] or found[:1] or [d for d in before if d["allowed"]]
