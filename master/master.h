@@ -329,7 +329,9 @@ struct node {
     bool ledger_up;
     /* The last poll left something; it failed: said once. */
     bool suppress_due, suppress_more, suppress_failing;
-    bool beating;      /* the last beat has no answer yet */
+    bool beating; /* the last beat has no answer yet */
+    bool evicted_known;
+    uint64_t evicted;  /* keys that Redis had thrown away with that beat */
     bool past_told;    /* what the event log knew at the start: from then on places in it can be told */
     bool told_to_stop; /* by a signal */
     bool redis_lost;   /* something that it had acknowledged: what was known before this life counts */

@@ -36,13 +36,26 @@
 
 /* ---- the lease ---- */
 
-static void on_beat(void *context, long long left_ms)
+/* A Redis that is told to make room throws away what it likes: of the ledger nothing is certain then. */
+static void watch_evicted(struct node *node, uint64_t evicted)
+{
+    bool more = node->evicted_known && evicted > 0 && evicted != node->evicted;
+
+    node->evicted_known = true;
+    node->evicted = evicted;
+    if (more)
+        node_start_over_lost(
+            node, "Redis has thrown away keys to make room (maxmemory-policy has to be noeviction there)");
+}
+
+static void on_beat(void *context, long long left_ms, uint64_t evicted)
 {
     struct node *node = context;
 
     node->beating = false;
     store_heard(node->store);
     if (left_ms == -1) {
+        watch_evicted(node, evicted);
         campaigns_ask_state(node);
         return;
     }

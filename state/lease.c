@@ -30,11 +30,23 @@ int lease_command(struct lease_command *out, const char *how, const char *script
     return 0;
 }
 
+bool lease_answer(const redisReply *reply, long long *left_ms, uint64_t *evicted)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_INTEGER || reply->element[1]->type != REDIS_REPLY_INTEGER ||
+        reply->element[1]->integer < 0)
+        return false;
+    *left_ms = reply->element[0]->integer;
+    *evicted = (uint64_t)reply->element[1]->integer;
+    return true;
+}
+
 int store_lease_take(struct store *store, const struct lease *lease, struct hk_why *why)
 {
     struct lease_command command;
     redisReply *reply;
     long long left_ms;
+    uint64_t evicted; /* before our time: what is gone is found when it is read */
     int error = lease_command(&command, "EVAL", state_lease_lua, lease, "");
 
     if (error)
@@ -46,8 +58,11 @@ int store_lease_take(struct store *store, const struct lease *lease, struct hk_w
         error = store_next(store, &reply, why);
     if (error)
         return error;
-    left_ms = reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+    if (!lease_answer(reply, &left_ms, &evicted))
+        error = store_strange(store, why);
     freeReplyObject(reply);
+    if (error)
+        return error;
     if (left_ms == -1)
         return 0;
     if (left_ms < 0)

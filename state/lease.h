@@ -2,6 +2,8 @@
 #ifndef HIKYAKU_STATE_LEASE_H
 #define HIKYAKU_STATE_LEASE_H
 
+#include <hiredis/hiredis.h>
+
 #include "hikyaku/state.h"
 
 #define LEASE_ARGC 11
@@ -16,5 +18,8 @@ struct lease_command {
  * node's name is longer than a key may be. */
 int lease_command(struct lease_command *out, const char *how, const char *script, const struct lease *lease,
                   const char *told) HK_MUST_USE;
+
+/* Its answer; false: it is none. */
+bool lease_answer(const redisReply *reply, long long *left_ms, uint64_t *evicted) HK_MUST_USE;
 
 #endif

@@ -697,10 +697,12 @@ struct beat_call {
 static void on_beat(struct link_call *link_call, const redisReply *reply)
 {
     struct beat_call call = *(struct beat_call *)link_call;
+    long long left_ms;
+    uint64_t evicted;
 
     free(link_call);
-    if (reply && reply->type == REDIS_REPLY_INTEGER)
-        call.fn(call.context, reply->integer);
+    if (reply && lease_answer(reply, &left_ms, &evicted))
+        call.fn(call.context, left_ms, evicted);
 }
 
 int ledger_beat(struct ledger *ledger, const struct lease *lease, const char *told, ledger_beat_fn fn,

@@ -30,7 +30,8 @@ local COMMIT, OUTCOME, RELEASE, PUT_BACK, SETTLE, RESEND, MARKED = 1, 2, 3, 4, 5
 local call, byte = redis.call, string.byte
 local unpack_op, pack = struct.unpack, struct.pack
 local epoch, ops, number, granted, ranges = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-if number <= tonumber(call('HGET', KEYS[5], epoch) or 0) then
+local last = call('HGET', KEYS[5], epoch)
+if number <= tonumber(last or 0) then
     return ''
 end
 local campaign = call('EXISTS', KEYS[4]) == 1 and call('HGET', KEYS[1], 'state')
@@ -110,7 +111,11 @@ for place = 0, #ranges / 4 - 1 do
     span.name = string.sub(KEYS[span.key], #KEYS[1] + 2)
     spans[place], names[place + 1] = span, span.name
 end
-for i, owner in ipairs(call('HMGET', KEYS[2], unpack(names))) do
+local owners = call('HMGET', KEYS[2], unpack(names))
+if not last and campaign and call('EXISTS', KEYS[2]) == 1 and call('EXISTS', KEYS[5]) == 0 then
+    campaign = false -- who takes a span has numbered the call that did it: they are lost, and with them what tells old calls from new
+end
+for i, owner in ipairs(owners) do
     local span = spans[i - 1]
     span.owner = owner and tonumber(owner)
     if campaign and owner then

@@ -300,7 +300,7 @@ int ledger_beat(struct ledger *ledger, const struct lease *lease, const char *to
     (void)ledger;
     (void)lease;
     (void)told;
-    fn(context, -1);
+    fn(context, -1, 0);
     return 0;
 }
 

@@ -12,7 +12,8 @@
 
 extern const char state_repair_lua[];
 
-static int repair_span(struct store *store, const char *id, uint32_t span, uint32_t count, struct hk_why *why)
+static int repair_span(struct store *store, const char *id, uint32_t span, uint32_t count, uint32_t now_s,
+                       struct hk_why *why)
 {
     char words[BATCH_KEY_BYTES], due[BATCH_KEY_BYTES], first[BATCH_KEY_BYTES];
     redisReply *reply;
@@ -21,8 +22,9 @@ static int repair_span(struct store *store, const char *id, uint32_t span, uint3
     key_of_span(words, id, 's', 0, span);
     key_of_span(due, id, 'd', 0, span);
     key_of_span(first, id, 'f', 0, span);
-    error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EVAL %s 4 {%s}:own %s %s %s %" PRIu32,
-                      state_repair_lua, id, words, due, first, count);
+    error =
+        store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EVAL %s 4 {%s}:own %s %s %s %" PRIu32 " %" PRIu32,
+                  state_repair_lua, id, words, due, first, count, now_s);
     if (error)
         return error;
     if (reply->integer > 0)
@@ -79,10 +81,20 @@ static int forget_places(struct store *store, struct hk_why *why)
     return error;
 }
 
+/* Now, as due times count it; 0 stands for none. */
+static uint32_t second_of(const struct manifest *manifest)
+{
+    uint64_t wall_us = clock_wall_us();
+    uint64_t second = wall_us > manifest->created_us ? (wall_us - manifest->created_us) / 1000000u : 0;
+
+    return second < 1 ? 1 : second < UINT32_MAX ? (uint32_t)second : UINT32_MAX;
+}
+
 int store_campaign_repair(struct store *store, const struct manifest *manifest, const uint32_t *domain_first,
                           const uint32_t *span_first, struct hk_why *why)
 {
     const char *id = manifest->campaign;
+    const uint32_t now_s = second_of(manifest);
     int error = forget_places(store, why);
 
     if (!error)
@@ -93,9 +105,11 @@ int store_campaign_repair(struct store *store, const struct manifest *manifest, 
         error = do_with(store, why, "SADD hikyaku:campaigns %s", id);
     if (!error)
         error = do_with(store, why, "HSET {%s}:n made 1", id);
+    if (!error)
+        error = do_with(store, why, "HSET {%s}:q 0 0", id); /* there, for the spans that are taken */
     for (uint32_t i = 0; i < manifest->spans && !error; i++) {
         uint32_t end = i + 1 < manifest->spans ? span_first[i + 1] : (uint32_t)manifest->recipients;
-        error = repair_span(store, id, i, end - span_first[i], why);
+        error = repair_span(store, id, i, end - span_first[i], now_s, why);
     }
     /* What is told from here on is counted as it is told. */
     return error ? error : store_campaign_recount(store, manifest, why);
@@ -133,11 +147,11 @@ int store_campaign_recount(struct store *store, const struct manifest *manifest,
                                  ledger_state_name((enum ledger_state)state), r.counts[state]);
     (void)snprintf(fields + used, sizeof fields - used, "made 1 attempts %" PRIu64, r.attempts);
     /* In one piece: a Redis that loses the end of this has the counts that it had. */
-    error = store_ask(
-        store, REDIS_REPLY_INTEGER, &reply, why, "EVAL %s 1 {%s}:n %s",
-        "local fields = {} for word in string.gmatch(ARGV[1], '%S+') do fields[#fields + 1] = word end "
-        "redis.call('DEL', KEYS[1]) return redis.call('HSET', KEYS[1], unpack(fields))",
-        manifest->campaign, fields);
+    error = store_ask(store, REDIS_REPLY_INTEGER, &reply, why, "EVAL %s 2 {%s}:n {%s}:own %s",
+                      "local fields = { 'taken', redis.call('HLEN', KEYS[2]) } for word in "
+                      "string.gmatch(ARGV[1], '%S+') do fields[#fields + 1] = word end "
+                      "redis.call('DEL', KEYS[1]) return redis.call('HSET', KEYS[1], unpack(fields))",
+                      manifest->campaign, manifest->campaign, fields);
     if (!error)
         freeReplyObject(reply);
     return error;

@@ -14,7 +14,8 @@ local call, floor, byte = redis.call, math.floor, string.byte
 local epoch, bytes = tonumber(ARGV[1]), tonumber(ARGV[2]) * 4
 local own, due_key, counts, words_key = KEYS[2], KEYS[3], KEYS[4], KEYS[6]
 local name = string.match(words_key, '[^:]*$')
-if tonumber(ARGV[3]) <= tonumber(call('HGET', KEYS[5], ARGV[1]) or 0) then
+local last = call('HGET', KEYS[5], ARGV[1])
+if tonumber(ARGV[3]) <= tonumber(last or 0) then
     return {} -- what a dead connection still carried
 end
 local DONE, STOPPED, LOST, HELD = '0', '3', '5', '6'
@@ -62,11 +63,16 @@ local function earliest_after(now, words, due)
     return earliest
 end
 
--- Somebody deferred has a due time and a first attempt; where there is none, its key is gone.
-local function has_deferred(words)
+-- Somebody deferred has a due time and a first attempt, neither of them 0; where there is none, its key is gone, or was and
+-- has come to be again.
+local NONE = '\0\0\0\0'
+local function lacks_times(words, due, first)
     for at = 1, bytes, 4 do
         if byte(words, at) % MARK == DEFERRED then
-            return true
+            local when, since = string.sub(due, at, at + 3), string.sub(first, at, at + 3)
+            if when == NONE or since == NONE or #when < 4 or #since < 4 then
+                return true
+            end
         end
     end
     return false
@@ -85,7 +91,19 @@ end
 if owner and call('EXISTS', counts) == 0 then
     return { LOST, '', '', '' }
 end
-if not owner and call('EXISTS', words_key) == 0 then
+-- Whoever takes a span for the first time counts it, numbers the call, and makes its words, all at once: where one of these is
+-- there and another is not, Redis has lost something, and a span that looks as if it were new may have been sent.
+if tonumber(call('HGET', counts, 'taken') or 0) ~= call('HLEN', own) then
+    return { LOST, '', '', '' }
+end
+if not last and call('EXISTS', own) == 1 and call('EXISTS', KEYS[5]) == 0 then
+    return { LOST, '', '', '' }
+end
+if not owner and call('EXISTS', words_key) == 1 then
+    return { LOST, '', '', '' }
+end
+if not owner then
+    call('HINCRBY', counts, 'taken', 1)
     -- One byte makes a string of zeros: all pending, and a short line in the append-only file.
     call('SETRANGE', words_key, bytes - 1, '\0')
 end
@@ -94,7 +112,7 @@ if not words or #words ~= bytes then
     return { LOST, '', '', '' }
 end
 local due, first = call('GET', KEYS[7]) or '', call('GET', KEYS[8]) or ''
-if (due == '' or first == '') and has_deferred(words) then
+if lacks_times(words, due, first) then
     return { LOST, '', '', '' }
 end
 if owner ~= epoch then

@@ -306,8 +306,9 @@ int store_spans(struct store *store, const char *campaign,
                 void *context, struct hk_why *why) HK_MUST_USE;
 
 /* One beat of the node's lease, at once and beside the ops; told: up to where the event log was told, "" for no change. fn
- * is called once, with what lease.lua says (-1: the lease is ours), unless the connection is lost before. HK_EDOWN when not connected. */
-typedef void (*ledger_beat_fn)(void *context, long long left_ms);
+ * is called once, with what lease.lua says (-1: the lease is ours; how many keys Redis has evicted), unless the connection is lost
+ * before. HK_EDOWN when not connected. */
+typedef void (*ledger_beat_fn)(void *context, long long left_ms, uint64_t evicted);
 int ledger_beat(struct ledger *ledger, const struct lease *lease, const char *told, ledger_beat_fn fn,
                 void *context) HK_MUST_USE;
 /* A mark behind all that was pushed so far; have all ops before the last mark had their verdict? */

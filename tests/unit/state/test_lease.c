@@ -203,10 +203,11 @@ static void who_was_told_that_a_span_is_held_has_lost_nothing(void **state)
 
 static long long beat_left;
 
-static void on_beat(void *context, long long left_ms)
+static void on_beat(void *context, long long left_ms, uint64_t evicted)
 {
     (*(uint64_t *)context)++;
     beat_left = left_ms;
+    assert_int_equal(evicted, 0);
 }
 
 static void a_beat_keeps_the_lease_and_says_how_far_the_log_was_told(void **state)
