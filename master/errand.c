@@ -461,6 +461,7 @@ static json_t *errand_check(struct node *node, const struct errand *errand)
     case ERRAND_FORGET:
         if (campaign_is_idle(s.campaign)) {
             campaign_close(s.campaign);
+            ledger_forget(node->ledger, errand->campaign);
             return done(&s, NULL);
         }
         if (clock_now_ms() - errand->since_ms < FORGET_WAIT_MS)

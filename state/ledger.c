@@ -634,6 +634,13 @@ void ledger_abandon(struct ledger *ledger)
     ledger->behind = ledger->abandoned = true;
 }
 
+void ledger_forget(struct ledger *ledger, const char *id)
+{
+    for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        if (strcmp(campaign->id, id) == 0)
+            campaign->applied = 0; /* no proof is asked for it until something is answered again */
+}
+
 static int ledger_queue(struct ledger *ledger, const char *id, const struct item *item)
 {
     struct ledger_campaign *campaign;

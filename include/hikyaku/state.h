@@ -273,6 +273,8 @@ void ledger_close(struct ledger *ledger);
 /* Leave Redis alone from now on: no call goes out, no callback comes, what is pushed is dropped. Not from inside a
  * callback. For a node that starts over: the event log and the region know all of it. */
 void ledger_abandon(struct ledger *ledger);
+/* The campaign may go from Redis with all that was answered about it. Nothing of it is pending. */
+void ledger_forget(struct ledger *ledger, const char *id);
 
 /* Queue an op. Never blocks, copies *op; memory is bounded by the flights of the node (the caller has at most
  * one COMMIT or OUTCOME per flight slot). HK_EINVAL: no campaign ID, or an op outside its span or of no sense;

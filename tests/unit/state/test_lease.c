@@ -293,6 +293,26 @@ static void one_that_knows_all_goes_on(void **state)
     client_close(&a);
 }
 
+/* A purge through the running node. */
+static void one_that_a_purged_campaign_is_gone_from_goes_on(void **state)
+{
+    struct ledger_op one = op_on(OP_COMMIT, 3, 1, 0);
+
+    (void)state;
+    (void)fixture_campaign(&f, "purged", spans, 2, 0);
+    (void)fixture_campaign(&f, "stays", spans, 2, 0);
+    client_open(&a, &f);
+    assert_int_equal(client_take(&a, "purged", 0, 100), VERDICT_DONE);
+    assert_int_equal(client_take(&a, "stays", 0, 100), VERDICT_DONE);
+    assert_int_equal(client_do(&a, "purged", &one), VERDICT_DONE);
+    ledger_forget(a.ledger, "purged");
+    fixture_do(&f, "DEL {purged}:m {purged}:n {purged}:q {purged}:own {purged}:s:0.0");
+    fixture_do(&f, "CLIENT KILL TYPE normal SKIPME yes");
+    assert_int_equal(client_do(&a, "stays", &one), VERDICT_DONE);
+    assert_int_equal(a.behinds, 0);
+    client_close(&a);
+}
+
 static void a_mark_is_reached_when_all_before_it_is_told(void **state)
 {
     struct ledger_op one = op_on(OP_COMMIT, 3, 1, 0);
@@ -352,6 +372,7 @@ int main(void)
         cmocka_unit_test(an_epoch_is_above_what_the_state_dir_remembers),
         cmocka_unit_test(a_redis_that_forgot_what_it_answered_gets_nothing_more),
         cmocka_unit_test(one_that_knows_all_goes_on),
+        cmocka_unit_test(one_that_a_purged_campaign_is_gone_from_goes_on),
         cmocka_unit_test(a_mark_is_reached_when_all_before_it_is_told),
         cmocka_unit_test(a_key_that_is_gone_is_lost),
     };
