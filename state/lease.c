@@ -45,6 +45,7 @@ int store_lease_take(struct store *store, const struct lease *lease, struct hk_w
 {
     struct lease_command command;
     redisReply *reply;
+    bool understood;
     long long left_ms;
     uint64_t evicted; /* before our time: what is gone is found when it is read */
     int error = lease_command(&command, "EVAL", state_lease_lua, lease, "");
@@ -58,11 +59,10 @@ int store_lease_take(struct store *store, const struct lease *lease, struct hk_w
         error = store_next(store, &reply, why);
     if (error)
         return error;
-    if (!lease_answer(reply, &left_ms, &evicted))
-        error = store_strange(store, why);
+    understood = lease_answer(reply, &left_ms, &evicted);
     freeReplyObject(reply);
-    if (error)
-        return error;
+    if (!understood)
+        return store_strange(store, why);
     if (left_ms == -1)
         return 0;
     if (left_ms < 0)
