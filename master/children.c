@@ -15,6 +15,7 @@
 
 #include "front.h"
 #include "hikyaku/fault.h"
+#include "hikyaku/message.h"
 #include "master.h"
 
 #define RESPAWN_PAUSE_S 1.0 /* for a process that lived less than this */
@@ -203,6 +204,13 @@ static void on_resolver(struct ev_loop *loop, ev_io *io, int events)
         ev_io_stop(loop, io); /* it has ended: SIGCHLD tells the rest */
 }
 
+void child_forget(struct node *node)
+{
+    region_close(&node->region); /* this process's copy of the mapping */
+    signer_free(node->tokens);   /* wiped by it; who needs tokens reads the secret itself */
+    node->tokens = NULL;
+}
+
 static int start_resolver(struct node *node, struct hk_why *why)
 {
     int parent = (int)getpid(), pair[2];
@@ -211,6 +219,7 @@ static int start_resolver(struct node *node, struct hk_why *why)
         return why_set(why, HK_EIO, "cannot make a socket pair: %s", strerror(errno));
     node->resolver_pid = fork();
     if (node->resolver_pid == 0) {
+        child_forget(node);
         process_child_setup("hikyaku: resolver", parent, SIGTERM, &pair[1], 1);
         log_setup(log_threshold, "resolver");
         _exit(node->options->processes->resolver(node->config, pair[1]));

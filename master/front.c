@@ -109,7 +109,7 @@ static void run_front(struct front *front, int fd, int parent)
     int keep[FRONT_LISTEN_MAX + 1];
     char title[48];
 
-    region_close(&front->node->region); /* this process's copy of the mapping: nothing for it */
+    child_forget(front->node);
     for (size_t i = 0; i < front->listen_count; i++)
         keep[i] = args.listen_fd[i] = front->listen_fd[i];
     keep[front->listen_count] = fd;

@@ -377,6 +377,9 @@ int children_start(struct node *node, struct hk_why *why) HK_MUST_USE;
 void children_reaped(struct node *node);
 void children_stop(struct node *node);
 void children_kill_workers(struct node *node);
+/* First thing in a child that strangers talk to: whatever of the node could tell them something goes. What the node keeps
+ * from all its children is not there to begin with: the password of Redis (hk_secret_new), lists, and who is suppressed. */
+void child_forget(struct node *node);
 const char *child_how_it_ended(int status, char *text, size_t size); /* words for a status of waitpid */
 void worker_tell(struct worker *worker,
                  const struct desc *desc); /* push down; wakes at the end of the turn */

@@ -3,10 +3,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <hiredis/sds.h>
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define REDIS_TRY_MS 3000 /* for each address of a host that has several */
@@ -33,24 +35,49 @@ static int target_socket(const struct config *config, struct redis_target *out, 
                    REDIS_SOCKET_MAX);
 }
 
+/* AUTH [user] password, as RESP arrays are written (redis.io/docs/reference/protocol-spec). */
+static int target_auth(struct redis_target *out, const char *user, const char *password, size_t length,
+                       struct hk_why *why)
+{
+    char *at;
+    int error;
+
+    out->auth_size = length + (user ? strlen(user) : 0) + 96; /* 96: the words and numbers around them */
+    error = hk_secret_new(out->auth_size, &out->auth, why);
+    if (error)
+        return error;
+    at = out->auth;
+    if (user)
+        at += snprintf(at, out->auth_size, "*3\r\n$4\r\nAUTH\r\n$%zu\r\n%s\r\n$%zu\r\n", strlen(user), user,
+                       length);
+    else
+        at += snprintf(at, out->auth_size, "*2\r\n$4\r\nAUTH\r\n$%zu\r\n", length);
+    at = mempcpy(at, password, length);
+    at = mempcpy(at, "\r\n", 2);
+    out->auth_length = (size_t)(at - out->auth);
+    return 0;
+}
+
 static int target_password(const struct config *config, struct redis_target *out, struct hk_why *why)
 {
-    size_t length;
+    char *text;
+    size_t length, password;
     int error;
 
     if (!config->redis.password_file)
         return 0;
-    error = hk_read_file(config->redis.password_file, REDIS_PASSWORD_MAX, &out->password, &length, why);
+    error = hk_read_file(config->redis.password_file, REDIS_PASSWORD_MAX, &text, &length, why);
     if (error)
         return error;
-    length = strcspn(out->password, "\r\n");
-    out->password[length] = '\0';
-    if (length == 0)
-        return why_set(why, HK_EINVAL, "%s: the password file of redis has no password in its first line",
-                       config->redis.password_file);
-    if (config->redis.user)
-        out->user = hk_xstrdup(config->redis.user);
-    return 0;
+    password = strcspn(text, "\r\n");
+    if (password == 0)
+        error = why_set(why, HK_EINVAL, "%s: the password file of redis has no password in its first line",
+                        config->redis.password_file);
+    else
+        error = target_auth(out, config->redis.user, text, password, why);
+    explicit_bzero(text, length);
+    free(text);
+    return error;
 }
 
 /* Does somebody take connections there? */
@@ -140,10 +167,7 @@ int redis_target_from(const struct config *config, struct redis_target *out, str
 void redis_target_free(struct redis_target *target)
 {
     free(target->host);
-    free(target->user);
-    if (target->password)
-        explicit_bzero(target->password, strlen(target->password));
-    free(target->password);
+    hk_secret_free(target->auth, target->auth_size);
     memset(target, 0, sizeof *target);
 }
 
@@ -158,17 +182,22 @@ const char *redis_target_name(const struct redis_target *target)
     return name;
 }
 
-int redis_auth_command(const struct redis_target *target, const char *argv[3])
+/* hiredis frees what it has written as it is, so a copy of the password would stay in our heap. */
+int redis_auth_write(redisContext *redis)
 {
-    int argc = 0;
+    size_t length = sdslen(redis->obuf), written = 0;
 
-    if (!target->password)
-        return 0;
-    argv[argc++] = "AUTH";
-    if (target->user)
-        argv[argc++] = target->user;
-    argv[argc++] = target->password;
-    return argc;
+    while (written < length) {
+        ssize_t n = send(redis->fd, redis->obuf + written, length - written, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        written += (size_t)n;
+    }
+    explicit_bzero(redis->obuf, length);
+    sdsclear(redis->obuf);
+    return written == length ? 0 : HK_EDOWN;
 }
 
 /* ---- what is wrong, and what to do about it ---- */
@@ -237,14 +266,17 @@ static int why_words(const struct redis_target *target, struct hk_why *why, cons
                    redis_hint(target, words));
 }
 
-static int greet(const struct redis_target *target, redisContext *redis, int argc, const char **argv,
-                 const char *refusal, struct hk_why *why)
+/* What Redis answers to the command that was appended last. */
+static int greeting(const struct redis_target *target, redisContext *redis, const char *refusal,
+                    struct hk_why *why)
 {
-    redisReply *reply = redisCommandArgv(redis, argc, argv, NULL);
+    void *answer = NULL;
+    redisReply *reply;
     int error = 0;
 
-    if (!reply)
+    if (redisGetReply(redis, &answer) != REDIS_OK)
         return why_words(target, why, "does not answer", redis_words(redis->errstr));
+    reply = answer;
     if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LOADING", 7) != 0)
         error = why_words(target, why, refusal, reply->str);
     freeReplyObject(reply);
@@ -253,13 +285,20 @@ static int greet(const struct redis_target *target, redisContext *redis, int arg
 
 static int authenticate(const struct redis_target *target, redisContext *redis, struct hk_why *why)
 {
-    const char *auth[3], *ping[] = {"PING"};
-    int argc = redis_auth_command(target, auth), error = 0;
+    int error = 0;
 
-    if (argc > 0)
-        error = greet(target, redis, argc, auth, "refuses our password", why);
-    if (!error && target->external)
-        error = greet(target, redis, 1, ping, "refuses us", why);
+    if (target->auth) {
+        if (redisAppendFormattedCommand(redis, target->auth, target->auth_length) != REDIS_OK)
+            return why_set(why, HK_ENOMEM, "no memory for a connection to Redis");
+        if (redis_auth_write(redis) != 0)
+            return why_words(target, why, "does not answer", redis_words(strerror(errno)));
+        error = greeting(target, redis, "refuses our password", why);
+    }
+    if (!error && target->external) {
+        if (redisAppendCommand(redis, "PING") != REDIS_OK)
+            return why_set(why, HK_ENOMEM, "no memory for a connection to Redis");
+        error = greeting(target, redis, "refuses us", why);
+    }
     return error;
 }
 

@@ -1,5 +1,8 @@
 /* connect.h - where Redis is and how one says who one is: the private socket, or what `redis { ... }` names.
  *
+ * The password lies in the target alone, in memory that no child of this process has (hk_secret_new), and goes to the socket
+ * from there: neither our heap nor that of hiredis keeps a copy.
+ *
  * redis_target_from() reads the configuration once (and the password file) and looks the host up; the same target serves
  * blocking and asynchronous connections, as often as they have to be made again. So no event loop ever waits for DNS:
  * where a name has come to mean another server, the process has to be started again. Every failure of a connection says
@@ -25,7 +28,8 @@ struct redis_target {
     char address[INET6_ADDRSTRLEN];    /* what it means: where we connect to */
     uint16_t port;
     bool external;
-    char *user, *password; /* NULL: no AUTH; user NULL: the default user */
+    char *auth; /* the AUTH command with user and password, as it goes over the wire; NULL: none */
+    size_t auth_length, auth_size; /* used of it, and what hk_secret_new() gave */
 };
 
 int redis_target_from(const struct config *config, struct redis_target *out, struct hk_why *why) HK_MUST_USE;
@@ -36,8 +40,9 @@ const char *redis_target_name(const struct redis_target *target);
 /* Connect and authenticate, blocking, with REDIS_ANSWER_MS for each step; an external server is asked for a PING, so that
  * what is wrong shows here. 0, or HK_EDOWN in words. */
 int redis_connect(const struct redis_target *target, redisContext **out, struct hk_why *why) HK_MUST_USE;
-/* The AUTH command of a target, as arguments (none: 0). */
-int redis_auth_command(const struct redis_target *target, const char *argv[3]);
+/* Write to the socket, now, whatever was appended to the connection, and wipe it from there: for what appended the target's AUTH.
+ * HK_EDOWN: the socket does not take all of it; then the connection is of no use any more. */
+int redis_auth_write(redisContext *redis) HK_MUST_USE;
 
 /* What hiredis says of a connection, for a person: a time that ran out is "Resource temporarily unavailable" to it. */
 const char *redis_words(const char *errstr);

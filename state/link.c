@@ -115,6 +115,12 @@ static void on_reply(redisAsyncContext *redis, void *raw, void *data)
     call->answer(call, reply);
 }
 
+static void link_sent(struct redis_link *link)
+{
+    if (link->waiting++ == 0)
+        ev_timer_again(link->loop, &link->guard);
+}
+
 int redis_link_send(struct redis_link *link, struct link_call *call, int argc, const char **argv,
                     const size_t *length)
 {
@@ -126,8 +132,7 @@ int redis_link_send(struct redis_link *link, struct link_call *call, int argc, c
         redisAsyncCommandArgv(link->redis, on_reply, call, argc, argv, length) != REDIS_OK)
         return HK_EDOWN;
     link->unwritten = true;
-    if (link->waiting++ == 0)
-        ev_timer_again(link->loop, &link->guard);
+    link_sent(link);
     if (fault_strikes(REDIS_SEND_AFTER))
         redisAsyncHandleWrite(link->redis); /* out of our memory first */
     fault_at(REDIS_SEND_AFTER);
@@ -178,18 +183,35 @@ static void on_greeting(struct link_call *call, const redisReply *reply)
     link->owner.ready(link->owner.context);
 }
 
-static int link_say(struct redis_link *link, int script, int argc, const char **argv)
+/* Past redis_link_send(), which would leave the password in hiredis' memory. */
+static int link_authenticate(struct redis_link *link)
 {
     struct greeting *greeting = malloc(sizeof *greeting);
-    size_t length[3];
+
+    if (!greeting)
+        return HK_ENOMEM;
+    *greeting = (struct greeting){
+        .call = {.link = link, .generation = link->generation, .answer = on_greeting}, .script = -1};
+    if (redisAsyncFormattedCommand(link->redis, on_reply, &greeting->call, link->target.auth,
+                                   link->target.auth_length) != REDIS_OK) {
+        free(greeting);
+        return HK_EDOWN;
+    }
+    link_sent(link); /* from here on it is the link's */
+    return redis_auth_write(&link->redis->c);
+}
+
+static int link_load(struct redis_link *link, int script, const char *text)
+{
+    const char *argv[] = {"SCRIPT", "LOAD", text};
+    const size_t length[] = {strlen(argv[0]), strlen(argv[1]), strlen(text)};
+    struct greeting *greeting = malloc(sizeof *greeting);
     int error;
 
     if (!greeting)
         return HK_ENOMEM;
-    for (int i = 0; i < argc; i++)
-        length[i] = strlen(argv[i]);
     *greeting = (struct greeting){.call.answer = on_greeting, .script = script};
-    error = redis_link_send(link, &greeting->call, argc, argv, length);
+    error = redis_link_send(link, &greeting->call, 3, argv, length);
     if (error)
         free(greeting);
     return error;
@@ -203,16 +225,13 @@ static void link_greet(struct redis_link *link)
         [LINK_SUSPEND] = state_suspend_lua,   [LINK_NOTE] = state_note_lua,
         [LINK_LIMIT] = state_limit_lua,       [LINK_FEEDBACK] = state_feedback_lua,
         [LINK_SENT_IDS] = state_sent_ids_lua};
-    const char *auth[3], *load[] = {"SCRIPT", "LOAD", NULL};
-    int argc = redis_auth_command(&link->target, auth), error = 0;
+    int error = 0;
 
     link->state = LINK_GREETING;
-    if (argc > 0)
-        error = link_say(link, -1, argc, auth);
-    for (int i = 0; i < LINK_SCRIPTS && !error; i++) {
-        load[2] = text[i];
-        error = link_say(link, i, 3, load);
-    }
+    if (link->target.auth)
+        error = link_authenticate(link);
+    for (int i = 0; i < LINK_SCRIPTS && !error; i++)
+        error = link_load(link, i, text[i]);
     if (error)
         link_lost(link, hk_strerror(error));
 }

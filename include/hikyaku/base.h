@@ -93,6 +93,12 @@ int hk_write_file(const char *path, unsigned mode, const void *bytes, size_t len
 int hk_read_file(const char *path, size_t max_bytes, char **out, size_t *length,
                  struct hk_why *why) HK_MUST_USE;
 
+/* Memory for a secret that no child has: after a fork it holds zeros there, whoever the child is and whenever it is made. Nor
+ * is it in a core file. `size` > 0 bytes of zeros; HK_ENOMEM, or HK_EDOWN where the kernel is older than Linux 4.14. Free it
+ * with the same size, which wipes it. What is copied elsewhere is the caller's to wipe. */
+int hk_secret_new(size_t size, char **out, struct hk_why *why) HK_MUST_USE;
+void hk_secret_free(char *secret, size_t size); /* NULL: nothing */
+
 /* OpenSSL's callback for the pass phrase of a PEM text: there is none. Without it OpenSSL asks at the terminal. */
 int hk_no_pass_phrase(char *buf, int size, int rwflag, void *context);
 struct evp_pkey_st; /* OpenSSL's EVP_PKEY */
