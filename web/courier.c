@@ -3,9 +3,11 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <netdb.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hikyaku/process.h"
@@ -26,6 +28,71 @@ struct answer {
     char bytes[SNS_CERTIFICATE_MAX + BETWEEN_MAX]; /* body, then between */
 };
 #define ANSWER_BYTES(a) (offsetof(struct answer, bytes) + (a)->length + (a)->between_length)
+
+/* ---- what the process needs of files ---- */
+
+#define AUTHORITIES_MAX ((size_t)16 * 1024 * 1024)
+
+/* All that the C library reads to find the address of a name. */
+static const char *const name_file[] = {"/etc/resolv.conf", "/etc/hosts",    "/etc/nsswitch.conf",
+                                        "/etc/host.conf",   "/etc/gai.conf", "/etc/services"};
+#define NAME_FILES (sizeof name_file / sizeof name_file[0])
+
+struct files {
+    struct curl_blob system,
+        own; /* authorities, PEM: the system's, and those of sns.ca_file; data NULL: none */
+    struct stat name[NAME_FILES]; /* zeros: not there */
+};
+
+static void authorities_read(const char *path, struct curl_blob *out)
+{
+    struct hk_why why;
+    char *text = NULL;
+    size_t length = 0;
+
+    if (path == NULL)
+        return;
+    if (hk_read_file(path, AUTHORITIES_MAX, &text, &length, &why) != 0) {
+        log_warning("nothing that it vouches for is believed: %s", why.text);
+        return;
+    }
+    *out = (struct curl_blob){.data = text, .len = length, .flags = CURL_BLOB_NOCOPY};
+}
+
+static void name_files_stat(struct stat now[NAME_FILES])
+{
+    memset(now, 0, NAME_FILES * sizeof *now);
+    for (size_t i = 0; i < NAME_FILES; i++)
+        if (stat(name_file[i], &now[i]) != 0)
+            memset(&now[i], 0, sizeof now[i]);
+}
+
+/* Once more than is needed: what is found now the C library keeps, and would otherwise look for when no file can be opened. */
+static void files_read(const struct config *config, struct files *files)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+
+    name_files_stat(files->name);
+    authorities_read(curl_version_info(CURLVERSION_NOW)->cainfo, &files->system);
+    authorities_read(config->sns.ca_file, &files->own);
+    if (getaddrinfo("localhost", NULL, &hints, &found) == 0)
+        freeaddrinfo(found);
+}
+
+/* Another file under the same name cannot be read any more, and the C library would take it for an empty one. */
+static bool name_files_changed(const struct files *files)
+{
+    struct stat now[NAME_FILES];
+
+    name_files_stat(now);
+    for (size_t i = 0; i < NAME_FILES; i++)
+        if (now[i].st_dev != files->name[i].st_dev || now[i].st_ino != files->name[i].st_ino ||
+            now[i].st_mtim.tv_sec != files->name[i].st_mtim.tv_sec ||
+            now[i].st_mtim.tv_nsec != files->name[i].st_mtim.tv_nsec)
+            return true;
+    return false;
+}
 
 /* ---- the process ---- */
 
@@ -49,11 +116,30 @@ static size_t on_body(char *bytes, size_t one, size_t count, void *context)
     return count;
 }
 
-static bool set_up(CURL *easy, struct job *job, const struct config *config, const struct request *request)
+#define SET(option, value) ok &= curl_easy_setopt(easy, (option), (value)) == CURLE_OK
+
+/* From memory alone; libcurl would open the system's. */
+static bool set_authorities(CURL *easy, const struct config *config, const struct files *files)
 {
+    const struct curl_blob *of_server = config->sns.ca_file != NULL ? &files->own : &files->system;
     bool ok = true;
 
-#define SET(option, value) ok &= curl_easy_setopt(easy, (option), (value)) == CURLE_OK
+    SET(CURLOPT_CAINFO, NULL);
+    SET(CURLOPT_CAPATH, NULL);
+    SET(CURLOPT_PROXY_CAINFO, NULL);
+    SET(CURLOPT_PROXY_CAPATH, NULL);
+    if (of_server->data != NULL)
+        SET(CURLOPT_CAINFO_BLOB, of_server);
+    if (files->system.data != NULL)
+        SET(CURLOPT_PROXY_CAINFO_BLOB, &files->system);
+    return ok;
+}
+
+static bool set_up(CURL *easy, struct job *job, const struct config *config, const struct files *files,
+                   const struct request *request)
+{
+    bool ok = set_authorities(easy, config, files);
+
     SET(CURLOPT_URL, request->url);
     SET(CURLOPT_PROTOCOLS_STR, "https");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -61,10 +147,6 @@ static bool set_up(CURL *easy, struct job *job, const struct config *config, con
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_CERTINFO, 1L);
-    if (config->sns.ca_file != NULL) {
-        SET(CURLOPT_CAINFO, config->sns.ca_file);
-        SET(CURLOPT_CAPATH, NULL); /* libcurl would add the system's */
-    }
     SET(CURLOPT_PROXY,
         config->sns.proxy != NULL ? config->sns.proxy : ""); /* not even from the environment */
     SET(CURLOPT_NOSIGNAL, 1L);
@@ -77,9 +159,9 @@ static bool set_up(CURL *easy, struct job *job, const struct config *config, con
     SET(CURLOPT_ERRORBUFFER, job->error);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, job);
-#undef SET
     return ok;
 }
+#undef SET
 
 /* The chain that the server showed, but for its own certificate. */
 static void keep_chain(CURL *easy, struct answer *answer)
@@ -127,7 +209,8 @@ static int request_check(const struct request *request, struct hk_why *why)
                                               : sns_subscribe_url_check(request->url, request->topic, why);
 }
 
-static void serve(const struct config *config, struct request *request, struct answer *answer)
+static void serve(const struct config *config, const struct files *files, struct request *request,
+                  struct answer *answer)
 {
     struct job job = {.answer = answer};
     struct hk_why why;
@@ -141,24 +224,34 @@ static void serve(const struct config *config, struct request *request, struct a
         return;
     }
     easy = curl_easy_init();
-    if (easy == NULL || !set_up(easy, &job, config, request))
+    if (easy == NULL || !set_up(easy, &job, config, files, request))
         (void)snprintf(answer->words, WORDS_MAX, "no memory for a request");
     else
         perform(easy, &job);
     curl_easy_cleanup(easy);
 }
 
+/* From here on it opens no file but those of names. */
+static int begin_life(const struct config *config, struct files *files, struct hk_why *why)
+{
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return why_set(why, HK_EDOWN, "libcurl does not start");
+    files_read(config, files);
+    return process_confine_client(name_file, NAME_FILES, why);
+}
+
 _Noreturn static void run(const struct config *config, int fd, int parent)
 {
     static struct request request;
     static struct answer answer;
-    struct hk_why why = {"libcurl does not start"};
+    static struct files files;
+    struct hk_why why;
     ssize_t n;
 
     process_child_setup("hikyaku: web fetch", parent, SIGKILL, &fd, 1);
     log_setup(log_threshold, "web fetch");
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || process_confine_client(&why) != 0) {
-        log_error("web fetch: it cannot begin: %s", why.text);
+    if (begin_life(config, &files, &why) != 0) {
+        log_error("it cannot begin: %s", why.text);
         _exit(1);
     }
     while ((n = recv(fd, &request, sizeof request, 0)) != 0) {
@@ -166,7 +259,11 @@ _Noreturn static void run(const struct config *config, int fd, int parent)
             continue;
         if (n != (ssize_t)sizeof request)
             break;
-        serve(config, &request, &answer);
+        if (name_files_changed(&files)) {
+            log_info("how names are looked up has changed on this machine: it begins anew");
+            break;
+        }
+        serve(config, &files, &request, &answer);
         if (send(fd, &answer, ANSWER_BYTES(&answer), MSG_NOSIGNAL) < 0)
             break;
     }

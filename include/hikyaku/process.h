@@ -48,8 +48,10 @@ struct process_table {
  * processes, and every system call but those of sockets and files that are open. After everything it reads from the disk has been
  * read. HK_EDOWN. */
 int process_confine(struct hk_why *why) HK_MUST_USE;
-/* The same for a process that makes connections by libcurl: it may connect, read files and have threads. HK_EDOWN. */
-int process_confine_client(struct hk_why *why) HK_MUST_USE;
+/* The same for a process that makes connections by libcurl: it may connect over IP (not to sockets of this machine's files, which
+ * Redis and the node have), have threads, and read the files that are named, those of them that are there now; another that later
+ * takes such a name it may not read. By Landlock; on a kernel without it opens no file at all. HK_EDOWN. */
+int process_confine_client(const char *const *readable, size_t count, struct hk_why *why) HK_MUST_USE;
 
 /* The worker process's whole life (worker/). */
 int worker_main(const struct worker_args *args);
