@@ -280,6 +280,15 @@ void hash_file_close(struct hash_file *file)
     memset(file, 0, sizeof *file);
 }
 
+/* Where `wanted` lies in [low, high) if values are spread evenly over [below, above]. */
+static size_t likely_place(size_t low, size_t high, uint64_t below, uint64_t above, uint64_t wanted)
+{
+    double share = (double)(wanted - below) / (double)(above - below);
+    size_t at = low + (size_t)(share * (double)(high - low));
+
+    return at < high ? at : high - 1;
+}
+
 /* The place of the first word that is not below `wanted`, among ascending ones in [low, high) whose values lie in
  * [below, above]. They are spread evenly, so where one lies can be reckoned from its value: two looks or three. */
 static size_t lower_bound(const uint64_t *word, size_t low, size_t high, uint64_t below, uint64_t above,
@@ -288,11 +297,8 @@ static size_t lower_bound(const uint64_t *word, size_t low, size_t high, uint64_
     for (unsigned round = 0; low < high; round++) {
         size_t at = low + (high - low) / 2;
         uint64_t value;
-        if (round < HASH_ROUNDS && high - low > HASH_NARROW) {
-            double share = (double)(wanted - below) / (double)(above - below);
-            at = low + (size_t)(share * (double)(high - low));
-            at = at < high ? at : high - 1;
-        }
+        if (round < HASH_ROUNDS && high - low > HASH_NARROW)
+            at = likely_place(low, high, below, above, wanted);
         value = le64toh(word[at]);
         if (value == wanted)
             return at;
@@ -314,6 +320,16 @@ static uint32_t until_of(const struct hash_file *file, size_t place)
     uint64_t value = at < file->ends ? le64toh(file->end[at]) : 0;
 
     return value >> END_PLACE_SHIFT == place ? (uint32_t)value : 0;
+}
+
+void hash_file_expect(const struct hash_file *file, uint64_t hash)
+{
+    size_t bucket = hash >> HASH_BUCKET_SHIFT;
+    uint64_t below = (uint64_t)bucket << HASH_BUCKET_SHIFT;
+
+    if (file->count > 0 && file->first[bucket] < file->first[bucket + 1])
+        __builtin_prefetch(&file->hash[likely_place(file->first[bucket], file->first[bucket + 1], below,
+                                                    below + HASH_BUCKET_LAST, hash)]);
 }
 
 bool hash_file_has(const struct hash_file *file, uint64_t hash, uint32_t *until_s)

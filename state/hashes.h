@@ -48,6 +48,8 @@ int hash_file_open(const char *path, struct hash_file *out, struct hk_why *why) 
 int hash_file_of(uint64_t *hash, size_t count, const struct hash_ending *ending, size_t endings,
                  struct hash_file *out) HK_MUST_USE;
 void hash_file_close(struct hash_file *file);
+/* It will be asked for: what that takes from memory is fetched meanwhile, for several at once. */
+void hash_file_expect(const struct hash_file *file, uint64_t hash);
 /* *until_s: the second at which it ends, 0: never, or it is not there. */
 bool hash_file_has(const struct hash_file *file, uint64_t hash, uint32_t *until_s);
 

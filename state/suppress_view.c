@@ -65,15 +65,19 @@ static bool gives_way(uint32_t until_s, uint32_t to_s)
 static bool lasts(const struct suppress *view, const char *address, size_t length, bool for_good)
 {
     char key[ADDRESS_MAX];
+    uint64_t hash[SUPPRESS_SCOPES];
     uint32_t until_s;
 
     if (length > sizeof key || view->count == 0)
         return false;
     for (size_t i = 0; i < length; i++)
         key[i] = (char)(address[i] >= 'A' && address[i] <= 'Z' ? address[i] + ('a' - 'A') : address[i]);
+    for (size_t i = 0; i < view->scopes; i++) {
+        hash[i] = view_hash(view, view->scope[i], key, length);
+        hash_file_expect(&view->file, hash[i]);
+    }
     for (size_t i = 0; i < view->scopes; i++)
-        if (view_has(view, view_hash(view, view->scope[i], key, length), &until_s) &&
-            (until_s == 0 || (!for_good && until_s > now_s())))
+        if (view_has(view, hash[i], &until_s) && (until_s == 0 || (!for_good && until_s > now_s())))
             return true;
     return false;
 }
