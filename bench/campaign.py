@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.join(os.path.dirname(HERE), "tests")
 sys.path[:0] = [HERE, os.path.join(TESTS, "integration"), os.path.join(TESTS, "torture")]
 from delay import Delay  # noqa: E402
-from facts import bodies_in_flight  # noqa: E402
+from facts import flights  # noqa: E402
 from nsd import Nsd, free_port  # noqa: E402
 from processes import Watch, cpu_of, end_all, reap, tree_of  # noqa: E402
 from sinks import Sink  # noqa: E402
@@ -263,8 +263,9 @@ class Kill:
         life.kill()
         life.see_out()
         self.connections = sink.ledger()["connections"]
-        self.in_flight = bodies_in_flight(f"{folder}/state/region")
-        self.happened = self.in_flight is not None
+        in_dot = flights(f"{folder}/state/region")
+        self.happened = in_dot is not None
+        self.in_flight = len(in_dot) if self.happened else None
 
 
 def unknown_ones(hikyaku, folder, case, count):
