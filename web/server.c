@@ -35,6 +35,7 @@ struct request {
     bool begun, is_post, is_raw;
     char one_click[16]; /* the value of List-Unsubscribe in the form; longer than any that counts: cut */
     size_t one_click_length;
+    bool form_has_nul;    /* libmicrohttpd reads one by where its pieces end: none of ours has any */
     bool waits, answered; /* suspended; or its answer is ready to be queued */
     struct MHD_PostProcessor *form;
     char *body;
@@ -251,6 +252,7 @@ static enum MHD_Result take_piece(struct request *request, const char *bytes, si
     *length = 0;
     if (is_form(request)) {
         request->form_bytes += n;
+        request->form_has_nul = request->form_has_nul || memchr(bytes, '\0', n) != NULL;
         if (request->form_bytes > FORM_MAX)
             return MHD_NO;
         if (request->form != NULL)
@@ -275,7 +277,8 @@ static enum MHD_Result finish(struct request *request)
         (void)MHD_destroy_post_processor(request->form); /* gives the last value */
         request->form = NULL;
     }
-    asked.one_click = request->one_click_length == 9 && strncasecmp(request->one_click, "One-Click", 9) == 0;
+    asked.one_click = !request->form_has_nul && request->one_click_length == 9 &&
+                      strncasecmp(request->one_click, "One-Click", 9) == 0;
     request->server->serve(request->server->context, request, &asked);
     if (request->answered)
         return MHD_YES;
