@@ -23,9 +23,10 @@ static void conn_enter(struct session *s)
     s->box.text_size = sizeof s->wire->text;
 }
 
+/* Behind everything that came, as long as it waits: for a connection, a reply or work. The next event lends it another. */
 static void conn_rest(struct session *s)
 {
-    if (s->wire == NULL || s->state != CONN_TALKING || !dialogue_is_idle(&s->talk) ||
+    if (s->wire == NULL || s->state == CONN_OVER || !outbox_is_empty(&s->box) ||
         reply_pending(&s->wire->reader) > 0)
         return;
     worker_wire_back(s->worker, s->wire);
@@ -296,9 +297,12 @@ void conn_open(struct session *s, const struct desc *desc)
     s->state = CONN_CONNECTING;
     w->open_sessions++;
     conn_enter(s);
-    for (; s->at < s->dest->address_count; s->at++)
-        if (conn_try(s))
+    for (; s->at < s->dest->address_count; s->at++) {
+        if (conn_try(s)) {
+            conn_rest(s);
             return;
+        }
+    }
     s->at = 0;
     if (s->dest->address_count == 0)
         conn_note_failure(s, LOG_PHASE_CONNECT, NULL, "no address that its source can connect to");
@@ -441,7 +445,7 @@ static bool conn_replies(struct session *s)
         counter_add(s->worker->counters, replies, 1);
         conn_heed(s, dialogue_reply(&s->talk, &reply));
     }
-    return false; /* over, shaking hands, or (a whole opening in one read) idle again */
+    return false; /* over, shaking hands, or at rest again */
 }
 
 /* What is there. to_end: until the socket says that there is no more; else the loop tells of what comes behind a read that gave
@@ -497,6 +501,7 @@ static bool conn_flush(struct session *s)
 /* Put what may go, write what the socket takes, and wait for the rest. */
 static void conn_work(struct session *s)
 {
+    conn_enter(s);
     for (int writes = 0; writes < 8 && s->state == CONN_TALKING; writes++) {
         conn_heed(s, dialogue_pump(&s->talk));
         if (s->state != CONN_TALKING || outbox_is_empty(&s->box) || !conn_flush(s))
@@ -505,10 +510,10 @@ static void conn_work(struct session *s)
     if (s->state == CONN_TALKING && s->worker->exiting && s->talk.phase == DIALOGUE_QUIT &&
         outbox_is_empty(&s->box))
         conn_over(s);
-    if (s->state != CONN_TALKING)
-        return;
-    conn_watch(s, outbox_is_empty(&s->box) ? EV_READ : EV_READ | EV_WRITE);
-    conn_arm(s);
+    if (s->state == CONN_TALKING) {
+        conn_watch(s, outbox_is_empty(&s->box) ? EV_READ : EV_READ | EV_WRITE);
+        conn_arm(s);
+    }
     conn_rest(s);
 }
 
@@ -526,6 +531,7 @@ static void conn_on_io(struct ev_loop *loop, ev_io *io, int events)
             conn_readable(s, false);
         conn_work(s);
     }
+    conn_rest(s);
 }
 
 static void conn_on_timer(struct ev_loop *loop, ev_timer *timer, int events)
@@ -549,6 +555,7 @@ static void conn_on_timer(struct ev_loop *loop, ev_timer *timer, int events)
         conn_heed(s, dialogue_expired(&s->talk));
     if (s->state == CONN_TALKING)
         conn_work(s);
+    conn_rest(s);
 }
 
 /* Descriptors. */
@@ -572,10 +579,8 @@ bool conn_takes_letters(const struct session *s)
 void conn_send(struct session *s, struct letter *letter)
 {
     dialogue_queue(&s->talk, letter);
-    if (s->state != CONN_TALKING)
-        return;
-    conn_enter(s);
-    conn_work(s);
+    if (s->state == CONN_TALKING)
+        conn_work(s);
 }
 
 void conn_grant(struct session *s, struct letter *letter)
@@ -600,10 +605,8 @@ void conn_close(struct session *s)
     if (s->state == CONN_FREE || s->state == CONN_OVER)
         return; /* it ended by itself, and DESC_CLOSED is on its way */
     dialogue_quit(&s->talk);
-    if (s->state != CONN_TALKING)
-        return;
-    conn_enter(s);
-    conn_work(s);
+    if (s->state == CONN_TALKING)
+        conn_work(s);
 }
 
 void conn_drain(struct session *s)
@@ -612,6 +615,7 @@ void conn_drain(struct session *s)
         return;
     conn_enter(s);
     dialogue_drain(&s->talk);
+    conn_rest(s);
 }
 
 void conn_stop(struct session *s)

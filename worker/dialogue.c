@@ -423,11 +423,6 @@ bool dialogue_is_closing(const struct dialogue *d)
     return d->quit_wanted || d->stopping || d->phase == DIALOGUE_QUIT || d->phase == DIALOGUE_OVER;
 }
 
-bool dialogue_is_idle(const struct dialogue *d)
-{
-    return d->phase == DIALOGUE_IDLE && d->head == NULL && outbox_is_empty(d->box);
-}
-
 void dialogue_begin(struct dialogue *d, const struct dialogue_terms *terms, struct outbox *box)
 {
     struct dialogue fresh = {.terms = terms,

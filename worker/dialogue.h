@@ -179,7 +179,6 @@ void dialogue_drain(struct dialogue *d);
 /* No new dot: return all but a message whose dot was written, and end once that is answered. */
 enum dialogue_verdict dialogue_stop(struct dialogue *d) HK_MUST_USE;
 bool dialogue_is_closing(const struct dialogue *d);
-bool dialogue_is_idle(const struct dialogue *d);
 
 /* When the time limit of the present phase runs out; UINT64_MAX: never. dialogue_expired() once it has. */
 uint64_t dialogue_deadline_ms(const struct dialogue *d);

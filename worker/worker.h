@@ -23,7 +23,7 @@
 #define WORKER_POOL_MAX 64u /* copies, and wires, that lie ready */
 #endif
 
-/* What a session needs only while something is under way: lent, so that an idle connection is small. */
+/* What a session needs only while it reads and writes: lent, so that a connection that waits is small. */
 struct wire {
     struct wire *next;
     struct reply_reader reader;
@@ -53,7 +53,7 @@ struct session {
     uint16_t source;
     uint16_t client; /* tls_client() of its destination */
     struct link link;
-    struct wire *wire; /* NULL while idle */
+    struct wire *wire; /* NULL while it waits */
     struct outbox box;
     struct dialogue talk;
     struct dialogue_terms terms;
