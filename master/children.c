@@ -190,18 +190,36 @@ static int prepare_worker(struct node *node, uint32_t number, struct hk_why *why
     return start_worker(worker, why);
 }
 
+static bool answers_take(struct node *node, const uint8_t *packet, size_t length)
+{
+    struct resolve_answer answer;
+    size_t took;
+
+    for (; length > 0; packet += took, length -= took) {
+        took = resolve_unpack_answer(packet, length, &answer);
+        if (took == 0)
+            return false;
+        domain_answer(node, &answer);
+    }
+    return true;
+}
+
 static void on_resolver(struct ev_loop *loop, ev_io *io, int events)
 {
     struct node *node = io->data;
-    struct resolve_answer answer;
+    uint8_t packet[RESOLVE_PACKET_MAX];
     ssize_t n;
 
     (void)events;
-    while ((n = recv(node->resolver_fd, &answer, sizeof answer, 0)) >= (ssize_t)RESOLVE_ANSWER_MIN &&
-           n == (ssize_t)resolve_answer_bytes(&answer))
-        domain_answer(node, &answer);
+    while ((n = recv(node->resolver_fd, packet, sizeof packet, 0)) > 0) {
+        if (answers_take(node, packet, (size_t)n))
+            continue;
+        log_error("the resolver says what cannot be read, and is started anew");
+        (void)kill(node->resolver_pid, SIGKILL);
+        break;
+    }
     if (n >= 0 || (errno != EAGAIN && errno != EINTR))
-        ev_io_stop(loop, io); /* it has ended: SIGCHLD tells the rest */
+        ev_io_stop(loop, io); /* it has ended, or will: SIGCHLD tells the rest */
 }
 
 void child_forget(struct node *node)

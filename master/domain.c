@@ -8,6 +8,7 @@
 
 #define DNS_SAY_MS   60000u
 #define DNS_FIRST_MS 2000u /* others may be answered by then */
+#define ASK_A_PACKET 64u   /* so that those behind see a turn of the resolver's loop */
 #define DOMAINS_KEPT \
     65536u /* answers kept before the expired ones are swept, and beyond twice this all at rest */
 
@@ -71,39 +72,66 @@ bool relay_has_stand_in(struct node *node, const struct dest *dest)
     return false;
 }
 
-static bool ask(struct node *node, struct domain *domain)
+static struct resolve_question question_about(const struct node *node, const struct domain *domain)
 {
     const struct config *config = node->config;
-    const struct cfg_route *route = domain->route >= 0 ? &config->route[domain->route] : NULL;
-    struct resolve_question question = {.mx = route == NULL, .ipv6 = sources_want_ipv6(config)};
-    uint32_t slot;
-    const char *name = domain->name;
+    const struct cfg_address *relay =
+        domain->route >= 0 ? &config->route[domain->route].relay[domain->relay] : NULL;
+    struct resolve_question question = {.mx = relay == NULL, .ipv6 = sources_want_ipv6(config)};
 
-    const struct cfg_address *relay = route != NULL ? &route->relay[domain->relay] : NULL;
-    if (relay != NULL)
-        name = relay->host;
     /* Without a trust anchor nothing is secure, and nobody need be asked. */
     if (config->resolver.trust_anchor_file != NULL)
         question.tlsa_port = relay != NULL ? relay->port : config->smtp.port;
-    snprintf(question.name, sizeof question.name, "%s", name);
-    slot = node->free_question[node->free_questions - 1];
-    question.id = slot;
-    if (send(node->resolver_fd, &question, sizeof question, MSG_NOSIGNAL) != (ssize_t)sizeof question)
-        return false; /* full or gone: asked again after the next answer, or by the next resolver */
-    node->free_questions--;
-    node->asked[slot] = domain;
-    domain->state = DOMAIN_ASKED;
-    return true;
+    snprintf(question.name, sizeof question.name, "%s", relay != NULL ? relay->host : domain->name);
+    return question;
+}
+
+/* A packet of the questions that are next; how many, and its length. Each gets the slot that domains_asked() takes. */
+static uint32_t domains_pack(const struct node *node, uint8_t *packet, size_t *length)
+{
+    const struct domain *domain;
+    uint32_t count = 0;
+
+    *length = 0;
+    TAILQ_FOREACH(domain, &node->ask, ask_link)
+    {
+        struct resolve_question question;
+        size_t more;
+
+        if (count == ASK_A_PACKET || count == node->free_questions)
+            break;
+        question = question_about(node, domain);
+        question.id = node->free_question[node->free_questions - 1 - count];
+        more = resolve_pack_question(&question, packet + *length, RESOLVE_PACKET_MAX - *length);
+        if (more == 0)
+            break;
+        *length += more;
+        count++;
+    }
+    return count;
+}
+
+static void domains_asked(struct node *node, uint32_t count)
+{
+    for (; count > 0; count--) {
+        struct domain *domain = TAILQ_FIRST(&node->ask);
+
+        node->asked[node->free_question[--node->free_questions]] = domain;
+        domain->state = DOMAIN_ASKED;
+        TAILQ_REMOVE(&node->ask, domain, ask_link);
+    }
 }
 
 void domains_ask(struct node *node)
 {
-    struct domain *domain;
+    uint8_t packet[RESOLVE_PACKET_MAX];
+    size_t length;
+    uint32_t count;
 
-    while (node->resolver_fd >= 0 && node->free_questions > 0 && (domain = TAILQ_FIRST(&node->ask)) != NULL) {
-        if (!ask(node, domain))
-            return;
-        TAILQ_REMOVE(&node->ask, domain, ask_link);
+    while (node->resolver_fd >= 0 && (count = domains_pack(node, packet, &length)) > 0) {
+        if (send(node->resolver_fd, packet, length, MSG_NOSIGNAL) != (ssize_t)length)
+            return; /* full or gone: asked again after the next answer, or by the next resolver */
+        domains_asked(node, count);
     }
 }
 
@@ -250,11 +278,7 @@ void domain_enqueue(struct node *node, struct campaign *campaign, uint32_t numbe
 
 static bool answer_is_sound(const struct resolve_answer *answer)
 {
-    if (answer->host_count > RESOLVE_HOSTS_MAX || answer->address_count > RESOLVE_ADDRESSES_MAX ||
-        answer->sts > STS_ENFORCE || answer->sts_fault > STS_FAULT_WEBPKI)
-        return false;
-    if (answer->has_words && (memchr(answer->rua, '\0', sizeof answer->rua) == NULL ||
-                              memchr(answer->sts_policy, '\0', sizeof answer->sts_policy) == NULL))
+    if (answer->sts > STS_ENFORCE || answer->sts_fault > STS_FAULT_WEBPKI)
         return false;
     if (answer->has_dane && !dane_is_sound(&answer->dane))
         return false;

@@ -105,9 +105,11 @@ struct dest {
     struct table_link link; /* name: what makes it this MX set */
     TAILQ_ENTRY(dest) of_site;
     struct site *site;
-    struct resolve_answer *hosts; /* the latest answer: names and addresses */
+    uint8_t *hosts; /* the latest answer, packed: dest_hosts() */
+    size_t hosts_length;
     uint16_t port;
     bool has_ipv4, has_ipv6; /* addresses of the latest answer */
+    bool wants_reports;      /* of TLS (RFC 8460) */
     int16_t route;
     uint8_t relay;  /* which one of the route */
     uint8_t tls;    /* enum tls_policy of the configuration; host_tls() weighs it for each host */
@@ -445,7 +447,9 @@ struct dest *dest_of_answer(struct node *node, const struct domain *domain,
 void dest_enqueue(struct dest *dest, struct run run, bool first);
 void dest_put_back(struct dest *dest); /* all who wait; or bounce them, see dest.never */
 void dest_forget(struct dest *dest);   /* free it if nothing needs it */
-bool dest_share(struct dest *dest);    /* see that it has a slot in the region; false: none is free */
+/* The latest answer about it. */
+void dest_hosts(const struct dest *dest, struct resolve_answer *answer);
+bool dest_share(struct dest *dest); /* see that it has a slot in the region; false: none is free */
 void dest_unshare(struct dest *dest, uint32_t slot);
 bool dest_next(struct dest *dest, struct run *run); /* take one recipient out of its queue */
 void dests_let_go(struct campaign *campaign);       /* take all of this campaign out of every queue */

@@ -52,7 +52,8 @@ static void tlsa_text(const struct dane_set *set, uint8_t mx, char *out, size_t 
     }
 }
 
-static void report_one(const struct conn *conn, const struct conn_info *info, const struct tls_seen *seen)
+static void report_one(const struct conn *conn, const struct conn_info *info,
+                       const struct resolve_answer *hosts, const struct tls_seen *seen)
 {
     struct node *node = conn->lane->site->node;
     const struct destination *shared = &node->region.destination[conn->shared];
@@ -61,7 +62,7 @@ static void report_one(const struct conn *conn, const struct conn_info *info, co
     char ip[INET6_ADDRSTRLEN], source[INET6_ADDRSTRLEN], tlsa[RESOLVE_POLICY_SIZE];
     struct tlsrpt_session session = {
         .domain = conn->dest->next_hop,
-        .rua = conn->dest->hosts->rua,
+        .rua = hosts->rua,
         .policy = policy_of(shared, mx),
         .result = (enum tls_seen_result)seen->result,
         .mx = destination_mx_name(shared, mx),
@@ -71,7 +72,7 @@ static void report_one(const struct conn *conn, const struct conn_info *info, co
     };
 
     if (session.policy == TLSRPT_STS) {
-        session.policy_text = conn->dest->hosts->sts_policy;
+        session.policy_text = hosts->sts_policy;
     } else if (session.policy == TLSRPT_TLSA) {
         tlsa_text(&shared->dane, mx, tlsa, sizeof tlsa);
         session.policy_text = tlsa;
@@ -81,14 +82,13 @@ static void report_one(const struct conn *conn, const struct conn_info *info, co
 
 /* The domain announces an MTA-STS policy that was not to be had: the session went on as if there were none, and is told as a
  * failure of that policy as well. */
-static void report_fault(const struct conn *conn)
+static void report_fault(const struct conn *conn, const struct resolve_answer *hosts)
 {
     static const enum tls_seen_result results[] = {
         [STS_FAULT_FETCH] = TLS_SEEN_STS_FETCH,
         [STS_FAULT_INVALID] = TLS_SEEN_STS_INVALID,
         [STS_FAULT_WEBPKI] = TLS_SEEN_STS_WEBPKI,
     };
-    const struct resolve_answer *hosts = conn->dest->hosts;
     struct tlsrpt_session session = {.domain = conn->dest->next_hop,
                                      .rua = hosts->rua,
                                      .policy = TLSRPT_STS,
@@ -106,11 +106,12 @@ static void report_fault(const struct conn *conn)
 void conn_report_tls(const struct conn *conn, const struct conn_info *info)
 {
     const struct dest *dest = conn->dest;
+    struct resolve_answer hosts;
 
-    if (dest->next_hop == NULL || !dest->hosts->has_words || dest->hosts->rua[0] == '\0' ||
-        info->tls_seen_count == 0)
+    if (dest->next_hop == NULL || !dest->wants_reports || info->tls_seen_count == 0)
         return;
+    dest_hosts(dest, &hosts);
     for (uint8_t i = 0; i < info->tls_seen_count && i < DEST_ADDRESSES_MAX; i++)
-        report_one(conn, info, &info->tls_seen[i]);
-    report_fault(conn);
+        report_one(conn, info, &hosts, &info->tls_seen[i]);
+    report_fault(conn, &hosts);
 }

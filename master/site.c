@@ -308,14 +308,21 @@ static char *dest_key(const struct site *site, const struct cfg_address *relay,
 /* New connections get the newest addresses; open ones keep the slot they were opened with. */
 static void dest_learn(struct dest *dest, const struct resolve_answer *answer)
 {
-    size_t bytes = resolve_answer_bytes(answer);
+    uint8_t packed[RESOLVE_PACKET_MAX];
 
-    dest->hosts = hk_xrealloc(dest->hosts, 1, bytes);
-    memcpy(dest->hosts, answer, bytes);
+    dest->hosts_length = resolve_pack_answer(answer, packed, sizeof packed);
+    dest->hosts = hk_xrealloc(dest->hosts, 1, dest->hosts_length);
+    memcpy(dest->hosts, packed, dest->hosts_length);
+    dest->wants_reports = wants_reports(answer);
     dest->shared = UINT32_MAX;
     dest->has_ipv4 = dest->has_ipv6 = false;
     for (uint8_t i = 0; i < answer->address_count; i++)
         *(answer->address[i].family == AF_INET ? &dest->has_ipv4 : &dest->has_ipv6) = true;
+}
+
+void dest_hosts(const struct dest *dest, struct resolve_answer *answer)
+{
+    HK_BUG_ON(resolve_unpack_answer(dest->hosts, dest->hosts_length, answer) != dest->hosts_length);
 }
 
 struct dest *dest_of_answer(struct node *node, const struct domain *domain,
@@ -487,6 +494,7 @@ bool dest_share(struct dest *dest)
 {
     struct node *node = dest->site->node;
     struct destination *shared;
+    struct resolve_answer hosts;
     uint32_t generation;
 
     if (dest->shared != UINT32_MAX)
@@ -505,11 +513,12 @@ bool dest_share(struct dest *dest)
     shared->ses = dest->site->ses;
     shared->no_pipelining = dest->site->no_pipelining_until_ms > clock_now_ms();
     snprintf(shared->site, sizeof shared->site, "%s", dest->site->name);
-    share_names(shared, dest->hosts, (enum tls_policy)dest->tls);
-    shared->sts = dest->hosts->sts;
-    shared->sts_listed = dest->hosts->sts_hosts; /* mx i is host i */
-    if (dest->hosts->has_dane)
-        shared->dane = dest->hosts->dane;
+    dest_hosts(dest, &hosts);
+    share_names(shared, &hosts, (enum tls_policy)dest->tls);
+    shared->sts = hosts.sts;
+    shared->sts_listed = hosts.sts_hosts; /* mx i is host i */
+    if (hosts.has_dane)
+        shared->dane = hosts.dane;
     if (dest->next_hop != NULL)
         snprintf(shared->next_hop, sizeof shared->next_hop, "%s", dest->next_hop);
     return true;

@@ -1,7 +1,8 @@
 /* resolver.c - the resolver process: questions from a packet socket, look-ups through libunbound, answers back.
  *
  * It holds no key, list or Redis and writes no file. The rules are in question.c; here are the loop and the bounds:
- *   RESOLVE_INFLIGHT_MAX questions are open; more stay unread in the socket until one is answered.
+ *   RESOLVE_INFLIGHT_MAX questions are open, and what the last packet held beyond; more stay unread in the socket until one is
+ *   answered.
  *   DNS_LOOKUPS_MAX look-ups are with libunbound; more wait in line. Those for MTA-STS hosts (discover.c) come on top.
  *   A question lives deadline_ms; then it is answered with what has come, or RESOLVE_TEMPORARY.
  * Answers that the socket does not take wait in their question, so they count as open.
@@ -24,8 +25,6 @@
 #include "dns.h"
 #include "fetch.h"
 #include "question.h"
-
-#define READS_A_TURN 64u /* then the loop looks at everything else */
 
 /* What the process ends with. */
 enum { EXIT_DONE = 0, EXIT_CONFIG = 2, EXIT_PART = 3 };
@@ -219,18 +218,24 @@ static void resolver_stop(struct resolver *r, int exit_status)
     ev_break(r->loop, EVBREAK_ALL);
 }
 
-/* Send the answer and be done with the question; false: the socket takes no more now. */
-static bool answer_send(struct open_question *open)
+/* As many answers as fit into a packet. Returns its length; *next is the first question that is not in it. */
+static size_t answers_pack(struct open_question **next, uint8_t *packet)
 {
-    struct resolver *r = open->resolver;
-    const struct resolve_answer *answer = &open->question.answer;
+    size_t used = 0, more;
 
-    size_t bytes = resolve_answer_bytes(answer);
-
-    if (send(r->fd, answer, bytes, MSG_NOSIGNAL) == (ssize_t)bytes) {
-        question_free(open);
-        return true;
+    for (; *next; *next = TAILQ_NEXT(*next, link), used += more) {
+        more = resolve_pack_answer(&(*next)->question.answer, packet + used, RESOLVE_PACKET_MAX - used);
+        if (more == 0)
+            break;
     }
+    return used;
+}
+
+/* False: the socket takes no more now. */
+static bool packet_send(struct resolver *r, const uint8_t *packet, size_t length)
+{
+    if (send(r->fd, packet, length, MSG_NOSIGNAL) == (ssize_t)length)
+        return true;
     if (errno == EPIPE || errno == ECONNRESET) {
         resolver_stop(r, EXIT_DONE);
     } else if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
@@ -242,17 +247,22 @@ static bool answer_send(struct open_question *open)
 
 static void answers_send(struct resolver *r)
 {
-    struct open_question *open = TAILQ_FIRST(&r->line[PLACE_UNSENT]), *next;
+    struct open_question *open, *behind, *next;
+    uint8_t packet[RESOLVE_PACKET_MAX];
 
-    for (; open; open = next) {
-        next = TAILQ_NEXT(open, link);
-        if (!answer_send(open))
-            break;
+    while ((open = behind = TAILQ_FIRST(&r->line[PLACE_UNSENT]))) {
+        size_t length = answers_pack(&behind, packet);
+
+        if (!packet_send(r, packet, length)) {
+            ev_io_start(r->loop, &r->writable);
+            return;
+        }
+        for (; open != behind; open = next) {
+            next = TAILQ_NEXT(open, link);
+            question_free(open);
+        }
     }
-    if (open)
-        ev_io_start(r->loop, &r->writable);
-    else
-        ev_io_stop(r->loop, &r->writable);
+    ev_io_stop(r->loop, &r->writable);
 }
 
 static void question_answered(struct open_question *open)
@@ -368,8 +378,9 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents)
 static void question_open(struct resolver *r, const struct resolve_question *asked)
 {
     /* Where a few kilobytes are not to be had the process ends: the master starts one with an empty cache. */
-    struct open_question *open = hk_xcalloc(1, sizeof *open);
+    struct open_question *open = hk_xrealloc(NULL, 1, sizeof *open);
 
+    memset(open, 0, offsetof(struct open_question, question)); /* question_begin() does the rest */
     open->resolver = r;
     open->wait.on_known = on_policy_known;
     LIST_INIT(&open->lookups);
@@ -389,28 +400,31 @@ static void question_open(struct resolver *r, const struct resolve_question *ask
     question_ask(open);
 }
 
+/* One packet; if there are more, the loop comes back after it has looked at everything else. */
 static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
 {
     struct resolver *r = io->data;
     struct resolve_question asked;
+    uint8_t packet[RESOLVE_PACKET_MAX];
+    ssize_t length = recv(r->fd, packet, sizeof packet, MSG_TRUNC);
 
     (void)revents;
-    for (unsigned n = 0; n < READS_A_TURN && r->questions < RESOLVE_INFLIGHT_MAX; n++) {
-        ssize_t length = recv(r->fd, &asked, sizeof asked, MSG_TRUNC);
-
-        if (length == 0 || (length < 0 && errno == ECONNRESET)) {
-            resolver_stop(r, EXIT_DONE);
-            return;
-        }
-        if (length < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
-        if (length < 0) {
-            log_error("cannot read the master's questions: %s", strerror(errno));
-            resolver_stop(r, EXIT_PART);
-            return;
-        }
-        /* Both ends are of one build: another size or a name without an end is a fault of ours. */
-        HK_BUG_ON((size_t)length != sizeof asked || asked.name[DOMAIN_MAX] != '\0');
+    if (length == 0 || (length < 0 && errno == ECONNRESET)) {
+        resolver_stop(r, EXIT_DONE);
+        return;
+    }
+    if (length < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (length < 0) {
+        log_error("cannot read the master's questions: %s", strerror(errno));
+        resolver_stop(r, EXIT_PART);
+        return;
+    }
+    /* Both ends are of one build: what is no question is a fault of ours. */
+    HK_BUG_ON((size_t)length > sizeof packet);
+    for (size_t at = 0, took; at < (size_t)length; at += took) {
+        took = resolve_unpack_question(packet + at, (size_t)length - at, &asked);
+        HK_BUG_ON(took == 0);
         question_open(r, &asked);
     }
     if (r->questions >= RESOLVE_INFLIGHT_MAX)

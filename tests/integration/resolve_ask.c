@@ -214,9 +214,13 @@ static bool question_step_read(struct ask *ask)
 
 static void questions_send(struct ask *ask)
 {
+    uint8_t packet[RESOLVE_PACKET_MAX];
+
     while (ask->sent < ask->count && ask->sent - ask->answered < ask->window) {
+        size_t length = resolve_pack_question(&ask->question[ask->sent], packet, sizeof packet);
+
         ask->sent_ms[ask->sent] = clock_now_ms();
-        if (send(ask->fd, &ask->question[ask->sent], sizeof *ask->question, MSG_NOSIGNAL) < 0)
+        if (send(ask->fd, packet, length, MSG_NOSIGNAL) < 0)
             return;
         ask->sent++;
         if (ask->sent - ask->answered > ask->most_open)
@@ -229,18 +233,28 @@ static bool dane_is_sound_or_none(const struct resolve_answer *answer)
     return !answer->has_dane || dane_is_sound(&answer->dane);
 }
 
-/* False: the resolver has gone. */
-static bool answers_receive(struct ask *ask)
+static void answers_print(struct ask *ask, const uint8_t *packet, size_t length)
 {
     struct resolve_answer answer;
-    ssize_t length;
+    size_t took;
 
-    while ((length = recv(ask->fd, &answer, sizeof answer, 0)) > 0) {
-        HK_BUG_ON((size_t)length != resolve_answer_bytes(&answer) || !dane_is_sound_or_none(&answer) ||
-                  answer.id >= ask->sent || answer.status >= sizeof status_names / sizeof status_names[0]);
+    for (; length > 0; packet += took, length -= took) {
+        took = resolve_unpack_answer(packet, length, &answer);
+        HK_BUG_ON(took == 0 || !dane_is_sound_or_none(&answer) || answer.id >= ask->sent ||
+                  answer.status >= sizeof status_names / sizeof status_names[0]);
         ask->answered++;
         answer_print(ask, &answer);
     }
+}
+
+/* False: the resolver has gone. */
+static bool answers_receive(struct ask *ask)
+{
+    uint8_t packet[RESOLVE_PACKET_MAX];
+    ssize_t length;
+
+    while ((length = recv(ask->fd, packet, sizeof packet, 0)) > 0)
+        answers_print(ask, packet, (size_t)length);
     return length < 0 && errno == EAGAIN;
 }
 

@@ -51,7 +51,7 @@ SHARED = {"base", "fault", "address", "config", "client_cert", "dane", "ring", "
 
 # Which contracts the code of a folder may include.
 FOLDERS = {
-    "base": {"base", "fault", "address", "config", "client_cert", "dane", "process"},
+    "base": {"base", "fault", "address", "config", "client_cert", "dane", "resolve", "process"},
     "shm": {"base", "fault", "address", "config", "ring", "region"},
     "smtp": {"base", "address", "reply", "body"},
     "list": {"base", "address", "config", "segment"},

@@ -74,47 +74,47 @@ static void dns_answer(int fd)
 /* False: the resolver has ended, or says what nobody asked. */
 static bool take_answer(int fd)
 {
+    static uint8_t packet[RESOLVE_PACKET_MAX];
     struct resolve_answer answer;
-    ssize_t got = recv(fd, &answer, sizeof answer, 0);
+    ssize_t got = recv(fd, packet, sizeof packet, 0);
 
-    if (got < (ssize_t)RESOLVE_ANSWER_MIN || got != (ssize_t)resolve_answer_bytes(&answer) ||
-        answer.id >= QUESTIONS) {
-        seen->broken = got > 0;
-        return false;
+    for (size_t at = 0, took; got > 0 && at < (size_t)got; at += took) {
+        took = resolve_unpack_answer(packet + at, (size_t)got - at, &answer);
+        if (took == 0 || answer.id >= QUESTIONS) {
+            seen->broken = true;
+            return false;
+        }
+        seen->answers[answer.id]++;
+        seen->answer[answer.id] = answer;
     }
-    seen->answers[answer.id]++;
-    seen->answer[answer.id] = answer;
-    return true;
+    return got > 0;
 }
 
-static bool all_answered(void)
+/* One at a time, so that each has a packet of its own in both directions. False: the resolver has ended. */
+static bool ask_next(int master, unsigned number)
 {
-    for (unsigned i = 0; i < QUESTIONS; i++)
-        if (seen->answers[i] == 0)
-            return false;
-    return true;
+    static uint8_t packet[RESOLVE_PACKET_MAX];
+    struct resolve_question question = {.id = number, .mx = asked[number].mx};
+
+    snprintf(question.name, sizeof question.name, "%s", asked[number].name);
+    return send(master, packet, resolve_pack_question(&question, packet, sizeof packet), MSG_NOSIGNAL) > 0;
 }
 
 static _Noreturn void be_master_and_dns(int master, int dns)
 {
     struct pollfd fds[2] = {{.fd = master, .events = POLLIN}, {.fd = dns, .events = POLLIN}};
 
-    for (unsigned i = 0; i < QUESTIONS; i++) {
-        struct resolve_question question = {.id = i, .mx = asked[i].mx};
-        snprintf(question.name, sizeof question.name, "%s", asked[i].name);
-        if (send(master, &question, sizeof question, MSG_NOSIGNAL) < 0)
-            _exit(0);
-    }
-    while (!all_answered()) {
-        if (poll(fds, 2, TURN_MS) <= 0) {
-            seen->broken = true;
-            break;
+    for (unsigned i = 0; i < QUESTIONS && ask_next(master, i); i++)
+        while (seen->answers[i] == 0) {
+            if (poll(fds, 2, TURN_MS) <= 0) {
+                seen->broken = true;
+                _exit(0);
+            }
+            if (fds[1].revents)
+                dns_answer(dns);
+            if (fds[0].revents && !take_answer(master))
+                _exit(0);
         }
-        if (fds[1].revents)
-            dns_answer(dns);
-        if (fds[0].revents && !take_answer(master))
-            break;
-    }
     _exit(0); /* the resolver sees its end closed */
 }
 
