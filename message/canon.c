@@ -6,6 +6,11 @@ static bool is_wsp(char c)
     return c == ' ' || c == '\t';
 }
 
+static bool is_blank(char c)
+{
+    return is_wsp(c) || c == '\r' || c == '\n';
+}
+
 /* Write what waited, because a visible octet follows. */
 static void canon_flush(struct canon *canon, struct buf *out)
 {
@@ -94,15 +99,19 @@ void canon_field(const char *field, size_t length, struct buf *out)
     }
     buf_byte(out, ':');
     start = out->length;
-    for (i++; i < length; i++) {
-        if (is_wsp(field[i])) {
-            wsp = true;
-        } else if (field[i] != '\r' && field[i] != '\n') {
+    for (i++; i < length;) {
+        size_t from = i;
+
+        while (i < length && !is_blank(field[i]))
+            i++;
+        if (i > from) {
             if (wsp && out->length > start)
                 buf_byte(out, ' ');
+            buf_put(out, field + from, i - from);
             wsp = false;
-            buf_byte(out, field[i]);
         }
+        for (; i < length && is_blank(field[i]); i++)
+            wsp |= is_wsp(field[i]);
     }
     buf_put(out, "\r\n", 2);
 }
