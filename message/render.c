@@ -269,13 +269,13 @@ static void render_header(const struct render *render)
 }
 
 /* The token behind sender.unsubscribe_url, as a path, or as a query where it has one; and the same one as an address. */
-static int unsubscribe_make(struct render *render, const struct token_subject *subject)
+static int unsubscribe_make(struct render *render, const struct token_head *head)
 {
     const struct message *m = render->message;
     const char *url = m->wants_unsubscribe_url ? m->config->sender.unsubscribe_url : NULL;
     char token[TOKEN_TEXT_MAX];
 
-    if (token_make(m->signer, TOKEN_UNSUBSCRIBE, subject, token) != 0)
+    if (token_make(m->signer, TOKEN_UNSUBSCRIBE, head, token) != 0)
         return HK_ENOMEM;
     if (url != NULL) {
         const char *end = render->unsubscribe_url + sizeof render->unsubscribe_url;
@@ -356,6 +356,7 @@ int message_render(const struct message *m, const struct segment_record *record,
                                           .address_length = record->wire_length,
                                           .index = index,
                                           .day = VERP_DAY(wall_us)};
+    struct token_head head;
     struct render render;
     uint8_t digest[SHA256_OCTETS];
     int error;
@@ -368,12 +369,14 @@ int message_render(const struct message *m, const struct segment_record *record,
     error = copy_begin_for(&render);
     if (error != 0)
         return error;
-    error = verp_make(m->signer, &subject, copy->mail_from);
+    error = token_head_make(m->signer, &subject, &head);
+    if (error == 0)
+        error = token_return_path(m->signer, &head, copy->mail_from);
     if (error == 0)
         error = message_id_make(m->signer, m->campaign, segment, index, render.message_id,
                                 sizeof render.message_id);
     if (error == 0 && (m->wants_unsubscribe_url || m->wants_unsubscribe_mail))
-        error = unsubscribe_make(&render, &subject);
+        error = unsubscribe_make(&render, &head);
     if (error != 0)
         return error;
     render_header(&render);

@@ -14,9 +14,15 @@
 #define SHA256_OCTETS        32
 #define SIGNATURE_OCTETS_MAX 1024 /* an RSA key of 8192 bits */
 #define TOKEN_TEXT_MAX       64
+#define TOKEN_HEAD_MAX       28 /* octets of a token in front of its HMAC */
 
 /* What a token is for: a token of one kind is none of another. */
 enum token_use { TOKEN_BOUNCE = 'b', TOKEN_UNSUBSCRIBE = 'u', TOKEN_MESSAGE_ID = 'm', TOKEN_ADDRESS = 'a' };
+
+struct token_head {
+    size_t length;
+    uint8_t octets[TOKEN_HEAD_MAX];
+};
 
 const EVP_MD *signer_sha256(const struct signer *signer);
 const char *signer_from_domain(const struct signer *signer);
@@ -43,9 +49,14 @@ int signer_mac_by(const struct signer *signer, uint8_t id, const void *bytes, si
 /* The last day on which that secret's tokens were made, UINT16_MAX where it is not given up (days as in VERP_DAY). */
 uint16_t signer_secret_until(const struct signer *signer, uint8_t id);
 
-/* token.c: a recipient of a campaign as at most TOKEN_TEXT_MAX - 2 base32 digits and a NUL. 0 or HK_ENOMEM. */
-int token_make(const struct signer *signer, enum token_use use, const struct token_subject *subject,
+/* token.c: what all tokens of a recipient of a campaign begin with. 0 or HK_ENOMEM. */
+int token_head_make(const struct signer *signer, const struct token_subject *subject,
+                    struct token_head *out) HK_MUST_USE;
+/* The token for that use: at most TOKEN_TEXT_MAX - 2 base32 digits and a NUL. 0 or HK_ENOMEM. */
+int token_make(const struct signer *signer, enum token_use use, const struct token_head *head,
                char out[TOKEN_TEXT_MAX]) HK_MUST_USE;
+/* The return path made of one, as verp_make() makes it. */
+int token_return_path(const struct signer *signer, const struct token_head *head, char *out) HK_MUST_USE;
 /* The same for every try of a copy and different for every copy, so that a receiver who sees it twice knows:
  * "DIGITS@from_domain", without angle brackets. 0 or HK_ENOMEM. */
 int message_id_make(const struct signer *signer, const char *campaign, uint16_t segment, uint32_t index,

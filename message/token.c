@@ -23,6 +23,7 @@
 #define TOKEN_HASH         8u
 #define TOKEN_MAC          10u
 #define TOKEN_OCTETS_MAX   (TOKEN_HEAD + TOKEN_CAMPAIGN_MAX + TOKEN_MAC)
+_Static_assert(TOKEN_HEAD_MAX == TOKEN_HEAD + TOKEN_CAMPAIGN_MAX, "a token's head does not fit");
 _Static_assert(2 + (TOKEN_OCTETS_MAX * 8 + 4) / 5 <= ADDRESS_LOCAL_MAX,
                "a return path's local part is too long");
 
@@ -91,11 +92,9 @@ static int address_proof(const struct signer *signer, uint8_t id, const char *ad
     return error;
 }
 
-int token_make(const struct signer *signer, enum token_use use, const struct token_subject *subject,
-               char out[TOKEN_TEXT_MAX])
+int token_head_make(const struct signer *signer, const struct token_subject *subject, struct token_head *out)
 {
-    uint8_t token[TOKEN_OCTETS_MAX], message[1 + TOKEN_OCTETS_MAX], mac[SHA256_OCTETS];
-    size_t length;
+    uint8_t *token = out->octets;
 
     token[0] = signer_secret_id(signer);
     token[1] = (uint8_t)(subject->day >> 8);
@@ -105,10 +104,21 @@ int token_make(const struct signer *signer, enum token_use use, const struct tok
     if (address_proof(signer, token[0], subject->address, subject->address_length, token + TOKEN_PROOF_AT) !=
         0)
         return HK_ENOMEM;
-    length = TOKEN_HEAD + campaign_octets(subject->campaign, &token[TOKEN_LENGTH_AT], token + TOKEN_HEAD);
-    token_mac(message, use, token, length);
+    out->length =
+        TOKEN_HEAD + campaign_octets(subject->campaign, &token[TOKEN_LENGTH_AT], token + TOKEN_HEAD);
+    return 0;
+}
+
+int token_make(const struct signer *signer, enum token_use use, const struct token_head *head,
+               char out[TOKEN_TEXT_MAX])
+{
+    uint8_t token[TOKEN_OCTETS_MAX], message[1 + TOKEN_OCTETS_MAX], mac[SHA256_OCTETS];
+    size_t length = head->length;
+
+    token_mac(message, use, head->octets, length);
     if (signer_mac(signer, message, 1 + length, mac) != 0)
         return HK_ENOMEM;
+    memcpy(token, head->octets, length);
     memcpy(token + length, mac, TOKEN_MAC);
     length += TOKEN_MAC;
     base32_encode(token, length, out);
@@ -180,10 +190,17 @@ bool verp_is_about(const struct signer *signer, const struct verp_token *token, 
 
 int verp_make(const struct signer *signer, const struct token_subject *subject, char *out)
 {
+    struct token_head head;
+
+    return token_head_make(signer, subject, &head) == 0 ? token_return_path(signer, &head, out) : HK_ENOMEM;
+}
+
+int token_return_path(const struct signer *signer, const struct token_head *head, char *out)
+{
     const char *end = out + ADDRESS_MAX + 1;
     char token[TOKEN_TEXT_MAX], *at;
 
-    if (token_make(signer, TOKEN_BOUNCE, subject, token) != 0)
+    if (token_make(signer, TOKEN_BOUNCE, head, token) != 0)
         return HK_ENOMEM;
     at = hk_put(hk_put(out, end, "b-"), end, token);
     (void)hk_put(hk_put(at, end, "@"), end, signer_return_path(signer));
