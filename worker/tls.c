@@ -487,6 +487,13 @@ enum tls_result tls_shake(SSL *ssl, const struct tls_peer *peer, char *words, si
     return TLS_FAILED;
 }
 
+/* Clearing visits every place of OpenSSL's queue of errors, full or not; before a record it is nearly always empty. */
+static void errors_forget(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
 static ssize_t transfer_result(const SSL *ssl, int result, int saved_errno, char *words, size_t size)
 {
     int error = SSL_get_error(ssl, result);
@@ -501,7 +508,7 @@ static ssize_t transfer_result(const SSL *ssl, int result, int saved_errno, char
 ssize_t tls_read(SSL *ssl, void *where, size_t room, char *words, size_t size)
 {
     size_t taken = 0;
-    ERR_clear_error();
+    errors_forget();
     errno = 0;
     int result = SSL_read_ex(ssl, where, room, &taken);
     int saved_errno = errno;
@@ -518,7 +525,7 @@ bool tls_holds(const SSL *ssl)
 ssize_t tls_write(SSL *ssl, const void *bytes, size_t length, char *words, size_t size)
 {
     size_t taken = 0;
-    ERR_clear_error();
+    errors_forget();
     errno = 0;
     int result = SSL_write_ex(ssl, bytes, length, &taken);
     int saved_errno = errno;
