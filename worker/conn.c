@@ -501,12 +501,21 @@ static bool conn_flush(struct session *s)
 /* Put what may go, write what the socket takes, and wait for the rest. */
 static void conn_work(struct session *s)
 {
+    bool corked = false;
     conn_enter(s);
     for (int writes = 0; writes < 8 && s->state == CONN_TALKING; writes++) {
         conn_heed(s, dialogue_pump(&s->talk));
-        if (s->state != CONN_TALKING || outbox_is_empty(&s->box) || !conn_flush(s))
+        if (s->state != CONN_TALKING || outbox_is_empty(&s->box))
+            break;
+        if (!corked && s->box.body_left > link_write_limit(&s->link)) {
+            corked = true;
+            link_cork(&s->link, true);
+        }
+        if (!conn_flush(s))
             break;
     }
+    if (corked)
+        link_cork(&s->link, false);
     if (s->state == CONN_TALKING && s->worker->exiting && s->talk.phase == DIALOGUE_QUIT &&
         outbox_is_empty(&s->box))
         conn_over(s);

@@ -146,6 +146,13 @@ size_t link_write_limit(const struct link *link)
     return link->ssl != NULL ? LINK_TLS_BYTES : LINK_PLAIN_BYTES;
 }
 
+void link_cork(const struct link *link, bool on)
+{
+    int value = on;
+    if (link->fd >= 0)
+        (void)setsockopt(link->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof value);
+}
+
 /* OpenSSL takes one buffer. A write that was put off is repeated with the same bytes in front and at least as
  * many of them, because an outbox only grows at its end. */
 static ssize_t write_record(struct link *link, const struct iovec *iov, size_t count, char *words,

@@ -37,5 +37,7 @@ ssize_t link_write(struct link *link, const struct iovec *iov, size_t count, cha
 /* Is there something to read that no event of the socket tells of? */
 bool link_holds(const struct link *link);
 size_t link_write_limit(const struct link *link);
+/* More than one write follows: while this is on, the system sends full segments only. */
+void link_cork(const struct link *link, bool on);
 
 #endif
