@@ -23,11 +23,13 @@ static void conn_enter(struct session *s)
     s->box.text_size = sizeof s->wire->text;
 }
 
-/* Behind everything that came, as long as it waits: for a connection, a reply or work. The next event lends it another. */
+/* Behind everything that came, as long as it waits: for a connection, a reply, work, or its burial. The next event lends it
+ * another. */
 static void conn_rest(struct session *s)
 {
-    if (s->wire == NULL || s->state == CONN_OVER || !outbox_is_empty(&s->box) ||
-        reply_pending(&s->wire->reader) > 0)
+    if (s->wire == NULL)
+        return;
+    if (s->state != CONN_OVER && (!outbox_is_empty(&s->box) || reply_pending(&s->wire->reader) > 0))
         return;
     worker_wire_back(s->worker, s->wire);
     s->wire = NULL;
@@ -128,7 +130,7 @@ static void conn_note_seen(struct session *s, enum tls_seen_result result)
 /* The session is ready, in TLS or in plain. */
 static void conn_note_ready(struct session *s)
 {
-    uint8_t mx = s->dest->address[s->at].mx % DEST_MX_MAX;
+    uint8_t mx = s->address[s->at].mx % DEST_MX_MAX;
     struct tls_peer peer = conn_tls_peer(s);
     if (s->dest->mx_tls[mx] == HOST_TLS_NONE && s->link.ssl == NULL)
         return; /* as the operator wants it */
@@ -162,7 +164,7 @@ static void conn_address_failed(struct session *s, enum log_phase log_phase)
     bool again_plain =
         log_phase == LOG_PHASE_STARTTLS && s->tls == HOST_TLS_OPPORTUNISTIC && !s->terms.implicit_tls;
     if (again_plain)
-        tls_broken_note(w->tls, &s->dest->address[s->at], s->dest->port, w->now_ms);
+        tls_broken_note(w->tls, &s->address[s->at], s->dest->port, w->now_ms);
     counter_add(w->counters, connect_failures, 1);
     ev_io_stop(w->loop, &s->io);
     link_close(&s->link);
@@ -174,12 +176,12 @@ static void conn_address_failed(struct session *s, enum log_phase log_phase)
     s->plain = again_plain;
     if (!again_plain)
         s->at++;
-    while (s->at < s->dest->address_count) {
+    while (s->at < s->address_count) {
         if (conn_try(s))
             return;
         s->at++;
     }
-    s->at = s->dest->address_count > 0 ? (uint8_t)(s->dest->address_count - 1) : 0;
+    s->at = s->address_count > 0 ? (uint8_t)(s->address_count - 1) : 0;
     conn_give_up(s);
 }
 
@@ -194,7 +196,7 @@ static void conn_fail(struct session *s, enum log_phase log_phase, const char *w
 /* What is asked of the address under trial. */
 static enum host_tls conn_tls(const struct session *s, bool implicit_tls)
 {
-    const struct dest_address *address = &s->dest->address[s->at];
+    const struct dest_address *address = &s->address[s->at];
     enum host_tls tls = (enum host_tls)s->dest->mx_tls[address->mx % DEST_MX_MAX];
     if (tls == HOST_TLS_OPPORTUNISTIC && !implicit_tls &&
         (s->plain || tls_broken_is(s->worker->tls, address, s->dest->port, s->worker->now_ms)))
@@ -228,7 +230,7 @@ static void conn_set_terms(struct session *s)
 static bool conn_try(struct session *s)
 {
     struct worker *w = s->worker;
-    const struct dest_address *address = &s->dest->address[s->at];
+    const struct dest_address *address = &s->address[s->at];
     struct conn_info *info = worker_conn_info(w, s);
     char words[128], listed[300];
     const char *host = address->mx < s->dest->mx_count ? destination_mx_name(s->dest, address->mx) : "";
@@ -264,6 +266,23 @@ static bool conn_try(struct session *s)
     return true;
 }
 
+/* Its own order, and only while it is looking for one that answers. */
+static void conn_draw_addresses(struct session *s, int family)
+{
+    size_t count = s->dest->address_count;
+    s->address = hk_xcalloc(count, sizeof *s->address);
+    memcpy(s->address, s->dest->address, count * sizeof *s->address);
+    s->address_count = (uint8_t)order_of_family(s->address, count, family);
+    order_draw(s->address, s->address_count, arc4random_uniform);
+}
+
+static void conn_drop_addresses(struct session *s)
+{
+    free(s->address);
+    s->address = NULL;
+    s->address_count = 0;
+}
+
 void conn_open(struct session *s, const struct desc *desc)
 {
     struct worker *w = s->worker;
@@ -278,11 +297,8 @@ void conn_open(struct session *s, const struct desc *desc)
     info->serial = desc->serial;
     info->dest = desc->dest;
     info->source = desc->source;
-    s->dest = hk_xcalloc(1, sizeof *s->dest);
-    *s->dest = *dest;
-    s->dest->address_count = (uint8_t)order_of_family(s->dest->address, s->dest->address_count,
-                                                      config_source_family(&w->config->source[desc->source]));
-    order_draw(s->dest->address, s->dest->address_count, arc4random_uniform);
+    s->dest = dest;
+    conn_draw_addresses(s, config_source_family(&w->config->source[desc->source]));
     s->route = dest->route >= 0 ? &w->config->route[dest->route] : NULL;
     s->login = dest->route >= 0 && w->login[dest->route].given ? &w->login[dest->route] : NULL;
     s->source = desc->source;
@@ -297,14 +313,14 @@ void conn_open(struct session *s, const struct desc *desc)
     s->state = CONN_CONNECTING;
     w->open_sessions++;
     conn_enter(s);
-    for (; s->at < s->dest->address_count; s->at++) {
+    for (; s->at < s->address_count; s->at++) {
         if (conn_try(s)) {
             conn_rest(s);
             return;
         }
     }
     s->at = 0;
-    if (s->dest->address_count == 0)
+    if (s->address_count == 0)
         conn_note_failure(s, LOG_PHASE_CONNECT, NULL, "no address that its source can connect to");
     conn_give_up(s);
 }
@@ -312,7 +328,7 @@ void conn_open(struct session *s, const struct desc *desc)
 static struct tls_peer conn_tls_peer(const struct session *s)
 {
     return (struct tls_peer){.host = s->host,
-                             .address = &s->dest->address[s->at],
+                             .address = &s->address[s->at],
                              .port = s->dest->port,
                              .policy = s->tls,
                              .dane = &s->dest->dane,
@@ -338,8 +354,7 @@ static void conn_ready(struct session *s)
     log_debug("connection %llu to %s is ready (%s)", conn_serial(s), s->host,
               info->tls_version[0] != '\0' ? info->tls_version : "plain");
     s->ever_opened = true;
-    free(s->dest);
-    s->dest = NULL;
+    conn_drop_addresses(s);
     worker_push(w, &(struct desc){.kind = DESC_OPENED, .conn = s->conn, .serial = info->serial});
 }
 
@@ -674,7 +689,7 @@ void conn_bury(struct session *s)
         worker_wire_back(w, s->wire);
     s->wire = NULL;
     outbox_init(&s->box, NULL, 0);
-    free(s->dest);
+    conn_drop_addresses(s);
     s->dest = NULL;
     s->timer_ms = 0;
     s->state = CONN_FREE;

@@ -316,7 +316,7 @@ static void worker_drop_rest(struct worker *w)
     for (uint32_t i = 0; i < w->region->header->sizes.conn_slots; i++) {
         struct session *s = &w->session[i];
         link_close(&s->link);
-        free(s->dest);
+        free(s->address);
         free(s->wire);
     }
     for (uint32_t i = 0; i < w->region->header->sizes.flight_slots; i++)

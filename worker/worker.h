@@ -47,8 +47,8 @@ struct session {
     bool ever_opened;  /* DESC_OPENED was pushed */
     bool never;        /* every address so far said 521: it takes no mail at all */
     char host[DOMAIN_MAX + 1];
-    enum log_phase failed_in; /* what conn_note_failure was last told */
-    uint8_t at;               /* address of dest under trial, or in use */
+    enum log_phase failed_in;  /* what conn_note_failure was last told */
+    uint8_t at, address_count; /* which address is under trial, of how many */
     uint32_t conn;
     uint16_t source;
     uint16_t client; /* tls_client() of its destination */
@@ -57,9 +57,10 @@ struct session {
     struct outbox box;
     struct dialogue talk;
     struct dialogue_terms terms;
-    const struct cfg_route *route; /* its relay is what we talk to; NULL: a domain's MX */
-    const struct login *login;     /* of that route, NULL none */
-    struct destination *dest;      /* a copy: the slot may be used anew once the connection is there */
+    const struct cfg_route *route;  /* its relay is what we talk to; NULL: a domain's MX */
+    const struct login *login;      /* of that route, NULL none */
+    const struct destination *dest; /* the master keeps its slot as it is until DESC_CLOSED */
+    struct dest_address *address;   /* in this connection's order; NULL once it is ready */
     ev_io io;
     ev_timer timer;
     uint64_t deadline_ms; /* outside a dialogue */
