@@ -1,7 +1,18 @@
-/* csv.c - the CSV reader: one state, one byte range at a time, so that it may stop and go on anywhere. */
+/* csv.c - the CSV reader: one state, one byte range at a time, so that it may stop and go on anywhere.
+ *
+ * Most rows of most lists have no quote and lie whole in the range at hand: these are given where they are, without a
+ * copy, and the state never leaves the beginning of a row. All others go through the states.
+ */
 #include "csv.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "hikyaku/address.h"
+
+#define CSV_WINDOW 16u /* bytes looked at together */
 
 void csv_init(struct csv_reader *r, char separator)
 {
@@ -67,12 +78,10 @@ static void end_field(struct csv_reader *r)
     r->state = CSV_FIELD_START;
 }
 
-static bool is_blank(const struct csv_reader *r)
+static bool is_blank(const char *text, size_t length)
 {
-    if (r->fields != 1 || r->any_quote)
-        return false;
-    for (size_t i = 0; i < r->used; i++)
-        if (r->text[i] != ' ' && r->text[i] != '\t')
+    for (size_t i = 0; i < length; i++)
+        if (text[i] != ' ' && text[i] != '\t')
             return false;
     return true;
 }
@@ -86,7 +95,7 @@ static void give_row(struct csv_reader *r, struct csv_row *row)
         .fields = r->fields,
         .faults = r->faults,
         .separator = r->separator,
-        .blank = is_blank(r),
+        .blank = r->fields == 1 && !r->any_quote && is_blank(r->text, r->used),
         .line = r->row_line,
     };
     r->row_open = false;
@@ -102,6 +111,95 @@ static void begin_row(struct csv_reader *r)
     r->row_given = false;
     r->row_line = r->line;
 }
+
+/* ---- rows that stay where they are ---- */
+
+/* A bit for each byte of a window: those at which a field may end or a quote stands, and in *odd those that are NUL or
+ * no ASCII. */
+#ifdef __SSE2__
+static unsigned look_at(const char *window, char separator, unsigned *odd)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)window);
+    __m128i ends =
+        _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')));
+    __m128i marks = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(separator)),
+                                 _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')));
+
+    *odd = (unsigned)_mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_setzero_si128())) ^ 0xffffu;
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(ends, marks));
+}
+#else
+static unsigned look_at(const char *window, char separator, unsigned *odd)
+{
+    unsigned stops = 0;
+
+    *odd = 0;
+    for (unsigned i = 0; i < CSV_WINDOW; i++) {
+        char c = window[i];
+        stops |= (unsigned)(c == '\r' || c == '\n' || c == separator || c == '"') << i;
+        *odd |= (unsigned)(c == '\0' || (unsigned char)c >= 0x80) << i;
+    }
+    return stops;
+}
+#endif
+
+/* The row ends at `end`. Text that is no UTF-8 goes the other way: who guesses at its encoding wants the fields one
+ * behind another. */
+static bool give_in_place(struct csv_reader *r, const char **at, const char *end, uint32_t fields,
+                          bool is_plain, struct csv_row *row)
+{
+    size_t length = (size_t)(end - *at);
+
+    if (!is_plain && !utf8_is_valid(*at, length))
+        return false;
+    *row = (struct csv_row){
+        .text = *at,
+        .end = r->end,
+        .fields = fields,
+        .separator = r->separator,
+        .in_place = true,
+        .is_plain = is_plain,
+        .blank = fields == 1 && is_blank(*at, length),
+        .line = r->row_line,
+    };
+    r->row_given = true;
+    r->after_cr = *end == '\r';
+    r->line++;
+    *at = end + 1;
+    return true;
+}
+
+/* A row that begins at *at, if it needs no copy: its end is before `end` and it has no quote. If not, nothing of it is
+ * read. */
+static bool read_in_place(struct csv_reader *r, const char **at, const char *end, struct csv_row *row)
+{
+    const char *field = *at;
+    char separator = r->separator;
+    uint32_t fields = 0;
+    unsigned any_odd = 0;
+
+    for (const char *window = *at; (size_t)(end - window) >= CSV_WINDOW; window += CSV_WINDOW) {
+        unsigned odd, stops = look_at(window, separator, &odd);
+        for (; stops != 0; stops &= stops - 1) {
+            unsigned place = (unsigned)__builtin_ctz(stops);
+            const char *stop = window + place;
+            if (*stop == '"' || fields == CSV_FIELDS_MAX || stop - field > CSV_FIELD_MAX)
+                return false;
+            r->end[fields++] = (uint32_t)(stop - *at);
+            field = stop + 1;
+            if (*stop != separator) {
+                any_odd |= odd & ((1u << place) - 1);
+                return give_in_place(r, at, stop, fields, any_odd == 0, row);
+            }
+        }
+        if (window - field > CSV_FIELD_MAX)
+            return false;
+        any_odd |= odd;
+    }
+    return false;
+}
+
+/* ---- all others ---- */
 
 /* A byte that ends a field, or a whole row: returns 1 for the row. */
 static int end_at(struct csv_reader *r, char c, struct csv_row *row)
@@ -191,6 +289,8 @@ int csv_next(struct csv_reader *r, const char **at, const char *end, struct csv_
         }
         switch (r->state) {
         case CSV_FIELD_START:
+            if (!r->row_open && read_in_place(r, at, end, row))
+                return 1;
             start_field(r, at);
             break;
         case CSV_PLAIN:

@@ -21,11 +21,13 @@ enum csv_fault {
 };
 
 struct csv_row {
-    const char *text;    /* all fields one behind another, quotes taken off; good until the next call */
+    const char *text;    /* the fields in their order, quotes taken off; good until the next call */
     const uint32_t *end; /* where field i ends in text; field 0 begins at 0 */
     uint32_t fields;     /* as in the file: only the first CSV_FIELDS_MAX are in text */
     unsigned faults;
     char separator;
+    bool in_place; /* text is the caller's own bytes, the separators in it; and it is UTF-8 */
+    bool is_plain; /* text is ASCII without NUL; false: it was not looked for */
     bool blank;    /* nothing on the line but blanks */
     uint64_t line; /* of the file, where the row begins; the first is 1 */
 };
@@ -62,7 +64,7 @@ int csv_finish(struct csv_reader *reader, struct csv_row *row) HK_MUST_USE;
 /* Field i (below both row->fields and CSV_FIELDS_MAX) of a row. */
 static inline struct segment_field csv_field(const struct csv_row *row, uint32_t i)
 {
-    uint32_t begin = i == 0 ? 0 : row->end[i - 1];
+    uint32_t begin = i == 0 ? 0 : row->end[i - 1] + row->in_place;
 
     return (struct segment_field){row->text + begin, row->end[i] - begin};
 }

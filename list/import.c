@@ -231,14 +231,21 @@ static int check_text(struct import *im, bool is_utf8, const char *text, size_t 
 
 /* ---- rows of CSV ---- */
 
-/* What speaks against the row as a row: 0, or HK_EINVAL with im->reason. */
-static int check_csv_row(struct import *im, const struct csv_row *row)
+static int check_csv_text(struct import *im, const struct csv_row *row)
 {
     size_t length = row_bytes(row);
     bool is_ascii = utf8_ascii_length(row->text, length) == length;
-    int rc = check_text(im, is_ascii || row_is_utf8(row), row->text, length);
+    int rc = check_text(im, is_ascii || row->in_place || row_is_utf8(row), row->text, length);
 
     im->text_seen = im->text_seen || !is_ascii;
+    return rc;
+}
+
+/* What speaks against the row as a row: 0, or HK_EINVAL with im->reason. */
+static int check_csv_row(struct import *im, const struct csv_row *row)
+{
+    int rc = row->is_plain ? 0 : check_csv_text(im, row);
+
     if (rc != 0)
         return rc;
     if ((row->faults & CSV_LONG_FIELD) != 0)

@@ -9,7 +9,7 @@
 
 /* Rows as text: fields in [], a row's faults and blank mark in front of its line end. */
 struct shown {
-    char text[2048];
+    char text[8192];
     size_t used;
     int end; /* what csv_finish gave last */
     uint64_t quote_line;
@@ -21,8 +21,11 @@ static void show(struct shown *out, const struct csv_row *row)
                                   "%llu:", (unsigned long long)row->line);
     for (uint32_t i = 0; i < row->fields && i < CSV_FIELDS_MAX; i++) {
         struct segment_field f = csv_field(row, i);
-        out->used += (size_t)snprintf(out->text + out->used, sizeof out->text - out->used, "[%.*s]",
-                                      (int)f.length, f.text);
+        out->used += (size_t)snprintf(out->text + out->used, sizeof out->text - out->used, "[");
+        assert_true(out->used + f.length < sizeof out->text);
+        memcpy(out->text + out->used, f.text, f.length);
+        out->used += f.length;
+        out->used += (size_t)snprintf(out->text + out->used, sizeof out->text - out->used, "]");
     }
     out->used += (size_t)snprintf(out->text + out->used, sizeof out->text - out->used, "%s%s%s\n",
                                   (row->faults & CSV_LONG_FIELD) != 0 ? "L" : "",
@@ -155,6 +158,26 @@ static unsigned read_long(const char *before, char c, size_t length, const char 
     return row.faults;
 }
 
+/* The same of a field that lies in one piece with the end of its row. */
+static unsigned read_whole(size_t length, uint32_t *field)
+{
+    struct csv_reader reader;
+    struct csv_row row;
+    char *bytes = malloc(length + 32);
+    const char *at = bytes;
+
+    assert_non_null(bytes);
+    memset(bytes, 'a', length + 32);
+    bytes[length] = '\n';
+    csv_init(&reader, ',');
+    assert_int_equal(csv_next(&reader, &at, bytes + length + 32, &row), 1);
+    assert_ptr_equal(at, bytes + length + 1);
+    *field = csv_field(&row, 0).length;
+    csv_free(&reader);
+    free(bytes);
+    return row.faults;
+}
+
 static void a_field_is_kept_up_to_its_limit_and_no_further(void **state)
 {
     uint32_t field;
@@ -163,6 +186,10 @@ static void a_field_is_kept_up_to_its_limit_and_no_further(void **state)
     assert_int_equal(read_long("a", 'b', CSV_FIELD_MAX - 1, ",c\n", &field), 0);
     assert_int_equal(field, CSV_FIELD_MAX);
     assert_int_equal(read_long("a", 'b', CSV_FIELD_MAX, ",c\n", &field), CSV_LONG_FIELD);
+    assert_int_equal(field, CSV_FIELD_MAX);
+    assert_int_equal(read_whole(CSV_FIELD_MAX, &field), 0);
+    assert_int_equal(field, CSV_FIELD_MAX);
+    assert_int_equal(read_whole(CSV_FIELD_MAX + 1, &field), CSV_LONG_FIELD);
     assert_int_equal(field, CSV_FIELD_MAX);
     assert_int_equal(read_long("\"", 'b', (size_t)50 * CSV_FIELD_MAX, "\"\n", &field), CSV_LONG_FIELD);
     assert_int_equal(field, CSV_FIELD_MAX);
@@ -184,6 +211,88 @@ static void more_fields_than_are_kept_are_counted(void **state)
     csv_free(&reader);
 }
 
+/* What a stream of rows is made of, so that every one of them stands at every place of a window. */
+static size_t make_rows(uint32_t *seed, char *out, size_t room)
+{
+    static const char *const pieces[] = {",",
+                                         ",",
+                                         "\n",
+                                         "\r\n",
+                                         "\r",
+                                         "a",
+                                         "reader@x.test",
+                                         "\"",
+                                         "\"b\"",
+                                         " \t",
+                                         "\xe6\x97\xa5",
+                                         "\xe6",
+                                         "a name of 17 oct",
+                                         "\n",
+                                         "a,b\n",
+                                         "c,\"d\"\n"};
+    size_t used = 0;
+
+    for (;;) {
+        const char *piece;
+        *seed = *seed * 1664525u + 1013904223u;
+        piece = pieces[*seed >> 28];
+        if (used + strlen(piece) + 1 > room)
+            return used;
+        memcpy(out + used, piece, strlen(piece));
+        used += strlen(piece);
+        if (*seed % 1024 < 8)
+            out[used++] = '\0';
+    }
+}
+
+/* Rows whose window is cut short go through the states of the reader; in one piece most do not. */
+static void rows_that_stay_in_place_are_the_rows_that_are_copied(void **state)
+{
+    struct shown whole, pieces;
+    uint32_t seed = 1;
+    char bytes[300];
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        size_t length = make_rows(&seed, bytes, 20 + i % (sizeof bytes - 20));
+        read_in_pieces(&whole, bytes, length, length);
+        read_in_pieces(&pieces, bytes, length, 1 + i % 15);
+        assert_int_equal(whole.end, pieces.end);
+        assert_int_equal(whole.quote_line, pieces.quote_line);
+        assert_int_equal(whole.used, pieces.used);
+        assert_memory_equal(whole.text, pieces.text, whole.used);
+    }
+}
+
+static void assert_in_place(const char *bytes, size_t length, bool in_place, bool is_plain)
+{
+    struct csv_reader reader;
+    struct csv_row row;
+    const char *at = bytes;
+
+    csv_init(&reader, ',');
+    assert_int_equal(csv_next(&reader, &at, bytes + length, &row), 1);
+    assert_int_equal(row.in_place, in_place);
+    assert_int_equal(row.is_plain, is_plain);
+    csv_free(&reader);
+}
+
+static void rows_without_quotes_stay_in_place_if_they_are_utf8(void **state)
+{
+#define IN_PLACE(text, in_place, is_plain) assert_in_place(text, sizeof(text) - 1, in_place, is_plain)
+    (void)state;
+    IN_PLACE("a@x.test,b\n0123456789abcdef", true, true);
+    IN_PLACE("\n0123456789abcdef", true, true);
+    IN_PLACE("a@x.test,b\n\xe6\x97\xa5 456789abcdef", true, true); /* the next row is not this one */
+    IN_PLACE("a@x.test,\xe6\x97\xa5\r\n0123456789abcdef", true, false);
+    IN_PLACE("a@x.test,\0\n0123456789abcdef", true, false);
+    IN_PLACE("a@x.test,\xe6\x97\n0123456789abcdef", false, false);
+    IN_PLACE("a@x.test,\xe6,\x97\xa5\n0123456789abcdef", false, false);
+    IN_PLACE("a@x.test,\"b\"\n0123456789abcdef", false, false);
+    IN_PLACE("a@x.test,b\n", false, false); /* no window is read beyond its end */
+#undef IN_PLACE
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +305,8 @@ int main(void)
         cmocka_unit_test(a_quote_that_never_closes_is_told_with_its_line),
         cmocka_unit_test(a_field_is_kept_up_to_its_limit_and_no_further),
         cmocka_unit_test(more_fields_than_are_kept_are_counted),
+        cmocka_unit_test(rows_that_stay_in_place_are_the_rows_that_are_copied),
+        cmocka_unit_test(rows_without_quotes_stay_in_place_if_they_are_utf8),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
