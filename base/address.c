@@ -236,6 +236,22 @@ int address_parse(const char *text, size_t length, struct address *out, struct h
     return 0;
 }
 
+size_t address_plain_local(const char *text, size_t length)
+{
+    size_t most = length < ADDRESS_LOCAL_MAX + 1 ? length : ADDRESS_LOCAL_MAX + 1, i;
+
+    for (i = 0; i < most; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x80 && atext[c])
+            continue;
+        if (c != '.' || i == 0 || text[i - 1] == '.')
+            break;
+    }
+    if (i == 0 || i == most || text[i] != '@' || text[i - 1] == '.')
+        return 0;
+    return length <= ADDRESS_PATH_MAX ? i : 0;
+}
+
 bool address_is_legacy(const char *text, size_t length)
 {
     const char *at = memrchr(text, '@', length);

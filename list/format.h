@@ -38,6 +38,8 @@
 #define SEGMENT_RECORD_SMTPUTF8 1u
 #define SEGMENT_RECORD_OWN_WIRE 2u
 #define SEGMENT_RECORD_HEAD     8u
+#define SEGMENT_RECORD_LOCAL    6u /* where in the head the length of the local part stands, and the flags */
+#define SEGMENT_RECORD_FLAGS    7u
 #define SEGMENT_VARINT_MAX      5u
 
 struct segment_header {

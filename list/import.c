@@ -53,13 +53,12 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static struct segment_field trim(struct segment_field field)
+static void trim(struct segment_field *field)
 {
-    while (field.length > 0 && is_blank(field.text[0]))
-        field.text++, field.length--;
-    while (field.length > 0 && is_blank(field.text[field.length - 1]))
-        field.length--;
-    return field;
+    while (field->length > 0 && is_blank(field->text[0]))
+        field->text++, field->length--;
+    while (field->length > 0 && is_blank(field->text[field->length - 1]))
+        field->length--;
 }
 
 static size_t row_bytes(const struct csv_row *row)
@@ -119,8 +118,11 @@ static int read_csv_header(struct import *im, const struct csv_row *row)
         return why_set(im->why, HK_EINVAL,
                        "%s:%llu: %u columns; at most %u are taken, leave out what the message does not use",
                        im->input.name, (unsigned long long)im->header_line, row->fields, SEGMENT_COLUMNS_MAX);
-    for (uint32_t i = 0; i < row->fields && rc == 0; i++)
-        rc = columns_add(&im->columns, im->input.name, im->header_line, trim(csv_field(row, i)), im->why);
+    for (uint32_t i = 0; i < row->fields && rc == 0; i++) {
+        struct segment_field name = csv_field(row, i);
+        trim(&name);
+        rc = columns_add(&im->columns, im->input.name, im->header_line, name, im->why);
+    }
     return rc == 0 ? columns_close(&im->columns, im->input.name, im->header_line, im->why) : rc;
 }
 
@@ -182,30 +184,58 @@ static int count_row(struct import *im, uint64_t line)
     return 0;
 }
 
+static int out_of_memory(struct import *im)
+{
+    return why_set(im->why, HK_ENOMEM, "%s: out of memory for %llu rows", im->input.name,
+                   (unsigned long long)im->result->rows);
+}
+
+static int settle_roster(struct import *im)
+{
+    return roster_settle(&im->roster) == 0 ? 0 : out_of_memory(im);
+}
+
 /* Recipients have taken their share of memory: the rest is sorted on disk. */
 static int spill_roster(struct import *im)
 {
-    int rc = im->spill.path != NULL ? 0 : spill_open(&im->spill, im->options->segment_path, im->why);
+    int rc = settle_roster(im);
 
+    if (rc == 0 && im->spill.path == NULL)
+        rc = spill_open(&im->spill, im->options->segment_path, im->why);
     return rc == 0 ? spill_add_run(&im->spill, &im->roster, im->why) : rc;
+}
+
+/* Add the recipient. In most rows of most lists nothing of the address has to be read but its local part, because its
+ * domain was that of an address before. 0; HK_EINVAL with im->reason; HK_ENOMEM. */
+static int add_recipient(struct import *im, const struct segment_field *field)
+{
+    const struct segment_field *email = &field[im->columns.email];
+    size_t local_length = address_plain_local(email->text, email->length);
+    uint32_t row = (uint32_t)im->result->rows;
+    struct address address;
+    int rc = 0;
+
+    if (local_length > 0)
+        rc = roster_add_plain(&im->roster, row, local_length, field);
+    if (rc == 0) {
+        rc = check_address(im, *email, &address);
+        if (rc == 0)
+            rc = roster_add(&im->roster, row, &address, field);
+    }
+    return rc < 0 ? rc : 0;
 }
 
 /* Take the recipient whose fields these are. 0; 1: rejected, with im->reason; HK_E* with im->why. */
 static int take_recipient(struct import *im, uint64_t line, struct segment_field *field)
 {
-    uint32_t email = im->columns.email;
-    struct address address;
     int rc;
 
-    field[email] = trim(field[email]);
-    rc = check_address(im, field[email], &address);
+    trim(&field[im->columns.email]);
+    rc = add_recipient(im, field);
     if (rc == HK_EINVAL)
         return 1;
-    if (rc == 0)
-        rc = roster_add(&im->roster, (uint32_t)im->result->rows, &address, field);
     if (rc < 0)
         return why_set(im->why, rc, "%s:%llu: %s", im->input.name, (unsigned long long)line, hk_strerror(rc));
-    im->result->duplicates += rc == 0;
     return roster_is_full(&im->roster, im->limits->memory) ? spill_roster(im) : 0;
 }
 
@@ -552,8 +582,7 @@ static int group(struct import *im, struct roster_order *order)
     else
         rc = roster_group_domains(&im->roster, im->spill.records, im->spill.record_bytes, order);
     if (rc != 0)
-        return why_set(im->why, HK_ENOMEM, "%s: out of memory for %llu rows", im->input.name,
-                       (unsigned long long)im->result->rows);
+        return out_of_memory(im);
     im->result->recipients = order->records;
     im->result->domains = order->domains;
     return 0;
@@ -588,8 +617,11 @@ static int write_segment(struct import *im)
 {
     struct roster_order order = {0};
     bool spilled = im->spill.path != NULL;
-    int rc = spilled ? settle_spill(im) : 0;
+    int rc = settle_roster(im);
 
+    im->result->duplicates = im->roster.duplicates;
+    if (rc == 0 && spilled)
+        rc = settle_spill(im);
     if (rc == 0)
         rc = group(im, &order);
     if (rc == 0 && order.records == 0) {

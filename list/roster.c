@@ -48,13 +48,11 @@ static void bytes_free(struct roster_bytes *b)
 }
 #endif
 
-static int bytes_reserve(struct roster_bytes *b, size_t length)
+static int bytes_grow(struct roster_bytes *b, size_t length)
 {
     size_t capacity = b->capacity == 0 ? ROSTER_FIRST_BYTES : b->capacity;
     void *base;
 
-    if (b->used + length <= b->capacity)
-        return 0;
     while (capacity < b->used + length)
         capacity += capacity / 2;
     capacity = (capacity + ROSTER_FIRST_BYTES - 1) & ~(size_t)(ROSTER_FIRST_BYTES - 1);
@@ -66,7 +64,12 @@ static int bytes_reserve(struct roster_bytes *b, size_t length)
     return 0;
 }
 
-static int bytes_add(struct roster_bytes *b, const void *bytes, size_t length)
+static inline int bytes_reserve(struct roster_bytes *b, size_t length)
+{
+    return b->used + length <= b->capacity ? 0 : bytes_grow(b, length);
+}
+
+static inline int bytes_add(struct roster_bytes *b, const void *bytes, size_t length)
 {
     if (bytes_reserve(b, length) != 0)
         return HK_ENOMEM;
@@ -96,30 +99,71 @@ static uint64_t lower_word(uint64_t w)
     return w | (upper >> 2);
 }
 
-static uint64_t load_word(const unsigned char *bytes, size_t length)
+static uint64_t load_word(const unsigned char *bytes)
 {
-    uint64_t word = 0;
+    uint64_t word;
 
-    memcpy(&word, bytes, length < sizeof word ? length : sizeof word);
+    memcpy(&word, bytes, sizeof word);
     return lower_word(word);
 }
 
-uint64_t roster_hash(uint64_t seed, const void *text, size_t length)
+/* The last bytes of a text, eight or fewer: those of a longer one are loaded together with some before them, so that
+ * no copy of a length that changes is needed. Texts of equal length and equal words are equal. */
+static uint64_t load_end(const unsigned char *text, size_t length)
+{
+    const unsigned char *end = text + length;
+    uint32_t low, high;
+
+    if (length >= sizeof(uint64_t))
+        return load_word(end - sizeof(uint64_t));
+    if (length >= sizeof low) {
+        memcpy(&low, text, sizeof low);
+        memcpy(&high, end - sizeof high, sizeof high);
+        return lower_word(low | (uint64_t)high << 32);
+    }
+    if (length == 0)
+        return 0;
+    return lower_word(text[0] | (uint64_t)text[length / 2] << 8 | (uint64_t)end[-1] << 16);
+}
+
+static uint64_t hash_word(uint64_t h, uint64_t word)
+{
+    return mix(h ^ word) * 0x9e3779b97f4a7c15u;
+}
+
+static uint64_t hash(uint64_t seed, const char *text, size_t length)
+{
+    const unsigned char *t = (const unsigned char *)text;
+    uint64_t h = seed ^ length;
+    size_t i = 0;
+
+    for (; i + 8 < length; i += 8)
+        h = hash_word(h, load_word(t + i));
+    return mix(hash_word(h, load_end(t, length)));
+}
+
+void roster_hash_twice(const uint64_t seed[2], const void *text, size_t length, uint64_t out[2])
 {
     const unsigned char *t = text;
-    uint64_t h = seed ^ length;
+    uint64_t a = seed[0] ^ length, b = seed[1] ^ length, word;
+    size_t i = 0;
 
-    for (size_t i = 0; i < length; i += 8)
-        h = mix(h ^ load_word(t + i, length - i)) * 0x9e3779b97f4a7c15u;
-    return mix(h);
+    for (; i + 8 < length; i += 8) {
+        word = load_word(t + i);
+        a = hash_word(a, word);
+        b = hash_word(b, word);
+    }
+    word = load_end(t, length);
+    out[0] = mix(hash_word(a, word));
+    out[1] = mix(hash_word(b, word));
 }
 
 static bool equal_caseless(const unsigned char *a, const unsigned char *b, size_t length)
 {
-    for (size_t i = 0; i < length; i += 8)
-        if (load_word(a + i, length - i) != load_word(b + i, length - i))
+    for (size_t i = 0; i + 8 < length; i += 8)
+        if (load_word(a + i) != load_word(b + i))
             return false;
-    return true;
+    return load_end(a, length) == load_end(b, length);
 }
 
 /* ---- the roster ---- */
@@ -198,6 +242,7 @@ bool roster_is_full(const struct roster *r, size_t memory)
 
 void roster_empty(struct roster *r)
 {
+    HK_BUG_ON(r->pending > 0);
     r->records.used = r->offsets.used = r->owners.used = 0;
     r->count = 0;
     memset(r->seen, 0, sizeof *r->seen << r->seen_bits);
@@ -205,9 +250,9 @@ void roster_empty(struct roster *r)
 
 /* ---- domains ---- */
 
-static uint32_t *find_domain(const struct roster *r, const char *name, size_t length)
+static uint32_t *find_domain(const struct roster *r, uint64_t hash, const char *name, size_t length)
 {
-    uint64_t at = roster_hash(r->seed, name, length) >> (64 - r->domain_bits);
+    uint64_t at = hash >> (64 - r->domain_bits);
     uint64_t mask = ((uint64_t)1 << r->domain_bits) - 1;
 
     for (;; at = (at + 1) & mask) {
@@ -232,16 +277,17 @@ static int grow_domains(struct roster *r)
     r->domain_bits++;
     for (uint32_t i = 0; i < r->domain_count; i++) {
         const struct roster_domain *d = roster_domain(r, i);
-        *find_domain(r, (const char *)r->names.base + d->name, d->length) = i + 1;
+        const char *name = (const char *)r->names.base + d->name;
+        *find_domain(r, hash(r->seed, name, d->length), name, d->length) = i + 1;
     }
     return 0;
 }
 
 /* The index of a domain, which is made if it is new. */
-static int domain_index(struct roster *r, const char *name, size_t length, uint32_t *out)
+static int domain_index(struct roster *r, uint64_t hash, const char *name, size_t length, uint32_t *out)
 {
     struct roster_domain fresh = {.name = r->names.used, .length = (uint32_t)length};
-    uint32_t *slot = find_domain(r, name, length);
+    uint32_t *slot = find_domain(r, hash, name, length);
 
     if (*slot != 0) {
         *out = *slot - 1;
@@ -286,18 +332,28 @@ const unsigned char *roster_wire(const struct roster *r, const unsigned char *re
     return (record[7] & SEGMENT_RECORD_OWN_WIRE) != 0 ? at : at + before;
 }
 
-static uint64_t *find_mailbox(const struct roster *r, uint64_t hash, const char *wire, size_t length)
+/* Of both parts, so that neither has to wait for what is looked up for the other. Under a multiplier of its own an
+ * equal local part does not cancel its domain. */
+static uint64_t hash_mailbox(uint64_t local_hash, uint64_t domain_hash)
+{
+    return mix(domain_hash * 0x9e3779b97f4a7c15u ^ local_hash);
+}
+
+/* The slot of a record's mailbox: where an earlier record of the same one is, or a free slot. */
+static uint64_t *find_mailbox(const struct roster *r, uint64_t hash, const unsigned char *record,
+                              uint32_t domain)
 {
     uint64_t at = hash >> (64 - r->seen_bits), mask = ((uint64_t)1 << r->seen_bits) - 1;
+    size_t local_length = record[SEGMENT_RECORD_LOCAL], ignored;
 
     for (; r->seen[at] != 0; at = (at + 1) & mask) {
-        const unsigned char *record, *there;
-        size_t there_length;
-        if ((r->seen[at] ^ hash) >> ROSTER_INDEX_BITS != 0)
+        uint32_t there = (uint32_t)(r->seen[at] & ROSTER_INDEX_MASK) - 1;
+        const unsigned char *other;
+        if ((r->seen[at] ^ hash) >> ROSTER_INDEX_BITS != 0 || roster_owner(r, there) != domain)
             continue;
-        roster_record(r, (uint32_t)(r->seen[at] & ROSTER_INDEX_MASK) - 1, &record);
-        there = roster_wire(r, record, &there_length);
-        if (there_length == length && equal_caseless(there, (const unsigned char *)wire, length))
+        roster_record(r, there, &other);
+        if (other[SEGMENT_RECORD_LOCAL] == local_length &&
+            equal_caseless(roster_wire(r, other, &ignored), roster_wire(r, record, &ignored), local_length))
             break;
     }
     return &r->seen[at];
@@ -336,14 +392,22 @@ static unsigned char *write_varint(unsigned char *at, uint64_t value)
     return at;
 }
 
-/* Lay the record down behind the last one; it stays only if the caller counts it. */
-static int encode(struct roster *r, uint32_t row, const struct address *a, const struct segment_field *field)
+/* An address as the record holds it. */
+struct mailbox {
+    const char *wire; /* NULL: it is the email field */
+    uint16_t length;
+    uint8_t local_length;
+    bool smtputf8;
+    uint32_t domain;
+    uint64_t hash;
+};
+
+/* Lay the record down behind the last one. */
+static int encode(struct roster *r, uint32_t row, const struct mailbox *m, const struct segment_field *field)
 {
-    const struct segment_field *email = &field[r->email_column];
-    bool own_wire = email->length != a->length || memcmp(email->text, a->text, a->length) != 0;
-    size_t most = SEGMENT_RECORD_HEAD + (size_t)r->columns * SEGMENT_VARINT_MAX + a->length;
+    size_t most = SEGMENT_RECORD_HEAD + (size_t)r->columns * SEGMENT_VARINT_MAX + m->length;
     uint32_t row_le = htole32(row);
-    uint16_t wire_le = htole16(a->length);
+    uint16_t wire_le = htole16(m->length);
     unsigned char *at;
 
     for (uint32_t i = 0; i < r->columns; i++)
@@ -353,42 +417,118 @@ static int encode(struct roster *r, uint32_t row, const struct address *a, const
     at = r->records.base + r->records.used;
     memcpy(at, &row_le, 4);
     memcpy(at + 4, &wire_le, 2);
-    at[6] = (unsigned char)a->local_length;
-    at[7] = (unsigned char)((a->smtputf8 ? SEGMENT_RECORD_SMTPUTF8 : 0) |
-                            (own_wire ? SEGMENT_RECORD_OWN_WIRE : 0));
+    at[SEGMENT_RECORD_LOCAL] = m->local_length;
+    at[SEGMENT_RECORD_FLAGS] = (unsigned char)((m->smtputf8 ? SEGMENT_RECORD_SMTPUTF8 : 0) |
+                                               (m->wire != NULL ? SEGMENT_RECORD_OWN_WIRE : 0));
     at += SEGMENT_RECORD_HEAD;
     for (uint32_t i = 0; i < r->columns; i++)
         at = write_varint(at, field[i].length);
-    if (own_wire)
-        at = (unsigned char *)memcpy(at, a->text, a->length) + a->length;
+    if (m->wire != NULL)
+        at = (unsigned char *)memcpy(at, m->wire, m->length) + m->length;
     for (uint32_t i = 0; i < r->columns; i++)
         at = (unsigned char *)memcpy(at, field[i].text, field[i].length) + field[i].length;
     r->records.used = (size_t)(at - r->records.base);
     return 0;
 }
 
-int roster_add(struct roster *r, uint32_t row, const struct address *address,
-               const struct segment_field *field)
+/* Add a record that is pending, and send for its slot in the table of what was seen. */
+static int append(struct roster *r, uint32_t row, const struct mailbox *m, const struct segment_field *field)
 {
-    uint64_t hash = roster_hash(r->seed, address->text, address->length);
-    uint64_t *slot = find_mailbox(r, hash, address->text, address->length);
-    const char *name = address->text + address->local_length + 1;
     uint64_t begin = r->records.used;
-    uint32_t domain;
 
-    if (*slot != 0)
-        return 0;
-    HK_BUG_ON(r->count >= ROSTER_RECORDS_MAX);
-    if (domain_index(r, name, address->length - address->local_length - 1u, &domain) != 0 ||
-        bytes_add(&r->offsets, &begin, sizeof begin) != 0 ||
-        bytes_add(&r->owners, &domain, sizeof domain) != 0 || encode(r, row, address, field) != 0)
+    HK_BUG_ON(r->count >= ROSTER_RECORDS_MAX || r->pending == ROSTER_PENDING);
+    __builtin_prefetch(&r->seen[m->hash >> (64 - r->seen_bits)], 1);
+    if (bytes_add(&r->offsets, &begin, sizeof begin) != 0 ||
+        bytes_add(&r->owners, &m->domain, sizeof m->domain) != 0 || encode(r, row, m, field) != 0)
         return HK_ENOMEM;
-    ((struct roster_domain *)(void *)r->domains.base)[domain].count++;
+    ((struct roster_domain *)(void *)r->domains.base)[m->domain].count++;
     r->count++;
-    *slot = (hash & ~(uint64_t)ROSTER_INDEX_MASK) | r->count;
-    if (r->count > ((size_t)1 << r->seen_bits) / 4 * 3 && grow_seen(r) != 0)
+    r->pending_hash[r->pending++] = m->hash;
+    return 0;
+}
+
+/* The last of the records is that at `from`, which lies behind it or is it already. */
+static void move_down(struct roster *r, uint32_t from, size_t begin, size_t length)
+{
+    uint64_t *offset = (uint64_t *)(void *)r->offsets.base;
+    uint32_t *owner = (uint32_t *)(void *)r->owners.base;
+
+    memmove(r->records.base + r->records.used, r->records.base + begin, length);
+    offset[r->count] = r->records.used;
+    owner[r->count] = owner[from];
+}
+
+int roster_settle(struct roster *r)
+{
+    uint32_t end = r->count, first = end - r->pending;
+    size_t records_end = r->records.used;
+    const uint64_t *offset = (const uint64_t *)(const void *)r->offsets.base;
+
+    if (r->pending == 0)
+        return 0;
+    r->count = first;
+    r->records.used = offset[first];
+    r->pending = 0;
+    for (uint32_t i = first; i < end; i++) {
+        uint64_t hash = r->pending_hash[i - first], *slot;
+        size_t begin = offset[i], length = (i + 1 < end ? offset[i + 1] : records_end) - begin;
+        slot = find_mailbox(r, hash, r->records.base + begin, roster_owner(r, i));
+        if (*slot != 0) {
+            roster_domain_less(r, roster_owner(r, i));
+            r->duplicates++;
+            continue;
+        }
+        if (r->count != i)
+            move_down(r, i, begin, length);
+        r->records.used += length;
+        r->count++;
+        *slot = (hash & ~(uint64_t)ROSTER_INDEX_MASK) | r->count;
+        if (r->count > ((size_t)1 << r->seen_bits) / 4 * 3 && grow_seen(r) != 0)
+            return HK_ENOMEM;
+    }
+    r->offsets.used = r->count * sizeof(uint64_t);
+    r->owners.used = r->count * sizeof(uint32_t);
+    return 0;
+}
+
+int roster_add_plain(struct roster *r, uint32_t row, size_t local_length, const struct segment_field *field)
+{
+    const struct segment_field *email = &field[r->email_column];
+    const char *name = email->text + local_length + 1;
+    size_t name_length = email->length - local_length - 1;
+    uint64_t domain_hash = hash(r->seed, name, name_length);
+    uint32_t domain = *find_domain(r, domain_hash, name, name_length);
+    struct mailbox m = {.length = (uint16_t)email->length,
+                        .local_length = (uint8_t)local_length,
+                        .domain = domain - 1,
+                        .hash = hash_mailbox(hash(r->seed, email->text, local_length), domain_hash)};
+
+    if (domain == 0)
+        return 0;
+    if (append(r, row, &m, field) != 0 || (r->pending == ROSTER_PENDING && roster_settle(r) != 0))
         return HK_ENOMEM;
     return 1;
+}
+
+int roster_add(struct roster *r, uint32_t row, const struct address *a, const struct segment_field *field)
+{
+    const struct segment_field *email = &field[r->email_column];
+    bool own_wire = email->length != a->length || memcmp(email->text, a->text, a->length) != 0;
+    struct mailbox m = {.wire = own_wire ? a->text : NULL,
+                        .length = a->length,
+                        .local_length = (uint8_t)a->local_length,
+                        .smtputf8 = a->smtputf8};
+    const char *name = a->text + a->local_length + 1;
+    size_t name_length = a->length - a->local_length - 1u;
+    uint64_t domain_hash = hash(r->seed, name, name_length), duplicates;
+
+    m.hash = hash_mailbox(hash(r->seed, a->text, a->local_length), domain_hash);
+    if (roster_settle(r) != 0 || domain_index(r, domain_hash, name, name_length, &m.domain) != 0)
+        return HK_ENOMEM;
+    duplicates = r->duplicates;
+    if (append(r, row, &m, field) != 0 || roster_settle(r) != 0)
+        return HK_ENOMEM;
+    return r->duplicates == duplicates ? 1 : 0;
 }
 
 /* ---- the order of the segment ---- */

@@ -11,6 +11,7 @@
 #include "hikyaku/segment.h"
 
 #define ROSTER_RECORDS_MAX 16000000u
+#define ROSTER_PENDING     32u
 
 struct roster_domain {
     uint64_t name; /* in names.base; NUL-terminated */
@@ -32,6 +33,9 @@ struct roster {
     struct roster_bytes domains; /* struct roster_domain, in order of first appearance */
     struct roster_bytes names;
     uint32_t count, domain_count;
+    uint32_t pending; /* of the last records: it is not known yet whether they are duplicates */
+    uint64_t pending_hash[ROSTER_PENDING];
+    uint64_t duplicates;   /* left out so far */
     uint64_t *seen;        /* open addressing: 40 bits of hash over 24 bits of index + 1; 0 is free */
     uint32_t *domain_seen; /* index + 1 */
     unsigned seen_bits, domain_bits;
@@ -46,6 +50,16 @@ void roster_free(struct roster *roster);
  * ROSTER_RECORDS_MAX recipients: the caller asks roster_is_full(). */
 int roster_add(struct roster *roster, uint32_t row, const struct address *address,
                const struct segment_field *field) HK_MUST_USE;
+
+/* Add a recipient whose email field is its address as it stands: address_plain_local() gave `local_length`, and the
+ * roster has the domain behind it, spelled like that. Whether it is a duplicate is found some records later, when its
+ * place in the table of what was seen has come to the processor's cache: roster_settle(). 1: added; 0: the roster does
+ * not have the domain, roster_add() is to be called; HK_ENOMEM. */
+int roster_add_plain(struct roster *roster, uint32_t row, size_t local_length,
+                     const struct segment_field *field) HK_MUST_USE;
+/* Take out what is a duplicate among the records that were added last. Before they are counted, grouped or written. 0
+ * or HK_ENOMEM. */
+int roster_settle(struct roster *roster) HK_MUST_USE;
 
 /* Has it as many recipients as it takes, or more than `memory` bytes of them (its domains not counted)? */
 bool roster_is_full(const struct roster *roster, size_t memory);
@@ -85,7 +99,7 @@ bool roster_domain_is_big(const struct roster_domain *domain);
 /* A record of this domain was a duplicate of one that is no longer here. */
 void roster_domain_less(struct roster *roster, uint32_t domain);
 
-/* 64 bits of a mailbox, ASCII letters without case. */
-uint64_t roster_hash(uint64_t seed, const void *text, size_t length);
+/* 64 bits of a mailbox, ASCII letters without case; under two seeds at once. */
+void roster_hash_twice(const uint64_t seed[2], const void *text, size_t length, uint64_t out[2]);
 
 #endif

@@ -164,8 +164,7 @@ int spill_add_known(struct spill *s, const char *wire, size_t length, struct hk_
         return no_memory(s, why);
     key = &s->known[s->known_used++];
     *key = (struct spill_key){.domain = SPILL_KNOWN};
-    for (unsigned i = 0; i < 2; i++)
-        key->hash[i] = roster_hash(s->seed[i], wire, length);
+    roster_hash_twice(s->seed, wire, length, key->hash);
     s->known_total++;
     return s->known_used < SPILL_KNOWN_MAX ? 0 : flush_known(s, why);
 }
@@ -196,8 +195,7 @@ static void make_keys(const struct spill *s, const struct roster *r, struct spil
         key[i] =
             (struct spill_key){.domain = roster_owner(r, i), .length = (uint32_t)roster_record(r, i, &bytes)};
         wire = roster_wire(r, bytes, &wire_length);
-        key[i].hash[0] = roster_hash(s->seed[0], wire, wire_length);
-        key[i].hash[1] = roster_hash(s->seed[1], wire, wire_length);
+        roster_hash_twice(s->seed, wire, wire_length, key[i].hash);
     }
 }
 

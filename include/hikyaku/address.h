@@ -27,6 +27,12 @@ struct address {
  * refused in words; a quoted local part is valid. */
 int address_parse(const char *text, size_t length, struct address *out, struct hk_why *why) HK_MUST_USE;
 
+/* The octets of a local part that needs no second look: a dot-string of ASCII (RFC 5321 4.1.2) of at most
+ * ADDRESS_LOCAL_MAX octets before an '@', in an address that is not too long as it stands. 0: address_parse() has to
+ * see it. With a domain that domain_to_ascii() would leave as it is, address_parse() would take such an address and
+ * change nothing. */
+size_t address_plain_local(const char *text, size_t length);
+
 /* Has an address that was read (address.text, or the wire form in a segment) a legacy local part? */
 bool address_is_legacy(const char *text, size_t length);
 

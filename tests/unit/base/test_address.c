@@ -184,6 +184,65 @@ static void every_byte_of_the_whole_range_is_harmless_on_the_wire(void **state)
     }
 }
 
+/* Made of what a local part and a domain have, and a little of what they must not have. */
+static size_t make_text(uint32_t *seed, char *out)
+{
+    static const char bytes[] = "abAB019.._-+\"< \\,\x80\xc3@@";
+    static const char domain[] = "@x.test";
+    size_t length;
+
+    *seed = *seed * 1664525u + 1013904223u;
+    length = *seed >> 28;
+    for (size_t i = 0; i < length; i++) {
+        *seed = *seed * 1664525u + 1013904223u;
+        out[i] = bytes[(*seed >> 16) % (sizeof bytes - 1)];
+    }
+    memcpy(out + length, domain, sizeof domain);
+    return length + sizeof domain - 1;
+}
+
+static void a_plain_local_part_is_one_that_parsing_leaves_as_it_is(void **state)
+{
+    struct address a;
+    uint32_t seed = 1;
+    char text[400];
+    unsigned plain = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 200000; i++) {
+        size_t length = make_text(&seed, text), local = address_plain_local(text, length);
+        int rc = address_parse(text, length, &a, NULL);
+        bool expected = rc == 0 && !a.legacy && !a.smtputf8 && text[0] != '"';
+        if (local > 0 && text[local] == '@' && local + 7 != length)
+            continue; /* what is behind the @ is no domain: that is not asked here */
+        assert_int_equal(local > 0, expected);
+        if (local == 0)
+            continue;
+        assert_int_equal(local, a.local_length);
+        assert_int_equal(length, a.length);
+        assert_memory_equal(text, a.text, length);
+        plain++;
+    }
+    assert_true(plain > 1000);
+}
+
+static void a_plain_local_part_has_the_limits_of_an_address(void **state)
+{
+    char text[400];
+
+    (void)state;
+    memset(text, 'a', sizeof text);
+    text[ADDRESS_LOCAL_MAX] = '@';
+    assert_int_equal(address_plain_local(text, 254), ADDRESS_LOCAL_MAX);
+    assert_int_equal(address_plain_local(text, 255), 0);
+    assert_int_equal(address_plain_local(text, ADDRESS_LOCAL_MAX), 0);
+    text[ADDRESS_LOCAL_MAX] = 'a';
+    text[ADDRESS_LOCAL_MAX + 1] = '@';
+    assert_int_equal(address_plain_local(text, 100), 0);
+    assert_int_equal(address_plain_local("", 0), 0);
+    assert_int_equal(address_plain_local("@x.test", 7), 0);
+}
+
 static void domains_are_made_ascii_and_lose_their_trailing_dot(void **state)
 {
     char out[DOMAIN_MAX + 1];
@@ -254,6 +313,8 @@ int main(void)
         cmocka_unit_test(what_is_no_address_is_refused_with_the_reason),
         cmocka_unit_test(lengths_are_held_at_their_exact_limit),
         cmocka_unit_test(every_byte_of_the_whole_range_is_harmless_on_the_wire),
+        cmocka_unit_test(a_plain_local_part_is_one_that_parsing_leaves_as_it_is),
+        cmocka_unit_test(a_plain_local_part_has_the_limits_of_an_address),
         cmocka_unit_test(domains_are_made_ascii_and_lose_their_trailing_dot),
         cmocka_unit_test(a_pattern_with_a_star_matches_names_below_only),
         cmocka_unit_test(utf8_is_told_from_what_is_not),
