@@ -209,6 +209,11 @@ uint64_t roster_record(const struct roster *r, uint32_t i, const unsigned char *
     return end - offset[i];
 }
 
+void roster_prefetch(const struct roster *r, uint32_t i)
+{
+    __builtin_prefetch(r->records.base + ((const uint64_t *)(const void *)r->offsets.base)[i]);
+}
+
 uint32_t roster_owner(const struct roster *r, uint32_t i)
 {
     return ((const uint32_t *)(const void *)r->owners.base)[i];

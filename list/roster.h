@@ -88,8 +88,10 @@ int roster_group_domains(struct roster *roster, uint32_t records, uint64_t recor
                          struct roster_order *out) HK_MUST_USE;
 void roster_order_free(struct roster_order *order);
 
-/* Bytes of record i, and where it begins; its domain; and the wire address in it. */
+/* Bytes of record i, and where it begins (which roster_prefetch() has brought to the cache); its domain; and the wire
+ * address in it. */
 uint64_t roster_record(const struct roster *roster, uint32_t i, const unsigned char **bytes);
+void roster_prefetch(const struct roster *roster, uint32_t i);
 uint32_t roster_owner(const struct roster *roster, uint32_t i);
 const unsigned char *roster_wire(const struct roster *roster, const unsigned char *record, size_t *length);
 

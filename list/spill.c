@@ -11,6 +11,7 @@
 
 #define SPILL_BUFFER_SIZE (1u << 20)
 #define SPILL_KNOWN_MAX   (1u << 18) /* keys of earlier segments that are kept until they are written */
+#define SPILL_AHEAD       16u        /* records that are on their way from memory while one is written */
 #define SPILL_KNOWN       UINT32_MAX /* in place of a domain: the key is an earlier segment's */
 
 struct spill_key {
@@ -75,10 +76,15 @@ static void flush(struct spill *s)
     s->used = 0;
 }
 
-static void add(struct spill *s, const void *bytes, size_t length)
+static inline void add(struct spill *s, const void *bytes, size_t length)
 {
     const char *from = bytes;
 
+    if (length < SPILL_BUFFER_SIZE - s->used) {
+        memcpy(s->buffer + s->used, from, length);
+        s->used += length;
+        return;
+    }
     while (length > 0) {
         size_t room = SPILL_BUFFER_SIZE - s->used, n = length < room ? length : room;
         memcpy(s->buffer + s->used, from, n);
@@ -111,7 +117,7 @@ static struct spill_run *begin_run(struct spill *s)
     }
     run = &s->run[s->runs++];
     memset(run, 0, sizeof *run);
-    run->at = run->end = run->keys_at = s->end + s->used;
+    run->records_at = run->blocks_at = run->keys_at = s->end + s->used;
     run->place = s->places;
     return run;
 }
@@ -137,8 +143,11 @@ static int add_keys(struct spill *s, struct spill_run *run, const struct spill_k
     for (uint32_t i = 0; i < count; i++)
         order[next[partition_of(&key[i])]++] = i;
     run->keys_at = s->end + s->used;
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + SPILL_AHEAD < count)
+            __builtin_prefetch(&key[order[i + SPILL_AHEAD]]);
         add(s, &key[order[i]], sizeof *key);
+    }
     free(order);
     return 0;
 }
@@ -169,80 +178,120 @@ int spill_add_known(struct spill *s, const char *wire, size_t length, struct hk_
     return s->known_used < SPILL_KNOWN_MAX ? 0 : flush_known(s, why);
 }
 
-/* Which record comes when: by domain, inside a domain as they are. */
-static int order_by_domain(const struct roster *r, uint32_t *order)
-{
-    uint32_t *next = calloc((size_t)r->domain_count + 1, sizeof *next);
+/* What a run is made of before it is written. */
+struct draft {
+    uint32_t *end;   /* for each domain of the roster: how many records it and those before it have */
+    uint32_t *order; /* which record comes when: by domain, inside a domain as they are */
+    struct spill_key *key;
+    char *blocks;
+    size_t blocks_used;
+};
 
-    if (next == NULL)
-        return HK_ENOMEM;
-    for (uint32_t i = 0; i < r->count; i++)
-        next[roster_owner(r, i) + 1]++;
-    for (uint32_t d = 0; d < r->domain_count; d++)
-        next[d + 1] += next[d];
-    for (uint32_t i = 0; i < r->count; i++)
-        order[next[roster_owner(r, i)]++] = i;
-    free(next);
-    return 0;
+static int draft_init(struct draft *d, const struct roster *r)
+{
+    size_t domains = r->domain_count < r->count ? r->domain_count : r->count;
+
+    memset(d, 0, sizeof *d);
+    d->end = calloc((size_t)r->domain_count + 1, sizeof *d->end);
+    d->order = malloc(((size_t)r->count + 1) * sizeof *d->order);
+    d->key = malloc(((size_t)r->count + 1) * sizeof *d->key);
+    d->blocks = malloc(domains * sizeof(struct spill_block) + ((size_t)r->count + 1) * sizeof(uint32_t));
+    return d->end != NULL && d->order != NULL && d->key != NULL && d->blocks != NULL ? 0 : HK_ENOMEM;
 }
 
-/* A key for each record, in the order in which the records lie in memory: that is what makes it fast. */
-static void make_keys(const struct spill *s, const struct roster *r, struct spill_key *key)
+static void draft_free(struct draft *d)
 {
+    free(d->end);
+    free(d->order);
+    free(d->key);
+    free(d->blocks);
+}
+
+static struct spill_key make_key(const struct spill *s, const struct roster *r, uint32_t i)
+{
+    struct spill_key key = {.domain = roster_owner(r, i)};
+    const unsigned char *bytes, *wire;
+    size_t wire_length;
+
+    key.length = (uint32_t)roster_record(r, i, &bytes);
+    wire = roster_wire(r, bytes, &wire_length);
+    roster_hash_twice(s->seed, wire, wire_length, key.hash);
+    return key;
+}
+
+/* Give each record its place and its key, in the order in which they lie in memory: that is what makes it fast. */
+static void deal(const struct spill *s, const struct roster *r, struct draft *d)
+{
+    for (uint32_t i = 0; i < r->count; i++)
+        d->end[roster_owner(r, i) + 1]++;
+    for (uint32_t k = 0; k < r->domain_count; k++)
+        d->end[k + 1] += d->end[k];
     for (uint32_t i = 0; i < r->count; i++) {
-        const unsigned char *bytes, *wire;
-        size_t wire_length;
-        key[i] =
-            (struct spill_key){.domain = roster_owner(r, i), .length = (uint32_t)roster_record(r, i, &bytes)};
-        wire = roster_wire(r, bytes, &wire_length);
-        roster_hash_twice(s->seed, wire, wire_length, key[i].hash);
+        uint32_t at = d->end[roster_owner(r, i)]++;
+        d->order[at] = i;
+        d->key[i] = make_key(s, r, i);
+        d->key[i].place = s->places + at;
     }
 }
 
-/* The block of the domain that order[0] belongs to: how many records it took. */
-static uint32_t add_block(struct spill *s, const struct roster *r, const uint32_t *order, uint32_t left,
-                          struct spill_key *key)
+static void draft_add(struct draft *d, const void *bytes, size_t length)
 {
-    struct spill_block block = {.domain = key[order[0]].domain};
-    const unsigned char *bytes;
+    memcpy(d->blocks + d->blocks_used, bytes, length);
+    d->blocks_used += length;
+}
 
-    for (; block.count < left && key[order[block.count]].domain == block.domain; block.count++) {
-        struct spill_key *k = &key[order[block.count]];
-        k->place = s->places++;
-        block.bytes += sizeof k->length + k->length;
+/* The records of a domain, which are those from `first` to below `end` in their order. They lie anywhere, so they are
+ * sent for some records ahead. */
+static void add_block(struct spill *s, const struct roster *r, struct draft *d, uint32_t domain,
+                      uint32_t first, uint32_t end)
+{
+    struct spill_block block = {.domain = domain, .count = end - first};
+    size_t head = d->blocks_used;
+
+    draft_add(d, &block, sizeof block);
+    for (uint32_t i = first; i < end; i++) {
+        const unsigned char *bytes;
+        uint32_t length = (uint32_t)roster_record(r, d->order[i], &bytes);
+        if (i + SPILL_AHEAD < r->count)
+            roster_prefetch(r, d->order[i + SPILL_AHEAD]);
+        draft_add(d, &length, sizeof length);
+        add(s, bytes, length);
+        block.bytes += length;
     }
-    add(s, &block, sizeof block);
-    for (uint32_t i = 0; i < block.count; i++) {
-        const struct spill_key *k = &key[order[i]];
-        roster_record(r, order[i], &bytes);
-        add(s, &k->length, sizeof k->length);
-        add(s, bytes, k->length);
+    memcpy(d->blocks + head, &block, sizeof block);
+}
+
+static int write_run(struct spill *s, const struct roster *r, struct spill_run *run, struct draft *d)
+{
+    uint32_t first = 0;
+
+    deal(s, r, d);
+    for (uint32_t k = 0; k < r->domain_count; k++) {
+        if (d->end[k] > first)
+            add_block(s, r, d, k, first, d->end[k]);
+        first = d->end[k];
     }
-    return block.count;
+    s->places += r->count;
+    s->record_bytes += r->records.used;
+    run->blocks_at = s->end + s->used;
+    add(s, d->blocks, d->blocks_used);
+    return add_keys(s, run, d->key, r->count);
 }
 
 int spill_add_run(struct spill *s, struct roster *r, struct hk_why *why)
 {
-    uint32_t *order = malloc(((size_t)r->count + 1) * sizeof *order);
-    struct spill_key *key = malloc(((size_t)r->count + 1) * sizeof *key);
     struct spill_run *run = NULL;
-    int rc = HK_ENOMEM;
+    struct draft draft;
+    int rc = s->known_used > 0 ? flush_known(s, why) : 0;
 
-    if (s->known_used > 0 && flush_known(s, why) != 0)
-        goto done;
-    run = begin_run(s);
-    if (order == NULL || key == NULL || run == NULL || order_by_domain(r, order) != 0)
-        goto done;
-    make_keys(s, r, key);
-    for (uint32_t i = 0; i < r->count;)
-        i += add_block(s, r, order + i, r->count - i, key);
-    s->record_bytes += r->records.used;
-    run->end = s->end + s->used;
-    rc = add_keys(s, run, key, r->count);
-    roster_empty(r);
-done:
-    free(order);
-    free(key);
+    if (rc != 0)
+        return rc;
+    if (draft_init(&draft, r) == 0)
+        run = begin_run(s);
+    rc = run == NULL ? HK_ENOMEM : write_run(s, r, run, &draft);
+    if (rc == 0)
+        roster_empty(r);
+    draft_free(&draft);
     if (s->error != 0)
         return failed(s, s->error, why);
     return rc == 0 ? 0 : no_memory(s, why);

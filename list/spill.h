@@ -6,8 +6,12 @@
  * have given. The file's name is taken away as soon as it is open, so that nothing is left behind, not even by a
  * kill; its room is freed with the descriptor.
  *
- *   run     blocks, one for each domain: u32 domain, u32 records, u64 bytes; then for each record u32 length, bytes
+ *   run     records, grouped by domain, none between;
+ *           blocks, one for each domain: u32 domain, u32 records, u64 bytes of them; then a u32 length for each;
  *           keys, grouped by partition: struct spill_key
+ *
+ * Lengths stand apart from the records so that the index of the segment is made without reading these, and so that
+ * the records of a domain none of which is a duplicate are copied as they lie.
  *
  * A key is 128 bits of hash under random seeds: two mailboxes with the same one are held to be the same. Among 250
  * million the chance that this is ever wrong is below 10^-21.
@@ -21,8 +25,8 @@
 #define SPILL_PARTITIONS 256u
 
 struct spill_run {
-    uint64_t at, end; /* of its blocks in the file */
-    uint64_t keys_at;
+    uint64_t records_at, blocks_at,
+        keys_at;    /* where they begin in the file; each ends where the next one begins */
     uint32_t place; /* of its first record among those of all runs */
     uint32_t keys[SPILL_PARTITIONS];
 };

@@ -12,11 +12,16 @@
 #define MERGE_BUFFER_MAX (1u << 20)
 #define MERGE_BUFFER_MIN 4096u
 
-struct merge_cursor {
-    uint64_t at, end; /* of the run in the file: what is not in the buffer yet */
+/* A part of a run, read front to back. */
+struct merge_part {
+    uint64_t at, end; /* in the file: what is not in the buffer yet */
     char *buffer;
     size_t pos, filled;
-    struct spill_block block; /* `count` and `bytes` go down as it is read */
+};
+
+struct merge_cursor {
+    struct merge_part blocks, records;
+    struct spill_block block; /* whose records come next */
     uint32_t run, place;
 };
 
@@ -36,60 +41,74 @@ struct merge {
 
 /* ---- reading a run ---- */
 
-static int refill(struct merge *m, struct merge_cursor *c)
+static int refill(const struct merge *m, struct merge_part *p)
 {
-    uint64_t left = c->end - c->at;
+    uint64_t left = p->end - p->at;
     size_t n = left < m->buffer_size ? (size_t)left : m->buffer_size;
 
-    if (n == 0 || spill_read(m->spill, c->at, c->buffer, n) != 0)
+    if (n == 0 || spill_read(m->spill, p->at, p->buffer, n) != 0)
         return HK_EIO;
-    c->at += n;
-    c->pos = 0;
-    c->filled = n;
+    p->at += n;
+    p->pos = 0;
+    p->filled = n;
     return 0;
 }
 
-/* Read `length` bytes, or skip them (neither `to` nor `out`), or hand them on to `out`. */
-static int take(struct merge *m, struct merge_cursor *c, void *to, struct output *out, uint64_t length)
+/* The next `length` bytes, one piece at a time: to `to`, or where that is NULL, to `out`. */
+static int take(const struct merge *m, struct merge_part *p, void *to, struct output *out, uint64_t length)
 {
     char *into = to;
 
     while (length > 0) {
-        size_t n = c->filled - c->pos;
-        if (n == 0 && to == NULL && out == NULL && length >= m->buffer_size) {
-            if (length > c->end - c->at)
-                return HK_EIO;
-            c->at += length;
-            return 0;
-        }
-        if (n == 0 && refill(m, c) != 0)
+        size_t n = p->filled - p->pos;
+        if (n == 0 && refill(m, p) != 0)
             return HK_EIO;
-        n = c->filled - c->pos;
+        n = p->filled - p->pos;
         n = n < length ? n : (size_t)length;
         if (into != NULL)
-            into = (char *)memcpy(into, c->buffer + c->pos, n) + n;
-        if (out != NULL)
-            output_add(out, c->buffer + c->pos, n);
-        c->pos += n;
+            into = (char *)memcpy(into, p->buffer + p->pos, n) + n;
+        else
+            output_add(out, p->buffer + p->pos, n);
+        p->pos += n;
         length -= n;
     }
     return 0;
 }
 
+/* Go over bytes; what is not in the buffer yet is not read. */
+static int skip(struct merge_part *p, uint64_t length)
+{
+    size_t n = p->filled - p->pos;
+
+    n = n < length ? n : (size_t)length;
+    p->pos += n;
+    if (length - n > p->end - p->at)
+        return HK_EIO;
+    p->at += length - n;
+    return 0;
+}
+
+static int skip_block(struct merge_cursor *c)
+{
+    int rc = skip(&c->blocks, (uint64_t)c->block.count * sizeof(uint32_t));
+
+    c->place += c->block.count;
+    return rc == 0 ? skip(&c->records, c->block.bytes) : rc;
+}
+
 /* The next block of the kind that is wanted: 1; 0 at the end of the run. */
 static int next_block(struct merge *m, struct merge_cursor *c)
 {
-    while (c->pos < c->filled || c->at < c->end) {
-        int rc = take(m, c, &c->block, NULL, sizeof c->block);
+    while (c->blocks.pos < c->blocks.filled || c->blocks.at < c->blocks.end) {
+        int rc = take(m, &c->blocks, &c->block, NULL, sizeof c->block);
         if (rc != 0)
             return rc;
         HK_BUG_ON(c->block.domain >= m->roster->domain_count);
         if (roster_domain_is_big(roster_domain(m->roster, c->block.domain)) == m->big)
             return 1;
-        rc = take(m, c, NULL, NULL, c->block.bytes);
+        rc = skip_block(c);
         if (rc != 0)
             return rc;
-        c->place += c->block.count;
     }
     return 0;
 }
@@ -123,11 +142,13 @@ static int fill_heap(struct merge *m)
     for (uint32_t i = 0; i < m->spill->runs; i++) {
         struct merge_cursor *c = &m->cursor[i];
         int rc;
-        *c = (struct merge_cursor){.at = m->spill->run[i].at,
-                                   .end = m->spill->run[i].end,
-                                   .buffer = m->buffers + i * m->buffer_size,
-                                   .run = i,
-                                   .place = m->spill->run[i].place};
+        const struct spill_run *run = &m->spill->run[i];
+        char *buffer = m->buffers + 2 * i * m->buffer_size;
+        *c =
+            (struct merge_cursor){.blocks = {run->blocks_at, run->keys_at, buffer, 0, 0},
+                                  .records = {run->records_at, run->blocks_at, buffer + m->buffer_size, 0, 0},
+                                  .run = i,
+                                  .place = run->place};
         rc = next_block(m, c);
         if (rc < 0)
             return rc;
@@ -141,21 +162,45 @@ static int fill_heap(struct merge *m)
 
 /* ---- merging ---- */
 
+/* How many of so many records from a place on are kept. */
+static uint32_t count_kept(const struct spill *s, uint32_t place, uint32_t count)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        kept += spill_is_dropped(s, place + i) ? 0 : 1;
+    return kept;
+}
+
 static int take_record(struct merge *m, struct merge_cursor *c)
 {
     bool dropped = spill_is_dropped(m->spill, c->place++);
     uint32_t length;
     uint64_t at = htole64(m->record_at);
-    int rc = take(m, c, &length, NULL, sizeof length);
+    int rc = take(m, &c->blocks, &length, NULL, sizeof length);
 
-    if (rc == 0)
-        rc = take(m, c, NULL, dropped || m->index_wanted ? NULL : m->out, length);
-    if (rc != 0 || dropped)
+    if (rc != 0)
         return rc;
-    if (m->index_wanted)
+    if (m->index_wanted && !dropped)
         output_add(m->out, &at, sizeof at);
-    m->record_at += length;
-    return 0;
+    m->record_at += dropped ? 0 : length;
+    if (m->index_wanted)
+        return 0;
+    return dropped ? skip(&c->records, length) : take(m, &c->records, NULL, m->out, length);
+}
+
+static int take_block(struct merge *m, struct merge_cursor *c)
+{
+    int rc = 0;
+
+    if (m->index_wanted || count_kept(m->spill, c->place, c->block.count) < c->block.count) {
+        for (uint32_t i = 0; i < c->block.count && rc == 0; i++)
+            rc = take_record(m, c);
+        return rc;
+    }
+    c->place += c->block.count;
+    rc = skip(&c->blocks, (uint64_t)c->block.count * sizeof(uint32_t));
+    return rc == 0 ? take(m, &c->records, NULL, m->out, c->block.bytes) : rc;
 }
 
 static int merge_kind(struct merge *m, bool big)
@@ -166,8 +211,7 @@ static int merge_kind(struct merge *m, bool big)
     rc = fill_heap(m);
     while (rc == 0 && m->heap_count > 0 && m->out->error == 0) {
         struct merge_cursor *c = &m->cursor[m->heap[0]];
-        for (uint32_t i = 0; i < c->block.count && rc == 0; i++)
-            rc = take_record(m, c);
+        rc = take_block(m, c);
         if (rc == 0)
             rc = next_block(m, c);
         if (rc == 0)
@@ -184,13 +228,13 @@ static int merge_all(const struct spill *s, const struct roster *r, struct outpu
     struct merge m = {.spill = s, .roster = r, .out = out, .index_wanted = index_wanted};
     int rc = HK_ENOMEM;
 
-    m.buffer_size = MERGE_MEMORY / s->runs;
+    m.buffer_size = MERGE_MEMORY / 2 / s->runs;
     m.buffer_size = m.buffer_size > MERGE_BUFFER_MAX   ? MERGE_BUFFER_MAX
                     : m.buffer_size < MERGE_BUFFER_MIN ? MERGE_BUFFER_MIN
                                                        : m.buffer_size;
     m.cursor = calloc(s->runs, sizeof *m.cursor);
     m.heap = calloc(s->runs, sizeof *m.heap);
-    m.buffers = malloc(s->runs * m.buffer_size);
+    m.buffers = malloc(2 * s->runs * m.buffer_size);
     if (m.cursor != NULL && m.heap != NULL && m.buffers != NULL)
         rc = merge_kind(&m, true);
     if (rc == 0)
