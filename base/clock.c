@@ -28,7 +28,7 @@ uint64_t clock_wall_us(void)
     return clock_read_us(CLOCK_REALTIME) + (uint64_t)fault_clock_us();
 }
 
-void clock_rfc3339(uint64_t wall_us, char *out)
+char *clock_rfc3339(uint64_t wall_us, char *out)
 {
     static char text[CLOCK_RFC3339_SIZE]; /* of the second before: thousands of events have the same */
     static uint64_t text_s = UINT64_MAX;
@@ -51,6 +51,7 @@ void clock_rfc3339(uint64_t wall_us, char *out)
         out[digit] = (char)('0' + us % 10);
     out[7] = 'Z';
     out[8] = '\0';
+    return out + 8;
 }
 
 bool clock_rfc3339_parse(const char *text, uint64_t *wall_us)

@@ -36,14 +36,17 @@ char *hk_put(char *to, const char *end, const char *text)
 
 char *hk_put_number(char *to, const char *end, uint64_t number)
 {
-    char digits[21], *at = digits + sizeof digits - 1;
+    size_t digits = 1;
 
-    *at = '\0';
-    do {
-        *--at = (char)('0' + number % 10);
+    HK_BUG_ON(to >= end);
+    for (uint64_t rest = number; rest >= 10; rest /= 10)
+        digits++;
+    for (; digits > (size_t)(end - to) - 1; digits--)
         number /= 10;
-    } while (number > 0);
-    return hk_put(to, end, at);
+    to[digits] = '\0';
+    for (size_t at = digits; at-- > 0; number /= 10)
+        to[at] = (char)('0' + number % 10);
+    return to + digits;
 }
 
 size_t hk_clean_text(char *out, size_t size, const char *text, size_t length)

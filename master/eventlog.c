@@ -16,6 +16,9 @@
 /* A line of ours that begins somewhere in so many bytes makes a file a log. */
 #define FOREIGN_BYTES 65536u
 
+#define NUMBER_SIZE     24u  /* of 64 bits in digits, and a NUL */
+#define EVENT_HEAD_SIZE 160u /* of a line up to its type */
+
 extern char **environ;
 
 /* Cut a last line without its newline off: the writer died in it, and the ledger rules. */
@@ -398,32 +401,42 @@ void eventlog_watch(struct eventlog *log)
 
 /* ---- lines ---- */
 
-static void event_key(struct eventlog *log, const char *key)
+/* A member's key, and room for `bytes` of its value: that begins where this ends, and log->used is the caller's to set. Values
+ * are made in place: what was written octet by octet and is copied at once waits for the processor's store buffer. */
+static char *event_member(struct eventlog *log, const char *key, size_t bytes)
 {
     size_t length = strlen(key);
-    char *out = event_room(log, length + sizeof ",\"\":");
+    char *out = event_room(log, length + bytes + sizeof ",\"\":");
 
     if (log->used > 0 && out[-1] != '{')
         *out++ = ',';
     *out++ = '"';
-    out = hk_put(out, out + length + 1, key);
+    memcpy(out, key, length + 1);
+    out += length;
     *out++ = '"';
     *out++ = ':';
-    log->used = (size_t)(out - log->buffer);
+    return out;
+}
+
+static void event_until(struct eventlog *log, const char *end)
+{
+    log->used = (size_t)(end - log->buffer);
 }
 
 void event_begin_again(struct eventlog *log, const char *type, uint64_t epoch, uint64_t number)
 {
-    char id[64] = "", when[CLOCK_RFC3339_SIZE], *at = id;
+    char *out = event_room(log, EVENT_HEAD_SIZE);
+    const char *end = out + EVENT_HEAD_SIZE;
 
-    at = hk_put(hk_put_number(at, id + sizeof id, epoch), id + sizeof id, "-");
-    (void)hk_put_number(at, id + sizeof id, number);
     log->line_us = clock_wall_us();
-    clock_rfc3339(log->line_us, when);
-    event_raw(log, "{", 1);
-    event_number(log, "v", 1);
-    event_word(log, "id", id);
-    event_word(log, "time", when);
+    out = hk_put(out, end, "{\"v\":1,\"id\":\"");
+    out = hk_put_number(out, end, epoch);
+    *out++ = '-';
+    out = hk_put_number(out, end, number);
+    out = hk_put(out, end, "\",\"time\":\"");
+    out = clock_rfc3339(log->line_us, out);
+    *out++ = '"';
+    event_until(log, out);
     event_word(log, "type", type);
 }
 
@@ -433,11 +446,31 @@ uint64_t event_begin(struct eventlog *log, const char *type)
     return log->number++;
 }
 
+/* Eight octets of which none has to be cleaned or escaped: each is in [0x20, 0x7e] and neither '"' nor '\\'. In each step the
+ * highest bit of an octet says that it is not so. */
+static bool eight_are_plain(uint64_t eight)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    uint64_t quote = eight ^ ones * '"', slash = eight ^ ones * '\\', last = eight ^ ones * 0x7f;
+    uint64_t below = eight - ones * ' ';
+
+    return ((eight | (below & ~eight) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash) |
+             ((last - ones) & ~last)) &
+            high) == 0;
+}
+
 /* Copies what needs neither cleaning nor a backslash, and returns how much that is: all of most texts. */
 static size_t copy_plain(char *out, const char *text, size_t length)
 {
     size_t i = 0;
+    uint64_t eight;
 
+    for (; i + sizeof eight <= length; i += sizeof eight) {
+        memcpy(&eight, text + i, sizeof eight);
+        if (!eight_are_plain(eight))
+            break;
+        memcpy(out + i, &eight, sizeof eight);
+    }
     while (i < length && text[i] >= ' ' && text[i] < 0x7f && text[i] != '"' && text[i] != '\\') {
         out[i] = text[i];
         i++;
@@ -445,28 +478,36 @@ static size_t copy_plain(char *out, const char *text, size_t length)
     return i;
 }
 
-void event_text(struct eventlog *log, const char *key, const char *text, size_t length)
+/* What is behind the plain beginning of a text, cleaned at `clean` first. */
+static char *put_cleaned(char *out, char *clean, const char *text, size_t length)
 {
-    char *clean, *out;
-    size_t n, plain;
+    size_t n = hk_clean_text(clean, length + 1, text, length);
 
-    if (text == NULL)
-        return;
-    event_key(log, key);
-    /* A cleaned byte is at most one byte, an escaped one two. */
-    out = event_room(log, 3 * length + 8);
-    clean = out + 2 * length + 4;
-    *out++ = '"';
-    plain = copy_plain(out, text, length);
-    out += plain;
-    n = hk_clean_text(clean, length - plain + 1, text + plain, length - plain);
     for (size_t i = 0; i < n; i++) {
         if (clean[i] == '"' || clean[i] == '\\')
             *out++ = '\\';
         *out++ = clean[i];
     }
+    return out;
+}
+
+void event_text(struct eventlog *log, const char *key, const char *text, size_t length)
+{
+    char *clean, *out;
+    size_t plain;
+
+    if (text == NULL)
+        return;
+    /* A cleaned byte is at most one byte, an escaped one two. */
+    out = event_member(log, key, 3 * length + 8);
+    clean = out + 2 * length + 4;
     *out++ = '"';
-    log->used = (size_t)(out - log->buffer);
+    plain = copy_plain(out, text, length);
+    out += plain;
+    if (plain < length)
+        out = put_cleaned(out, clean, text + plain, length - plain);
+    *out++ = '"';
+    event_until(log, out);
 }
 
 void event_word(struct eventlog *log, const char *key, const char *text)
@@ -476,17 +517,33 @@ void event_word(struct eventlog *log, const char *key, const char *text)
 
 void event_number(struct eventlog *log, const char *key, uint64_t number)
 {
-    char text[24];
-    const char *end = hk_put_number(text, text + sizeof text, number);
+    char *out = event_member(log, key, NUMBER_SIZE);
 
-    event_key(log, key);
-    event_raw(log, text, (size_t)(end - text));
+    event_until(log, hk_put_number(out, out + NUMBER_SIZE, number));
+}
+
+void event_dotted(struct eventlog *log, const char *key, const uint8_t *part, size_t parts)
+{
+    size_t room = parts * NUMBER_SIZE + 2;
+    char *out = event_member(log, key, room);
+    const char *end = out + room;
+
+    *out++ = '"';
+    for (size_t i = 0; i < parts; i++) {
+        if (i > 0)
+            *out++ = '.';
+        out = hk_put_number(out, end, part[i]);
+    }
+    *out++ = '"';
+    event_until(log, out);
 }
 
 void event_object(struct eventlog *log, const char *key)
 {
-    event_key(log, key);
-    event_raw(log, "{", 1);
+    char *out = event_member(log, key, 1);
+
+    *out++ = '{';
+    event_until(log, out);
 }
 
 void event_object_end(struct eventlog *log)

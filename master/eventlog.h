@@ -59,6 +59,8 @@ void event_begin_again(struct eventlog *log, const char *type, uint64_t epoch, u
 void event_text(struct eventlog *log, const char *key, const char *text, size_t length);
 void event_word(struct eventlog *log, const char *key, const char *text); /* NUL-terminated */
 void event_number(struct eventlog *log, const char *key, uint64_t number);
+/* "1.2.3": numbers with dots between, as a text. */
+void event_dotted(struct eventlog *log, const char *key, const uint8_t *part, size_t parts);
 void event_object(struct eventlog *log, const char *key);
 void event_object_end(struct eventlog *log);
 void event_end(struct eventlog *log);

@@ -13,27 +13,32 @@
 
 /* ---- events ---- */
 
-void event_reply(struct eventlog *log, const struct outcome_reply *reply)
+/* Lines of a reply are joined by newlines, which are shown as blanks. */
+static void event_reply_text(struct eventlog *log, const char *reply, size_t length)
 {
-    char enhanced[16], text[REGION_REPLY_TEXT];
-    const char *end = enhanced + sizeof enhanced;
-    size_t length = reply->text_length < sizeof text ? reply->text_length : sizeof text;
+    char text[REGION_REPLY_TEXT];
 
-    memcpy(text, reply->text, length);
+    if (memchr(reply, '\n', length) == NULL && memchr(reply, '\r', length) == NULL) {
+        event_text(log, "text", reply, length);
+        return;
+    }
+    memcpy(text, reply, length);
     for (size_t i = 0; i < length; i++)
         if (text[i] == '\n' || text[i] == '\r')
             text[i] = ' ';
+    event_text(log, "text", text, length);
+}
+
+void event_reply(struct eventlog *log, const struct outcome_reply *reply)
+{
     event_word(log, "phase", log_phase_name((enum log_phase)reply->log_phase));
     event_object(log, "reply");
     if (reply->code != 0)
         event_number(log, "code", reply->code);
-    if (reply->enhanced[0] != 0) {
-        char *at = enhanced;
-        for (unsigned i = 0; i < 3; i++)
-            at = hk_put_number(i > 0 ? hk_put(at, end, ".") : at, end, reply->enhanced[i]);
-        event_word(log, "enhanced", enhanced);
-    }
-    event_text(log, "text", text, length);
+    if (reply->enhanced[0] != 0)
+        event_dotted(log, "enhanced", reply->enhanced, 3);
+    event_reply_text(log, reply->text,
+                     reply->text_length < REGION_REPLY_TEXT ? reply->text_length : REGION_REPLY_TEXT);
     event_object_end(log);
 }
 
@@ -47,16 +52,12 @@ static void event_verdict(struct eventlog *log, struct verdict verdict)
 
 static void event_address(struct eventlog *log, const char *key, uint8_t family, const uint8_t *address)
 {
-    char text[INET6_ADDRSTRLEN], *at = text;
-    const char *end = text + sizeof text;
+    char text[INET6_ADDRSTRLEN];
 
-    if (family == AF_INET) { /* inet_ntop() makes it by printf, and each message has two */
-        for (unsigned i = 0; i < 4; i++)
-            at = hk_put_number(i > 0 ? hk_put(at, end, ".") : at, end, address[i]);
+    if (family == AF_INET) /* inet_ntop() makes it by printf, and each message has two */
+        event_dotted(log, key, address, 4);
+    else if (family == AF_INET6 && inet_ntop(family, address, text, sizeof text) != NULL)
         event_word(log, key, text);
-    } else if (family == AF_INET6 && inet_ntop(family, address, text, sizeof text) != NULL) {
-        event_word(log, key, text);
-    }
 }
 
 static void event_recipient(struct eventlog *log, const struct campaign *campaign, uint32_t index)

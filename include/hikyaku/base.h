@@ -70,9 +70,10 @@ char *hk_xasprintf(const char *format, ...) HK_PRINTF(1, 2);
 uint64_t clock_now_ms(void);
 uint64_t clock_now_us(void);
 uint64_t clock_wall_us(void);
-/* "2026-11-24T09:00:00.123456Z" of microseconds since 1970; `out` holds at least CLOCK_RFC3339_SIZE bytes. */
+/* "2026-11-24T09:00:00.123456Z" of microseconds since 1970; `out` holds at least CLOCK_RFC3339_SIZE bytes. Returns
+ * where its NUL stands. */
 #define CLOCK_RFC3339_SIZE 32
-void clock_rfc3339(uint64_t wall_us, char *out);
+char *clock_rfc3339(uint64_t wall_us, char *out);
 /* The same back; false: it is not written so, or of before 1970. */
 bool clock_rfc3339_parse(const char *text, uint64_t *wall_us) HK_MUST_USE;
 

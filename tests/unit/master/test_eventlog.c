@@ -97,6 +97,60 @@ static void any_text_makes_a_line_of_json(void **state)
     free(text);
 }
 
+/* Texts are looked at eight octets at a time: what has to be cleaned or escaped is found at each place, in texts of any length. */
+static void each_octet_at_each_place_is_cleaned_or_escaped(void **state)
+{
+    struct eventlog log;
+    struct hk_why why;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(eventlog_open(&log, &config, 7, &why), 0);
+    for (size_t length = 1; length <= 20; length++)
+        for (size_t at = 0; at < length; at++)
+            for (unsigned octet = 0; octet < 256; octet++) {
+                char text[20], cleaned[21], *line;
+                size_t clean;
+                json_t *read;
+                memset(text, 'a' + (int)at, sizeof text);
+                text[at] = (char)octet;
+                clean = hk_clean_text(cleaned, sizeof cleaned, text, length);
+                log.used = 0;
+                event_begin(&log, "x");
+                event_text(&log, "text", text, length);
+                event_end(&log);
+                line = log.buffer;
+                line[log.used - 1] = '\0';
+                read = json_loads(line, 0, NULL);
+                assert_non_null(read);
+                assert_int_equal(json_string_length(json_object_get(read, "text")), clean);
+                assert_memory_equal(json_string_value(json_object_get(read, "text")), cleaned, clean);
+                json_decref(read);
+            }
+    eventlog_close(&log);
+}
+
+static void numbers_with_dots_are_a_text(void **state)
+{
+    static const uint8_t address[] = {127, 0, 9, 255};
+    struct eventlog log;
+    struct hk_why why;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(eventlog_open(&log, &config, 7, &why), 0);
+    log.used = 0;
+    event_begin(&log, "x");
+    event_dotted(&log, "mx_ip", address, sizeof address);
+    event_dotted(&log, "enhanced", address, 1);
+    event_number(&log, "bytes", UINT64_MAX);
+    event_end(&log);
+    log.buffer[log.used - 1] = '\0';
+    assert_non_null(strstr(log.buffer, ",\"type\":\"x\",\"mx_ip\":\"127.0.9.255\",\"enhanced\":\"127\","
+                                       "\"bytes\":18446744073709551615}"));
+    eventlog_close(&log);
+}
+
 #define WHOLE "{\"v\":1,\"id\":\"7-1\"}\n{\"v\":1,\"id\":\"7-2\"}\n"
 #define TORN  "{\"v\":1,\""
 
@@ -396,6 +450,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_text_makes_a_line_of_json),
+        cmocka_unit_test(each_octet_at_each_place_is_cleaned_or_escaped),
+        cmocka_unit_test(numbers_with_dots_are_a_text),
         cmocka_unit_test(a_torn_last_line_is_cut_off),
         cmocka_unit_test(a_full_file_is_put_aside_and_begun_anew),
         cmocka_unit_test(a_part_is_named_behind_the_newest_although_the_clock_was_set_back),
