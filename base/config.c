@@ -66,6 +66,7 @@ void config_free(struct config *config)
         else if (strcmp(section->name, "route.auth") != 0)
             clear_rows(section, config);
     }
+    free(config->provider_index);
     free(config->file);
     free(config);
 }

@@ -3,7 +3,7 @@
  * Layers, each key by key: the table's defaults, the built-in row "default", an own section "default", the
  * built-in row of the title, the own section of the title. A list that is given replaces the list below it.
  * The built-in rows are etc/providers.conf, embedded by the build and read by the same reader; a fault in it is
- * a bug of ours. Looking a provider up walks all rows: it is done once for a domain, and the answer is kept.
+ * a bug of ours.
  */
 #include <string.h>
 #include <strings.h>
@@ -200,6 +200,125 @@ static int add_builtin(const struct layers *l)
     return rc;
 }
 
+/* --- matching --- */
+
+/* Every pattern of every row, found by what it ends a name with: a campaign of a million domains asks for each of them, and its
+ * hosts. Open addressing, at most half full. */
+struct cfg_provider_index {
+    size_t mask; /* slots - 1 */
+    struct provider_pattern {
+        const char
+            *ending; /* the name itself, or ".example.com" of "*.example.com"; NULL: the slot is free */
+        uint64_t hash;
+        uint32_t length, row; /* of the whole pattern */
+        bool is_wild, by_mx;
+    } slot[];
+};
+
+/* From the last octet to the first, so that one pass over a name has the hash of each of its endings. */
+static uint64_t hash_before(uint64_t hash, char c)
+{
+    unsigned char octet = (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+
+    hash = (hash ^ octet) * 0x100000001b3u;
+    return hash ^ hash >> 29;
+}
+
+static void index_add(struct cfg_provider_index *index, const char *pattern, uint32_t row, bool by_mx)
+{
+    bool is_wild = strncmp(pattern, "*.", 2) == 0;
+    const char *ending = pattern + is_wild;
+    uint64_t hash = 0;
+    size_t at;
+
+    for (size_t i = strlen(ending); i-- > 0;)
+        hash = hash_before(hash, ending[i]);
+    for (at = hash & index->mask; index->slot[at].ending != NULL;)
+        at = (at + 1) & index->mask;
+    index->slot[at] = (struct provider_pattern){.ending = ending,
+                                                .hash = hash,
+                                                .length = (uint32_t)strlen(pattern),
+                                                .row = row,
+                                                .is_wild = is_wild,
+                                                .by_mx = by_mx};
+}
+
+static void index_add_all(struct cfg_provider_index *index, const struct cfg_list *patterns, size_t row,
+                          bool by_mx)
+{
+    for (size_t i = 0; i < patterns->count; i++)
+        index_add(index, patterns->item[i], (uint32_t)row, by_mx);
+}
+
+static void index_make(struct config *config)
+{
+    size_t patterns = 0, slots = 16;
+
+    for (size_t i = 0; i < config->provider_count; i++)
+        patterns += config->provider[i].domains.count + config->provider[i].mx.count;
+    while (slots < 2 * patterns)
+        slots *= 2;
+    config->provider_index =
+        hk_xcalloc(1, sizeof *config->provider_index + slots * sizeof config->provider_index->slot[0]);
+    config->provider_index->mask = slots - 1;
+    for (size_t i = 0; i < config->provider_count; i++) {
+        index_add_all(config->provider_index, &config->provider[i].domains, i, false);
+        index_add_all(config->provider_index, &config->provider[i].mx, i, true);
+    }
+}
+
+/* The longest pattern so far, of own rows and of built-in ones; of equal ones that of the first row. */
+struct best {
+    size_t length;
+    const struct cfg_provider *row;
+};
+
+static void take_better(struct best *best, const struct provider_pattern *found,
+                        const struct cfg_provider *row)
+{
+    if (found->length > best->length || (found->length == best->length && row < best->row))
+        *best = (struct best){found->length, row};
+}
+
+/* domain_matches() for every pattern there is. */
+static void match_name(const struct config *config, const char *name, bool by_mx, struct best best[2])
+{
+    const struct cfg_provider_index *index = config->provider_index;
+    uint64_t hash = 0;
+
+    for (size_t i = index != NULL ? strlen(name) : 0; i-- > 0;) {
+        hash = hash_before(hash, name[i]);
+        if (i > 0 && name[i] != '.')
+            continue;
+        for (size_t at = hash & index->mask; index->slot[at].ending != NULL; at = (at + 1) & index->mask) {
+            const struct provider_pattern *found = &index->slot[at];
+            const struct cfg_provider *row = &config->provider[found->row];
+            if (found->hash == hash && found->by_mx == by_mx && found->is_wild == (i > 0) &&
+                strcasecmp(found->ending, name + i) == 0)
+                take_better(&best[row->own], found, row);
+        }
+    }
+}
+
+const struct cfg_provider *config_provider(const struct config *config, const char *domain,
+                                           const char *const *mx, size_t mx_count)
+{
+    struct best by_domain[2] = {{0}}, by_mx[2] = {{0}};
+
+    match_name(config, domain, false, by_domain);
+    for (size_t i = 0; i < mx_count; i++)
+        match_name(config, mx[i], true, by_mx);
+    for (int own = 1; own >= 0; own--) {
+        if (by_domain[own].row != NULL)
+            return by_domain[own].row;
+        if (by_mx[own].row != NULL)
+            return by_mx[own].row;
+    }
+    return &config->provider[config->provider_count - 1];
+}
+
+/* --- loading --- */
+
 int config_provider_load(const struct config_tree *tree, const struct config_place *place,
                          struct config *config, struct hk_why *why)
 {
@@ -217,61 +336,7 @@ int config_provider_load(const struct config_tree *tree, const struct config_pla
     if (rc == 0)
         rc = add_row(&l, "default", l.own_default);
     config_tree_free(&builtin);
+    if (rc == 0)
+        index_make(config);
     return rc;
-}
-
-/* --- matching --- */
-
-/* The length of the longest pattern that matches a name, 0 for none. */
-static size_t longest_match(const struct cfg_list *patterns, const char *name)
-{
-    size_t best = 0;
-
-    for (size_t i = 0; i < patterns->count; i++)
-        if (strlen(patterns->item[i]) > best && domain_matches(patterns->item[i], name))
-            best = strlen(patterns->item[i]);
-    return best;
-}
-
-static size_t longest_of(const struct cfg_list *patterns, const char *const *name, size_t count)
-{
-    size_t best = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        size_t length = longest_match(patterns, name[i]);
-        if (length > best)
-            best = length;
-    }
-    return best;
-}
-
-static const struct cfg_provider *best_row(const struct config *config, bool own, bool by_mx,
-                                           const char *const *name, size_t count)
-{
-    const struct cfg_provider *best = NULL;
-    size_t best_length = 0;
-
-    for (size_t i = 0; i < config->provider_count; i++) {
-        const struct cfg_provider *row = &config->provider[i];
-        size_t length;
-        if (row->own != own)
-            continue;
-        length = longest_of(by_mx ? &row->mx : &row->domains, name, count);
-        if (length > best_length)
-            best = row, best_length = length;
-    }
-    return best;
-}
-
-const struct cfg_provider *config_provider(const struct config *config, const char *domain,
-                                           const char *const *mx, size_t mx_count)
-{
-    for (int own = 1; own >= 0; own--) {
-        const struct cfg_provider *row = best_row(config, own == 1, false, &domain, 1);
-        if (row == NULL)
-            row = best_row(config, own == 1, true, mx, mx_count);
-        if (row != NULL)
-            return row;
-    }
-    return &config->provider[config->provider_count - 1];
 }

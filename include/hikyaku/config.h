@@ -177,6 +177,7 @@ struct config {
     size_t route_count;
     struct cfg_provider *provider; /* own rows first, "default" last */
     size_t provider_count;
+    struct cfg_provider_index *provider_index; /* of config_provider(); NULL: no row has a pattern */
     struct cfg_limit *limit;
     size_t limit_count;
 

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "hikyaku/address.h"
 #include "hikyaku/config.h"
 
 #define SENDER                                                                                     \
@@ -321,6 +322,63 @@ static void the_longest_pattern_wins_and_a_domain_before_an_mx(void **state)
     /* An own MX pattern stands before a built-in domain. */
     assert_string_equal(by_mx(c, "docomo.ne.jp", "mx.example.com")->name, "narrow");
     assert_string_equal(by_mx(c, "docomo.ne.jp", "mx.example.org")->name, "docomo");
+    config_free(c);
+}
+
+/* As by looking at each pattern of each row: of a label's octet more or less, a dot in front, another row, an exact name. */
+static const struct cfg_provider *by_looking_at_all(const struct config *c, const char *domain,
+                                                    const char *mx)
+{
+    const struct cfg_provider *best;
+    size_t length;
+
+    for (int own = 1; own >= 0; own--)
+        for (int kind = 0; kind < 2; kind++) {
+            best = NULL;
+            length = 0;
+            for (size_t i = 0; i < c->provider_count; i++) {
+                const struct cfg_list *list = kind == 0 ? &c->provider[i].domains : &c->provider[i].mx;
+                for (size_t k = 0; c->provider[i].own == (own == 1) && k < list->count; k++)
+                    if (strlen(list->item[k]) > length &&
+                        domain_matches(list->item[k], kind == 0 ? domain : mx)) {
+                        best = &c->provider[i];
+                        length = strlen(list->item[k]);
+                    }
+            }
+            if (best != NULL)
+                return best;
+        }
+    return &c->provider[c->provider_count - 1];
+}
+
+static void a_provider_is_found_as_by_looking_at_every_pattern(void **state)
+{
+    static const char *const before[] = {"", "x", "x.", ".", "a.b.", "X.", "mail-"};
+    struct config *c =
+        load(SENDER "provider \"one\" { domains = { \"*.b.test\" } mx = { \"*.mail.test\" } }\n"
+                    "provider \"two\" { domains = { \"a.b.test\", \"*.test\" } }\n"
+                    "provider \"docomo\" { mx = { \"*.docomo.ne.jp\" } }\n");
+    char name[300];
+    size_t tried = 0;
+
+    (void)state;
+    for (size_t i = 0; i < c->provider_count; i++)
+        for (int kind = 0; kind < 2; kind++) {
+            const struct cfg_list *list = kind == 0 ? &c->provider[i].domains : &c->provider[i].mx;
+            for (size_t k = 0; k < list->count; k++)
+                for (size_t n = 0; n < sizeof before / sizeof before[0]; n++, tried++) {
+                    const char *item = list->item[k];
+                    (void)snprintf(name, sizeof name, "%s%s", before[n],
+                                   item + (item[0] == '*' ? 1 + tried % 2 : 0));
+                    assert_ptr_equal(by_domain(c, name), by_looking_at_all(c, name, ""));
+                    assert_ptr_equal(by_mx(c, "none.example", name),
+                                     by_looking_at_all(c, "none.example", name));
+                    assert_ptr_equal(by_mx(c, name, name), by_looking_at_all(c, name, name));
+                }
+        }
+    assert_true(tried > 500);
+    assert_string_equal(by_domain(c, "a.b.test")->name,
+                        "one"); /* "*.b.test" is as long, and of an earlier row */
     config_free(c);
 }
 
@@ -839,6 +897,7 @@ int main(void)
         cmocka_unit_test(a_route_is_found_by_name_before_the_star),
         cmocka_unit_test(the_builtin_table_knows_carriers_and_large_providers),
         cmocka_unit_test(the_longest_pattern_wins_and_a_domain_before_an_mx),
+        cmocka_unit_test(a_provider_is_found_as_by_looking_at_every_pattern),
         cmocka_unit_test(own_provider_sections_override_key_by_key),
         cmocka_unit_test(the_tls_policy_reaches_the_provider_rows),
         cmocka_unit_test(a_client_certificate_is_of_its_route_or_provider),
