@@ -563,7 +563,8 @@ static void queue_span(struct campaign *campaign, uint32_t number, const uint32_
         if (index >= domain_end) {
             struct segment_domain d;
             run_flush(campaign, &run, domain);
-            domain = segment_domain_of(campaign->segment, index);
+            domain =
+                index == domain_end && index > 0 ? domain + 1 : segment_domain_of(campaign->segment, index);
             d = segment_domain(campaign->segment, domain);
             domain_end = d.first + d.count;
         }

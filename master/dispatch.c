@@ -54,7 +54,7 @@ static struct worker *pick_worker(struct site *site)
     return best;
 }
 
-static bool open_conn(struct lane *lane, struct dest *dest)
+static bool open_conn(struct lane *lane, struct dest *dest, uint64_t now_us)
 {
     struct site *site = lane->site;
     struct node *node = site->node;
@@ -80,7 +80,7 @@ static bool open_conn(struct lane *lane, struct dest *dest)
     conn->send_max = lane->site->provider->messages_per_connection;
     conn->domain_max = conn->domains = 0;
     node->region.destination[dest->shared].refs++;
-    conn->opened_ms = clock_now_ms();
+    conn->opened_ms = now_us / 1000;
     conn->serial = ++node->serial;
     dest->refs++;
     dest->live++;
@@ -88,7 +88,7 @@ static bool open_conn(struct lane *lane, struct dest *dest)
     worker->conns++;
     node->conns++;
     site->home = (uint16_t)worker->number;
-    limit_take(&lane->conn_rate, clock_now_us());
+    limit_take(&lane->conn_rate, now_us);
     worker_tell(worker, &(struct desc){.kind = DESC_OPEN,
                                        .conn = conn->id,
                                        .dest = conn->shared,
@@ -137,7 +137,8 @@ void conn_feed(struct conn *conn)
     conn_set_hungry(conn, conn->under_way < CONN_DEPTH);
     if (conn->dest->queue.recipients > 0)
         site_wake(conn->lane->site);
-    if (conn->under_way == 0 && (conn->lane->site->suspended_until_ms > clock_now_ms() ||
+    if (conn->under_way == 0 && ((conn->lane->site->suspended_until_ms != 0 &&
+                                  conn->lane->site->suspended_until_ms > clock_now_ms()) ||
                                  (conn->dest->queue.recipients == 0 && is_wanted_elsewhere(conn))))
         close_conn(conn); /* this one has nothing to do */
 }
@@ -248,17 +249,20 @@ void conn_drop(struct conn *conn)
     node->conns--;
     worker->free_conn[worker->free_conns++] = conn->id;
     dest_unshare(dest, conn->shared);
-    site_wake(lane->site);
+    if (lane->site->queued > 0)
+        site_wake(lane->site);
     wake_waiting(node);
     dest_forget(dest);
 }
 
 static void note_failure(struct dest *dest, const struct outcome_reply *failure, const struct conn_info *info)
 {
-    dest->failure = *failure;
-    dest->failure_ip[0] = '\0';
+    if (dest->failure == NULL)
+        dest->failure = hk_xcalloc(1, sizeof *dest->failure);
+    dest->failure->reply = *failure;
+    dest->failure->ip[0] = '\0';
     if (info->family == AF_INET || info->family == AF_INET6)
-        inet_ntop(info->family, info->peer, dest->failure_ip, sizeof dest->failure_ip);
+        inet_ntop(info->family, info->peer, dest->failure->ip, sizeof dest->failure->ip);
 }
 
 /* A greeting is not yet a receiver: only an answer to a message shows that it takes any. Before that, a connection that
@@ -285,13 +289,14 @@ void conn_outcome(struct conn *conn, const struct flight *flight, bool accepted)
 
 static void say_dead(const struct dest *dest, uint32_t seconds)
 {
+    const struct outcome_reply *failure = dest_failure(dest);
     char words[200], code[8] = "";
 
-    hk_clean_text(words, sizeof words, dest->failure.text, dest->failure.text_length);
-    if (dest->failure.code != 0)
-        snprintf(code, sizeof code, "%u ", dest->failure.code);
+    hk_clean_text(words, sizeof words, failure->text, failure->text_length);
+    if (failure->code != 0)
+        snprintf(code, sizeof code, "%u ", failure->code);
     log_info("%s: cannot be reached (%s: %s%s); next try in %u s", dest->site->name,
-             log_phase_name((enum log_phase)dest->failure.log_phase), code, words, seconds);
+             log_phase_name((enum log_phase)failure->log_phase), code, words, seconds);
 }
 
 /* The receiver could not be had. One that answers so while it serves others of ours wants no more of them; a first failure
@@ -307,7 +312,7 @@ static void conn_failed(struct conn *conn, bool never)
 
     if (others > 0 && dest->proven) {
         dest->hold_until_ms = clock_now_ms() + FIRST_HOLD_MS;
-        if (dest->failure.code == 0)
+        if (dest_failure(dest)->code == 0)
             return; /* the line broke: it says nothing about the next one */
         lane->cap = lane->conns - 1;
         lane->cap_until_ms = clock_now_ms() + CAP_MS;
@@ -430,10 +435,10 @@ static bool next_to_send(struct dest *dest, struct run *run, uint32_t *budget)
 
 /* Give waiting recipients to connections that have room. Microseconds until its limits let the next one pass, 0: the
  * limits are not what it waits for. */
-static uint64_t feed_dest(struct dest *dest, uint32_t *budget)
+static uint64_t feed_dest(struct dest *dest, uint64_t now_us, uint32_t *budget)
 {
     struct conn *conn, *next;
-    uint64_t now_us = clock_now_us(), soonest = 0;
+    uint64_t soonest = 0;
     struct run run;
 
     for (conn = TAILQ_FIRST(&dest->hungry); conn != NULL && *budget > 0 && dest->queue.recipients > 0;
@@ -487,11 +492,10 @@ static double lane_start(const struct lane *lane)
 
 /* The lane that is behind the others by its weight, of those that may open a connection now. NULL: none; *soonest is when
  * one may, as far as its rate of new connections is what it waits for. */
-static struct lane *lane_next(const struct dest *dest, uint64_t *soonest)
+static struct lane *lane_next(const struct dest *dest, uint64_t now_us, uint64_t *soonest)
 {
     struct site *site = dest->site;
     struct lane *next = NULL;
-    uint64_t now_us = clock_now_us();
 
     for (uint32_t i = 0; i < site->lanes; i++) {
         struct lane *lane = &site->lane[i];
@@ -506,17 +510,17 @@ static struct lane *lane_next(const struct dest *dest, uint64_t *soonest)
     return next;
 }
 
-static uint64_t open_more(struct dest *dest)
+static uint64_t open_more(struct dest *dest, uint64_t now_us)
 {
-    uint64_t now_ms = clock_now_ms(), soonest = 0;
+    uint64_t now_ms = now_us / 1000, soonest = 0;
     struct lane *lane;
 
     if (dest->hold_until_ms > now_ms)
         return (dest->hold_until_ms - now_ms) * 1000u;
     while (dest->queue.recipients > (uint64_t)dest->live * QUEUE_PER_CONN &&
-           (lane = lane_next(dest, &soonest)) != NULL) {
+           (lane = lane_next(dest, now_us, &soonest)) != NULL) {
         /* One connection tries before the others follow. */
-        if ((!dest->proven && dest->live > 0) || !open_conn(lane, dest))
+        if ((!dest->proven && dest->live > 0) || !open_conn(lane, dest, now_us))
             break;
         lane->site->turn = lane_start(lane);
         lane->turn = lane->site->turn + 1.0 / lane->weight;
@@ -534,7 +538,7 @@ static void site_timer(struct site *site, uint64_t wait_us)
 static void visit_site(struct site *site)
 {
     uint32_t budget = SENDS_A_VISIT;
-    uint64_t now_ms = clock_now_ms(), soonest = 0;
+    uint64_t now_us = clock_now_us(), now_ms = now_us / 1000, soonest = 0;
     struct dest *dest, *next;
 
     if (site_is_suspended(site, now_ms)) {
@@ -552,7 +556,7 @@ static void visit_site(struct site *site)
             return;
         }
         for (int step = 0; step < 2; step++) {
-            uint64_t wait_us = step == 0 ? feed_dest(dest, &budget) : open_more(dest);
+            uint64_t wait_us = step == 0 ? feed_dest(dest, now_us, &budget) : open_more(dest, now_us);
             if (wait_us > 0 && (soonest == 0 || wait_us < soonest))
                 soonest = wait_us;
         }

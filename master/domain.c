@@ -22,22 +22,44 @@ void domains_open(struct node *node)
 static struct domain *domain_get(struct node *node, const char *name, int16_t route, uint8_t relay)
 {
     struct domain *domain;
-    char key[DOMAIN_MAX + 16];
+    char key[32];
+    uint64_t hash;
+    size_t size;
 
     /* A relay of a route is not the domain of the same name: a blank cannot stand in a domain. */
-    if (route >= 0)
+    if (route >= 0) {
         snprintf(key, sizeof key, "route %d.%u", route, relay);
-    else
-        snprintf(key, sizeof key, "%s", name);
-    domain = table_find(&node->domains, key);
+        name = key;
+    }
+    hash = table_hash(name);
+    domain = table_find_hashed(&node->domains, name, hash);
     if (domain != NULL)
         return domain;
-    domain = hk_xcalloc(1, sizeof *domain + strlen(key) + 1);
-    memcpy(domain->name, key, strlen(key) + 1);
+    size = strlen(name) + 1;
+    domain = hk_xcalloc(1, sizeof *domain + size);
+    memcpy(domain->name, name, size);
     domain->route = route;
     domain->relay = relay;
-    table_add(&node->domains, &domain->link, domain->name);
+    table_add_hashed(&node->domains, &domain->link, domain->name, hash);
     return domain;
+}
+
+/* Most domains have none. */
+static void domain_say(struct domain *domain, const char *words)
+{
+    free(domain->words);
+    domain->words = words[0] != '\0' ? hk_xstrdup(words) : NULL;
+}
+
+static const char *domain_words(const struct domain *domain)
+{
+    return domain->words != NULL ? domain->words : "";
+}
+
+static void domain_free(struct domain *domain)
+{
+    free(domain->words);
+    free(domain);
 }
 
 static bool relay_is_out(struct node *node, int16_t route, uint8_t relay)
@@ -188,7 +210,7 @@ static void domain_place(struct node *node, struct domain *domain, struct run ru
     }
     if (ledger_site(node->ledger, campaign->manifest.campaign, run.segment, number, name) != 0)
         log_warning("out of memory: the site of %s is not noted", name);
-    failure.text_length = (uint16_t)snprintf(failure.text, sizeof failure.text, "%s", domain->words);
+    failure.text_length = (uint16_t)snprintf(failure.text, sizeof failure.text, "%s", domain_words(domain));
     if (domain_refuses(domain, &verdict)) {
         run_bounce(campaign, run, name, &failure, verdict);
         return;
@@ -229,15 +251,16 @@ static void domain_learn(struct node *node, struct domain *domain, const struct 
     domain->state = DOMAIN_KNOWN;
     domain->status = answer->status;
     domain->expires_ms = clock_now_ms() + (uint64_t)answer->ttl_s * 1000u;
-    snprintf(domain->words, sizeof domain->words, "%s", answer->words);
+    domain_say(domain, answer->words);
     if (answer->status == RESOLVE_OK && !sources_reach(node->config, answer)) {
         domain->status = RESOLVE_TEMPORARY;
-        snprintf(domain->words, sizeof domain->words, "it has IPv%d addresses alone, and no source has one",
-                 answer->address[0].family == AF_INET ? 4 : 6);
+        domain_say(domain, answer->address[0].family == AF_INET
+                               ? "it has IPv4 addresses alone, and no source has one"
+                               : "it has IPv6 addresses alone, and no source has one");
     }
     if (domain->status == RESOLVE_TEMPORARY) {
         node->dns.failed++;
-        snprintf(node->dns.words, sizeof node->dns.words, "%s", domain->words);
+        snprintf(node->dns.words, sizeof node->dns.words, "%s", domain_words(domain));
     } else {
         node->dns.answered++;
     }
@@ -341,7 +364,7 @@ void domains_sweep(struct node *node)
             domain->dest->domains--;
             dest_forget(domain->dest);
         }
-        free(domain);
+        domain_free(domain);
     }
 }
 
@@ -353,7 +376,7 @@ void domains_close(struct node *node)
     for (domain = table_next(&node->domains, &cursor, NULL); domain != NULL; domain = next) {
         next = table_next(&node->domains, &cursor, &domain->link);
         queue_clear(&domain->queue);
-        free(domain);
+        domain_free(domain);
     }
     table_clear(&node->domains);
 }

@@ -122,14 +122,18 @@ struct dest {
     bool proven;      /* a transaction was answered since the last failure */
     struct turns queue;
     TAILQ_HEAD(, conn) hungry;
-    uint32_t failures;      /* connections that failed in a row */
-    uint64_t failed_ms;     /* when the last of them did */
-    uint64_t hold_until_ms; /* no new connection before */
-    uint64_t dead_until_ms; /* what arrives before is put back at once */
-    bool never;             /* or bounces at once: every host said that it takes no mail at all */
-    struct outcome_reply failure;
-    char failure_ip[46];
-    char *name;
+    uint32_t failures;            /* connections that failed in a row */
+    uint64_t failed_ms;           /* when the last of them did */
+    uint64_t hold_until_ms;       /* no new connection before */
+    uint64_t dead_until_ms;       /* what arrives before is put back at once */
+    bool never;                   /* or bounces at once: every host said that it takes no mail at all */
+    struct dest_failure *failure; /* the latest; NULL: none yet */
+    char name[];
+};
+
+struct dest_failure {
+    struct outcome_reply reply;
+    char ip[46]; /* "" none */
 };
 
 struct site {
@@ -137,9 +141,10 @@ struct site {
     struct node *node;
     const struct cfg_provider *provider;
     TAILQ_HEAD(, dest) dests;
-    TAILQ_ENTRY(site) ready_link; /* in node->ready: has to be looked at */
-    TAILQ_ENTRY(site) wait_link;  /* in node->waiting: wants a connection, the node has none to give */
-    bool is_ready, is_waiting;
+    TAILQ_ENTRY(site) ready_link;  /* in node->ready: has to be looked at */
+    TAILQ_ENTRY(site) wait_link;   /* in node->waiting: wants a connection, the node has none to give */
+    TAILQ_ENTRY(site) lively_link; /* in node->lively: somebody was settled since the last second */
+    bool is_ready, is_waiting, is_lively;
     bool ses;       /* its relays are Amazon SES */
     bool called;    /* it has stood in a gate's line long enough, on this visit */
     ev_timer timer; /* when its limits let something pass */
@@ -158,7 +163,7 @@ struct site {
     uint32_t gate_want;          /* messages that could go when it began to stand there */
     uint64_t suspended_until_ms; /* nothing is sent before; 0: it is not suspended */
     uint32_t quota_refusals;     /* in a row */
-    char *name;
+    char *name;                  /* behind its lanes, which are behind it: one piece of memory */
 };
 
 /* ---- domains ---- */
@@ -174,7 +179,7 @@ struct domain {
     uint64_t expires_ms;
     struct dest *dest;  /* when known and RESOLVE_OK */
     struct queue queue; /* recipients that wait for the answer */
-    char words[128];
+    char *words;        /* why it cannot be sent to; NULL: none */
     char name[];
 };
 
@@ -306,7 +311,7 @@ struct node {
     ev_timer gate_timer;
     uint64_t suspensions_version;
     bool suspensions_due, suspensions_asked;
-    TAILQ_HEAD(site_list, site) ready, waiting;
+    TAILQ_HEAD(site_list, site) ready, waiting, lively;
     uint64_t movable; /* recipients in memory that can be sent soon: the window */
     uint64_t holds;   /* flight slots in use */
 
@@ -446,7 +451,9 @@ struct dest *dest_of_answer(struct node *node, const struct domain *domain,
                             const struct resolve_answer *answer);
 void dest_enqueue(struct dest *dest, struct run run, bool first);
 void dest_put_back(struct dest *dest); /* all who wait; or bounce them, see dest.never */
-void dest_forget(struct dest *dest);   /* free it if nothing needs it */
+/* What it last failed with: an empty reply where it has not. */
+const struct outcome_reply *dest_failure(const struct dest *dest);
+void dest_forget(struct dest *dest); /* free it if nothing needs it */
 /* The latest answer about it. */
 void dest_hosts(const struct dest *dest, struct resolve_answer *answer);
 bool dest_share(struct dest *dest); /* see that it has a slot in the region; false: none is free */

@@ -974,6 +974,7 @@ static int live(const struct config *config, struct node_place *place, const str
     wishes_init(&node->wishes);
     TAILQ_INIT(&node->ready);
     TAILQ_INIT(&node->waiting);
+    TAILQ_INIT(&node->lively);
     domains_open(node);
     gates_open(node);
     node->loop = ev_loop_new(EVFLAG_AUTO);

@@ -240,8 +240,8 @@ void event_unreachable(struct node *node, const struct dest *dest, const char *s
     event_verdict(log, reply_classify((enum log_phase)failure->log_phase, failure->code, failure->enhanced,
                                       failure->text, failure->text_length));
     event_word(log, "site", site);
-    if (dest != NULL && dest->failure_ip[0] != '\0')
-        event_word(log, "mx_ip", dest->failure_ip);
+    if (dest != NULL && dest->failure != NULL && dest->failure->ip[0] != '\0')
+        event_word(log, "mx_ip", dest->failure->ip);
     event_end(log);
 }
 

@@ -13,7 +13,9 @@
 
 #define USEFUL_AT_FIRST 256u /* recipients of a new site that count for the window */
 #define USEFUL_SECONDS  10u
-#define FIRST_TURN      1e-6 /* so little that it decides who is first, and nothing behind that */
+/* Of the longest key: the site, a relay, the hosts with their marks, and the one domain. */
+#define DEST_KEY_SIZE ((RESOLVE_HOSTS_MAX + 3u) * (DOMAIN_MAX + 32u))
+#define FIRST_TURN    1e-6 /* so little that it decides who is first, and nothing behind that */
 
 /* ---- how much of the window a site takes ---- */
 
@@ -30,19 +32,38 @@ static void site_count(struct site *site, int64_t change)
     site->node->movable = site->node->movable - before + site_share(site);
 }
 
+static void site_enliven(struct site *site)
+{
+    if (site->is_lively)
+        return;
+    site->is_lively = true;
+    TAILQ_INSERT_TAIL(&site->node->lively, site, lively_link);
+}
+
+static void site_calm(struct site *site)
+{
+    if (site->is_lively)
+        TAILQ_REMOVE(&site->node->lively, site, lively_link);
+    site->is_lively = false;
+}
+
 void site_settled(struct site *site, uint64_t count)
 {
     site->settled += count;
+    site_enliven(site);
 }
 
-/* A site that sends fast may hold many recipients in the window, one that crawls only a few: so slow ones never fill it. */
+/* A site that sends fast may hold many recipients in the window, one that crawls only a few: so slow ones never fill it. Where
+ * nobody was settled for a second it stays as it is, so of hundreds of thousands only a few are looked at. */
 void sites_tick(struct node *node)
 {
-    size_t cursor = 0;
-    struct site *site = NULL;
+    struct site *site, *next;
 
-    while ((site = table_next(&node->sites, &cursor, site != NULL ? &site->link : NULL)) != NULL) {
+    for (site = TAILQ_FIRST(&node->lively); site != NULL; site = next) {
         uint64_t share = site_share(site);
+        next = TAILQ_NEXT(site, lively_link);
+        if (site->settled == site->before)
+            site_calm(site);
         site->useful = USEFUL_AT_FIRST / 4 + (site->settled - site->before) * USEFUL_SECONDS;
         site->before = site->settled;
         node->movable = node->movable - share + site_share(site);
@@ -114,9 +135,23 @@ static void lane_init(struct site *site, uint32_t nth)
     lane->source = lane_source(config, nth);
     lane->family = config_source_family(&config->source[lane->source]);
     lane->weight = config->pool_count > 0 ? config->pool[0].weight[nth] : 1;
-    lane->turn = FIRST_TURN * -log((arc4random() + 1.0) / (UINT32_MAX + 1.0)) / lane->weight;
+    if (site->lanes > 1) /* else there is nothing to choose, and a draw is a system call */
+        lane->turn = FIRST_TURN * -log((arc4random() + 1.0) / (UINT32_MAX + 1.0)) / lane->weight;
     lane->cap = UINT32_MAX;
     lane_limits(lane, site->provider, site->ses);
+}
+
+static struct site *site_new(struct node *node, const char *name)
+{
+    size_t lanes = lane_count(node->config), name_size = strlen(name) + 1;
+    struct site *site = hk_xcalloc(1, sizeof *site + lanes * sizeof *site->lane + name_size);
+
+    site->node = node;
+    site->lane = (struct lane *)(site + 1);
+    site->lanes = (uint32_t)lanes;
+    site->name = (char *)(site->lane + lanes);
+    memcpy(site->name, name, name_size);
+    return site;
 }
 
 /* route: of a relay; NULL: found by MX. */
@@ -124,24 +159,22 @@ static struct site *site_get(struct node *node, const char *name, const struct c
                              const struct cfg_route *route)
 {
     bool ses = route != NULL && route->profile == RELAY_SES;
-    struct site *site = table_find(&node->sites, name);
+    uint64_t hash = table_hash(name);
+    struct site *site = table_find_hashed(&node->sites, name, hash);
 
     if (site != NULL)
         return site;
-    site = hk_xcalloc(1, sizeof *site);
-    site->node = node;
-    site->name = hk_xstrdup(name);
+    site = site_new(node, name);
     site->provider = provider;
     site->useful = USEFUL_AT_FIRST;
     site->ses = ses;
-    site->lanes = (uint32_t)lane_count(node->config);
-    site->lane = hk_xcalloc(site->lanes, sizeof *site->lane);
     for (uint32_t i = 0; i < site->lanes; i++)
         lane_init(site, i);
     TAILQ_INIT(&site->dests);
     ev_timer_init(&site->timer, on_site_timer, 0.0, 0.0);
     site->timer.data = site;
-    table_add(&node->sites, &site->link, site->name);
+    table_add_hashed(&node->sites, &site->link, site->name, hash);
+    site_enliven(site);
     gates_of_site(site, route);
     site_remember_suspension(site);
     return site;
@@ -167,7 +200,7 @@ static void dest_free(struct dest *dest)
     turns_clear(&dest->queue);
     free(dest->hosts);
     free(dest->next_hop);
-    free(dest->name);
+    free(dest->failure);
     free(dest);
 }
 
@@ -175,8 +208,7 @@ static void site_free(struct site *site)
 {
     ev_timer_stop(site->node->loop, &site->timer);
     gates_forget_site(site);
-    free(site->lane);
-    free(site->name);
+    site_calm(site);
     free(site);
 }
 
@@ -231,7 +263,8 @@ static uint8_t sorted_hosts(const struct resolve_answer *answer, uint8_t order[R
     for (uint8_t i = 0; i < answer->host_count; i++)
         order[i] = i;
     sort_of = answer;
-    qsort(order, answer->host_count, 1, by_preference_then_name);
+    if (answer->host_count > 1)
+        qsort(order, answer->host_count, 1, by_preference_then_name);
     return answer->host_count;
 }
 
@@ -276,33 +309,31 @@ static bool is_for_one_domain(const struct resolve_answer *answer, enum tls_poli
 
 /* What tells one MX set of a site from another: the site, then its hosts by rank, and what DANE asks of each (it is there
  * for some of the domains that have these hosts, and for others not); at last the domain, where it has to be alone. */
-static char *dest_key(const struct site *site, const struct cfg_address *relay,
-                      const struct resolve_answer *answer, const char *alone)
+static void dest_key(char key[DEST_KEY_SIZE], const struct site *site, const struct cfg_address *relay,
+                     const struct resolve_answer *answer, const char *alone)
 {
     static const char *const marks[] = {
         [DANE_NONE] = "", [DANE_USABLE] = "+dane", [DANE_UNUSABLE] = "+tls", [DANE_FAILED] = "+unused"};
     uint8_t order[RESOLVE_HOSTS_MAX];
     uint8_t count = sorted_hosts(answer, order);
-    char *key = relay != NULL ? hk_xasprintf("%s relay %s:%u", site->name, relay->host, relay->port)
-                              : hk_xasprintf("%s", site->name);
+    const char *end = key + DEST_KEY_SIZE;
 
+    key = hk_put(key, end, site->name);
+    if (relay != NULL) {
+        key = hk_put(hk_put(key, end, " relay "), end, relay->host);
+        key = hk_put_number(hk_put(key, end, ":"), end, relay->port);
+    }
     for (uint8_t i = 0; i < count; i++) {
         bool same = i > 0 && answer->host[order[i]].preference == answer->host[order[i - 1]].preference;
         const char *mark = marks[answer->host[order[i]].dane & DANE_FAILED];
         const char *sts = answer->sts != STS_ENFORCE           ? ""
                           : answer->sts_hosts >> order[i] & 1u ? "+sts"
                                                                : "+unlisted";
-        char *longer =
-            hk_xasprintf("%s%s%s%s%s", key, same ? "=" : " ", answer->host[order[i]].name, mark, sts);
-        free(key);
-        key = longer;
+        key = hk_put(hk_put(key, end, same ? "=" : " "), end, answer->host[order[i]].name);
+        key = hk_put(hk_put(key, end, mark), end, sts);
     }
-    if (alone != NULL) {
-        char *longer = hk_xasprintf("%s for %s", key, alone);
-        free(key);
-        key = longer;
-    }
-    return key;
+    if (alone != NULL)
+        (void)hk_put(hk_put(key, end, " for "), end, alone);
 }
 
 /* New connections get the newest addresses; open ones keep the slot they were opened with. */
@@ -325,6 +356,19 @@ void dest_hosts(const struct dest *dest, struct resolve_answer *answer)
     HK_BUG_ON(resolve_unpack_answer(dest->hosts, dest->hosts_length, answer) != dest->hosts_length);
 }
 
+static struct dest *dest_new(struct site *site, const char *key, uint64_t hash)
+{
+    size_t size = strlen(key) + 1;
+    struct dest *dest = hk_xcalloc(1, sizeof *dest + size);
+
+    memcpy(dest->name, key, size);
+    dest->site = site;
+    TAILQ_INIT(&dest->hungry);
+    TAILQ_INSERT_TAIL(&site->dests, dest, of_site);
+    table_add_hashed(&site->node->dests, &dest->link, dest->name, hash);
+    return dest;
+}
+
 struct dest *dest_of_answer(struct node *node, const struct domain *domain,
                             const struct resolve_answer *answer)
 {
@@ -333,26 +377,31 @@ struct dest *dest_of_answer(struct node *node, const struct domain *domain,
     struct site *site = site_of_answer(node, domain->name, route, answer);
     enum tls_policy policy = route != NULL ? route->tls : site->provider->tls;
     const char *alone = route == NULL && is_for_one_domain(answer, policy) ? domain->name : NULL;
-    char *key = dest_key(site, relay, answer, alone);
-    struct dest *dest = table_find(&node->dests, key);
+    char key[DEST_KEY_SIZE];
+    struct dest *dest = NULL;
+    uint64_t hash;
 
+    dest_key(key, site, relay, answer, alone);
+    hash = table_hash(key);
+    if (!TAILQ_EMPTY(&site->dests)) /* the key begins with the site: a new one has none */
+        dest = table_find_hashed(&node->dests, key, hash);
     if (dest == NULL) {
-        dest = hk_xcalloc(1, sizeof *dest);
-        dest->site = site;
-        dest->name = key;
+        dest = dest_new(site, key, hash);
         dest->route = domain->route;
         dest->relay = domain->relay;
         dest->port = relay != NULL ? relay->port : node->config->smtp.port;
         dest->tls = (uint8_t)policy;
         dest->next_hop = alone != NULL ? hk_xstrdup(alone) : NULL;
-        TAILQ_INIT(&dest->hungry);
-        TAILQ_INSERT_TAIL(&site->dests, dest, of_site);
-        table_add(&node->dests, &dest->link, dest->name);
-    } else {
-        free(key);
     }
     dest_learn(dest, answer);
     return dest;
+}
+
+const struct outcome_reply *dest_failure(const struct dest *dest)
+{
+    static const struct outcome_reply none;
+
+    return dest->failure != NULL ? &dest->failure->reply : &none;
 }
 
 void dest_forget(struct dest *dest)
@@ -397,12 +446,14 @@ static void dest_hand_over(struct dest *dest)
 /* A log-in that no relay of the route accepts is nobody's attempt. */
 static bool dest_is_barred(const struct dest *dest)
 {
-    return dest->route >= 0 && dest->failure.log_phase == LOG_PHASE_AUTH && dest->failure.code >= 500;
+    const struct outcome_reply *failure = dest_failure(dest);
+
+    return dest->route >= 0 && failure->log_phase == LOG_PHASE_AUTH && failure->code >= 500;
 }
 
 void dest_put_back(struct dest *dest)
 {
-    const struct outcome_reply *failure = &dest->failure;
+    const struct outcome_reply *failure = dest_failure(dest);
     struct site *site = dest->site;
     struct verdict verdict = reply_classify((enum log_phase)failure->log_phase, failure->code,
                                             failure->enhanced, failure->text, failure->text_length);
@@ -433,7 +484,7 @@ void dest_put_back(struct dest *dest)
         run_put_back(campaign, run, verdict.reply_class, failure->code);
     }
     if (put_back > 0)
-        event_unreachable(site->node, dest, site->name, put_back, &dest->failure);
+        event_unreachable(site->node, dest, site->name, put_back, failure);
 }
 
 void dests_let_go(struct campaign *campaign)

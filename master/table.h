@@ -23,6 +23,9 @@ struct table {
 uint64_t table_hash(const char *name);
 void *table_find(const struct table *table, const char *name); /* the entry, or NULL */
 void table_add(struct table *table, struct table_link *entry, const char *name);
+/* The same of a name whose hash is known. */
+void *table_find_hashed(const struct table *table, const char *name, uint64_t hash);
+void table_add_hashed(struct table *table, struct table_link *entry, const char *name, uint64_t hash);
 void table_remove(struct table *table, struct table_link *entry);
 void table_clear(struct table *table); /* forgets the entries, frees the buckets */
 /* Entries one by one, in no order, from *cursor = 0 on; NULL at the end. The entry given last may be removed. */
