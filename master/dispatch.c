@@ -295,6 +295,8 @@ static void say_dead(const struct dest *dest, uint32_t seconds)
     hk_clean_text(words, sizeof words, failure->text, failure->text_length);
     if (failure->code != 0)
         snprintf(code, sizeof code, "%u ", failure->code);
+    else if (failure->text_length == 0)
+        snprintf(words, sizeof words, "it ended before a message was answered");
     log_info("%s: cannot be reached (%s: %s%s); next try in %u s", dest->site->name,
              log_phase_name((enum log_phase)failure->log_phase), code, words, seconds);
 }

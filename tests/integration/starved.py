@@ -213,7 +213,8 @@ class Starved(harness.Case):
             resource.prlimit(pid, resource.RLIMIT_AS, (pages * 4096, resource.RLIM_INFINITY))
 
         def felt():
-            return self.said(" runs again") or send.poll() is not None or self.said("internal error", 20)
+            return (self.said(" runs again") or send.poll() is not None or self.said("internal error", 20) or
+                    self.said("stands still", 2))  # tried again, and still no memory to read the list
         wait_for(felt, 30, "what comes of no memory")
         for pid in self.status()["pids"]["workers"] if send.poll() is None else ():
             try:
