@@ -613,7 +613,6 @@ void conn_grant(struct session *s, struct letter *letter)
         return;
     conn_enter(s);
     dialogue_grant(&s->talk, letter);
-    worker_render_now(s); /* the next envelope in one write with this dot, and its replies in one read */
     conn_work(s);
 }
 

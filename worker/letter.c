@@ -275,6 +275,5 @@ void letter_render(struct session *s)
     struct letter *letter = s->talk.head;
     if (s->state != CONN_TALKING || letter == NULL || letter->ready || !letter->preparing)
         return;
-    s->worker->renders++;
     conn_rendered(s, letter, letter_make(s, letter));
 }

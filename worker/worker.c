@@ -159,21 +159,9 @@ static void worker_take_ring(struct worker *w)
     }
 }
 
-static bool worker_may_render(const struct worker *w, uint32_t renders, uint64_t us)
-{
-    return w->renders < renders && (w->renders == 0 || clock_now_us() - w->turn_us < us);
-}
-
-/* The other half of a turn is the queue's: who has a grant must not keep those waiting who have none. */
-void worker_render_now(struct session *s)
-{
-    if (s->rendering && worker_may_render(s->worker, WORKER_RENDERS_A_TURN / 2, WORKER_RENDER_US / 2))
-        letter_render(s); /* it stays in the queue, where nothing is left to do for it */
-}
-
 static void worker_render_some(struct worker *w)
 {
-    while (w->render_head != NULL && worker_may_render(w, WORKER_RENDERS_A_TURN, WORKER_RENDER_US)) {
+    for (uint32_t i = 0; i < WORKER_RENDERS_A_TURN && w->render_head != NULL; i++) {
         struct session *s = w->render_head;
         w->render_head = s->render_next;
         if (w->render_head == NULL)
@@ -226,11 +214,8 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
 {
     struct worker *w = prepare->data;
     (void)events;
-    w->renders = 0;
-    w->turn_us = clock_now_us();
-    worker_wake_master(w); /* commits do not wait for signatures */
     worker_take_ring(w);
-    worker_wake_master(w);
+    worker_wake_master(w); /* commits do not wait for signatures */
     worker_render_some(w);
     worker_bury(w);
     worker_wake_master(w);

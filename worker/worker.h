@@ -15,10 +15,7 @@
 #include "link.h"
 #include "login.h"
 
-/* Copies rendered and signed before the loop looks at sockets again: what a turn makes is answered and settled together, so
- * more of them are fewer calls to Redis. With a slow key the time ends a turn. */
-#define WORKER_RENDERS_A_TURN 32u
-#define WORKER_RENDER_US      12000u
+#define WORKER_RENDERS_A_TURN 4u /* copies rendered and signed before the loop looks at sockets again */
 #define WORKER_COPY_KEPT_MAX  (1u << 20) /* bytes of a copy beyond which its memory is not kept */
 #ifdef HK_POOL_MALLOC /* so that the address sanitizer sees what is used after it was given back */
 #define WORKER_POOL_MAX 0u
@@ -89,8 +86,6 @@ struct worker {
     uint32_t wires_kept, copies_kept;
     struct session *over;
     struct session *render_head, *render_tail;
-    uint32_t renders; /* in this turn */
-    uint64_t turn_us; /* when it began */
     uint32_t open_sessions;
     uint64_t now_ms;
     bool draining, exiting, orphaned;
@@ -109,8 +104,6 @@ void worker_push(struct worker *w, const struct desc *desc);
 struct wire *worker_wire(struct worker *w);
 void worker_wire_back(struct worker *w, struct wire *wire);
 void worker_want_render(struct worker *w, struct session *s);
-/* Before its turn comes, so that the envelope can go in the write that is about to be made; if this turn has time for it. */
-void worker_render_now(struct session *s);
 struct conn_info *worker_conn_info(const struct worker *w, const struct session *s);
 /* The connection's number, as in the event log. */
 unsigned long long conn_serial(const struct session *s);
