@@ -2,7 +2,8 @@
  *
  * The raw figure that bench/run sets hikyaku's against. Every connection owns one buffer: a message of the wanted
  * size, its final dot, and MAIL, RCPT, DATA of the next one, so that one write and one round trip go to a message
- * (RFC 2920). Nothing is rendered, signed, logged or retried; a reply that is not expected ends the run.
+ * (RFC 2920). With --connection-each QUIT stands behind the dot instead, and the next message begins with a connection of its own.
+ * Nothing is rendered, signed, logged or retried; a reply that is not expected ends the run.
  * One process, one thread. Exit status: 0, 1 the receiver did not play along, 2 bad usage.
  */
 #include <arpa/inet.h>
@@ -40,9 +41,10 @@ struct blast {
     struct ev_loop *loop;
     struct sockaddr_in to;
     SSL_CTX *tls;
-    uint64_t messages, begun, done, bytes;
+    uint64_t messages, begun, done, bytes, connects;
     uint32_t connections, open;
     size_t size;
+    bool connection_each;
 };
 
 struct conn {
@@ -108,11 +110,13 @@ static void queue(struct conn *c, const char *bytes, size_t length)
     c->out_length = length;
 }
 
-/* What goes out when 354 has come: the message, and the next envelope as long as there is one. */
+/* What goes out when 354 has come: the message, and the next envelope as long as there is one, or QUIT. */
 static void message_send(struct conn *c)
 {
     c->unit_length = c->message;
-    if (c->blast->begun < c->blast->messages)
+    if (c->blast->connection_each)
+        c->unit_length += (size_t)snprintf(c->unit + c->message, ENVELOPE_BYTES, "QUIT\r\n");
+    else if (c->blast->begun < c->blast->messages)
         envelope_put(c);
     c->blast->bytes += c->message;
     queue(c, c->unit, c->unit_length);
@@ -130,11 +134,18 @@ static void first_envelope_send(struct conn *c)
     queue(c, c->unit + c->message, c->unit_length - c->message);
 }
 
+static void conn_connect(struct conn *c);
+
+/* The receiver has said good-bye. */
 static void conn_close(struct conn *c)
 {
     ev_io_stop(c->blast->loop, &c->io);
     SSL_free(c->ssl);
     close(c->fd);
+    if (c->blast->connection_each && c->blast->connects < c->blast->messages) {
+        conn_connect(c);
+        return;
+    }
     free(c->unit);
     if (--c->blast->open == 0)
         ev_break(c->blast->loop, EVBREAK_ALL);
@@ -194,7 +205,7 @@ static void on_reply(struct conn *c, const struct reply *r)
         break;
     case PHASE_DOT:
         c->blast->done++;
-        c->phase = PHASE_MAIL;
+        c->phase = c->blast->connection_each ? PHASE_QUIT : PHASE_MAIL;
         if (c->unit_length == c->message)
             first_envelope_send(c);
         break;
@@ -308,12 +319,14 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events)
     conn_watch(c);
 }
 
-static void conn_open(struct blast *b)
+static void conn_connect(struct conn *c)
 {
-    struct conn *c = hk_xcalloc(1, sizeof *c);
+    struct blast *b = c->blast;
     int one = 1;
 
-    c->blast = b;
+    b->connects++;
+    c->ssl = NULL;
+    c->phase = PHASE_BANNER;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&b->to, sizeof b->to) != 0)
         stop(1, "connecting: %s", strerror(errno));
@@ -321,10 +334,18 @@ static void conn_open(struct blast *b)
     if (ioctl(c->fd, FIONBIO, &one) != 0)
         stop(1, "connecting: %s", strerror(errno));
     reply_reader_init(&c->reader);
-    unit_make(c);
     ev_io_init(&c->io, on_io, c->fd, EV_READ);
     c->io.data = c;
     ev_io_start(b->loop, &c->io);
+}
+
+static void conn_open(struct blast *b)
+{
+    struct conn *c = hk_xcalloc(1, sizeof *c);
+
+    c->blast = b;
+    unit_make(c);
+    conn_connect(c);
     b->open++;
 }
 
@@ -366,6 +387,7 @@ static void options(struct blast *b, int argc, char **argv)
         {"messages", required_argument, NULL, 'm'},
         {"size", required_argument, NULL, 's'},
         {"tls", no_argument, NULL, 'T'},
+        {"connection-each", no_argument, NULL, 'e'},
         {NULL, 0, NULL, 0},
     };
     int got;
@@ -382,11 +404,15 @@ static void options(struct blast *b, int argc, char **argv)
             b->size = number("--size", optarg, SIZE_MAX_BYTES);
         else if (got == 'T')
             tls_setup(b);
+        else if (got == 'e')
+            b->connection_each = true;
         else
             exit(2);
     }
     if (b->to.sin_port == 0 || optind < argc)
-        stop(2, "usage: blast --to 127.0.0.1:PORT [--tls] [--messages N] [--connections N] [--size BYTES]");
+        stop(2,
+             "usage: blast --to 127.0.0.1:PORT [--tls] [--connection-each] [--messages N] [--connections N] "
+             "[--size BYTES]");
 }
 
 int main(int argc, char **argv)

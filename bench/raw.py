@@ -10,6 +10,7 @@ from cases import CASES
 
 CONNECTIONS = 64
 FAR_MESSAGES = 50
+EACH = 5  # so many times as much is a message with a connection of its own, about
 
 
 def version(command):
@@ -54,11 +55,11 @@ def _sha256(seconds):
     return float(found.group(1))
 
 
-def bare_loop(build, messages, tls):
+def bare_loop(build, messages, *options):
     """What blast reaches with the same sink; 10 KB."""
-    with Sink(build, *(["--tls", "auto"] if tls else []), "--quiet", log=False) as sink:
+    with Sink(build, *(["--tls", "auto"] if "--tls" in options else []), "--quiet", log=False) as sink:
         figures = json.loads(output([os.path.join(build, "bench", "blast"), "--to", f"127.0.0.1:{sink.ports[0]}", "--messages",
-                                     str(messages), "--connections", str(CONNECTIONS)] + (["--tls"] if tls else [])))
+                                     str(messages), "--connections", str(CONNECTIONS), *options]))
         sink_cpu = cpu_of(sink.process.pid)
     figures["sink_messages_per_cpu_second"] = round(messages / sink_cpu) if sink_cpu else None
     return figures
@@ -82,5 +83,6 @@ def measure(build, seconds, messages):
     far, between_ms = far_loop(build, FAR_MESSAGES, CASES["far"].delay_ms)
     return {"rsa2048_sign_per_second": _signatures("rsa2048", seconds),
             "ed25519_sign_per_second": _signatures("ed25519", seconds), "sha256_bytes_per_second": _sha256(seconds),
-            "bare_loop": {"plain": bare_loop(build, messages, False), "tls": bare_loop(build, messages, True)},
+            "bare_loop": {"plain": bare_loop(build, messages), "tls": bare_loop(build, messages, "--tls"),
+                          "connection_each": bare_loop(build, messages // EACH, "--connection-each")},
             "far_messages_per_second": far, "far_between_ms": between_ms}

@@ -88,6 +88,7 @@ def about_lines(doc):
     m, rounds = doc["machine"], rounds_of(doc)
     loop = middle(rounds, "bare_loop", "plain", "messages_per_cpu_second")
     loop_tls = middle(rounds, "bare_loop", "tls", "messages_per_cpu_second")
+    loop_each = middle(rounds, "bare_loop", "connection_each", "messages_per_cpu_second")
     settings = ", ".join(f"{name} {value}" for name, value in doc["settings"].items())
     return [f"{doc['date']}, commit {doc['commit']}",
             f"{m['cpu']}, {m['cores']} cores, {m['memory_bytes'] / 1e9:.0f} GB, Linux {m['kernel']}; load {m['load']:.2f} at the "
@@ -95,7 +96,7 @@ def about_lines(doc):
             ", ".join(f"{name} {value}" for name, value in doc["versions"].items()), settings,
             f"one core: RSA-2048 {middle(rounds, 'rsa2048_sign_per_second'):,.0f} signatures/s, Ed25519 "
             f"{middle(rounds, 'ed25519_sign_per_second'):,.0f}, SHA-256 {middle(rounds, 'sha256_bytes_per_second') / 1e6:,.0f} MB/s; "
-            f"bare loop {loop:,.0f} messages per CPU-second, over TLS {loop_tls:,.0f}"]
+            f"bare loop {loop:,.0f} messages per CPU-second, over TLS {loop_tls:,.0f}, with a connection each {loop_each:,.0f}"]
 
 
 WORDS = {"goal": "goal", "floor": "floor", "missed": "MISSED", None: ""}

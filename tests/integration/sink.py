@@ -432,13 +432,15 @@ class SinkTest(unittest.TestCase):
 
     def test_the_bare_loop_and_the_sink_agree_on_every_message(self):
         for sink_options, blast_options in (([], []), (["--tls", "auto"], ["--tls"]), (["--latency-dot", "3"], []),
-                                            (["--latency", "2", "--tls", "auto"], ["--tls"])):
+                                            (["--latency", "2", "--tls", "auto"], ["--tls"]), ([], ["--connection-each"]),
+                                            (["--tls", "auto"], ["--tls", "--connection-each"])):
             sink = self.sink(*sink_options)
             figures = self.blast(sink, "--messages", "3000", "--connections", "30", *blast_options)
             ledger = sink.stop()
             self.assertEqual(figures["messages"], 3000)
             self.assertEqual((ledger["accepted"], ledger["recipients"], ledger["duplicates"]), (3000, 3000, 0))
             self.assertEqual((ledger["bytes"], ledger["out_of_turn"]), (figures["bytes"], 0))
+            self.assertEqual(ledger["connections"], 3000 if "--connection-each" in blast_options else 30)
             self.assertEqual(sink.delivered(), {"r%d@domain%d.test" % (i, i % 1000): 1 for i in range(1, 3001)})
 
     def test_a_large_message_arrives_whole(self):
