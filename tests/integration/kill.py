@@ -3,11 +3,13 @@
 Each case kills at five moments of one campaign. Afterwards: nobody has the message twice; whoever is `sent` has
 it; whoever has it is `sent` or `unknown`; and no more are unknown than bodies can have been under way.
 """
+import ctypes
 import glob
 import os
 import random
 import re
 import signal
+import socket
 import time
 
 import harness
@@ -17,6 +19,7 @@ DOMAINS = ["big1.test", "big2.test"] + [f"small{n}.test" for n in range(100)]
 PEOPLE = [f"u{n}@{DOMAINS[n % 2]}" for n in range(16000)] + [f"u{n}@{DOMAINS[2 + n % 100]}" for n in range(4000)]
 MOMENTS = (0.05, 0.2, 0.4, 0.6, 0.8)  # share of the list that has an outcome
 CONNECTIONS = 10
+PIDFD_GETFD = 438  # the number of that system call, which the C library has no function for
 LIMITS = f"""
 provider "big" {{ domains = {{ "big1.test", "big2.test" }} max_connections = {CONNECTIONS} }}
 """
@@ -27,6 +30,21 @@ def kill(pid):
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+
+
+def say_instead(pid, octets):
+    """Write into the packet socket of another process, as if it had."""
+    libc, pidfd, sent = ctypes.CDLL(None, use_errno=True), os.pidfd_open(pid), 0
+    for fd in map(int, os.listdir(f"/proc/{pid}/fd")):
+        copy = libc.syscall(PIDFD_GETFD, pidfd, fd, 0)
+        if copy >= 0 and os.readlink(f"/proc/self/fd/{copy}").startswith("socket:"):
+            with socket.socket(fileno=copy) as s:
+                if s.family == socket.AF_UNIX and s.type == socket.SOCK_SEQPACKET:
+                    sent += s.send(octets)
+        elif copy >= 0:
+            os.close(copy)
+    os.close(pidfd)
+    return sent
 
 
 def all_but_redis(pids):
@@ -76,6 +94,20 @@ class Kill(harness.Case):
 
     def test_the_master(self):
         self.at_each_moment(lambda pids, process: kill(pids["master"]), goes_on=False)
+
+    def test_a_resolver_that_says_what_cannot_be_read(self):
+        """It is started anew: it reads what strangers send, and the domains it was asked about wait for an answer."""
+        people = PEOPLE[-4000:]
+        process = self.start_send(rows=people)
+        self.wait_for_events(len(people) // 20, process)
+        resolver = self.status()["pids"]["resolver"]
+        self.assertEqual(say_instead(resolver, b"xyz"), 3)
+        wait_for(lambda: process.poll() is not None or self.status()["pids"]["resolver"] not in (0, resolver), 20, "a new resolver")
+        self.finish(process, expect=0, timeout=120)
+        with open(self.path("stderr"), encoding="utf-8", errors="replace") as f:
+            self.assertEqual(f.read().count("the resolver says what cannot be read, and is started anew"), 1)
+        sent, unknown, _ = self.judge_exact(people)
+        self.assertEqual((len(sent), len(unknown)), (len(people), 0))
 
     def test_everything(self):
         def strike(pids, process):

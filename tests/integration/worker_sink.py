@@ -28,8 +28,31 @@ def free_port():
         return s.getsockname()[1]
 
 
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
+            return [int(child) for child in f.read().split()]
+    except FileNotFoundError:
+        return []
+
+
+def sockets(pid):
+    folder, count = f"/proc/{pid}/fd", 0
+    for fd in os.listdir(folder):
+        try:
+            count += os.readlink(os.path.join(folder, fd)).startswith("socket:")
+        except FileNotFoundError:
+            pass
+    return count
+
+
+def anonymous_kb(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        return int(next(line for line in f if line.startswith("RssAnon")).split()[1])
+
+
 class WorkerAndSink(unittest.TestCase):
-    def write_case(self, folder, port, tls):
+    def write_case(self, folder, port, tls, **plan):
         with open(f"{folder}/hikyaku.conf", "w", encoding="utf-8") as out:
             out.write(f'hostname = "me.test"\nstate_dir = "{folder}/state"\n'
                       'sender { from_domain = "me.test" return_path = "bounce.me.test" secret_file = "verp.key" }\n')
@@ -40,7 +63,7 @@ class WorkerAndSink(unittest.TestCase):
         with open(f"{folder}/plan.json", "w", encoding="utf-8") as out:
             json.dump({"list": f"{folder}/list.csv", "message": f"{folder}/message.eml", "port": port,
                        "addresses": ["127.0.0.1"], "mx": ["mx.test"], "tls": tls, "conns": 8, "window": 3,
-                       "reopen": 100000, "stop_when_done": 1, "timeout_ms": 60000}, out)
+                       "reopen": 100000, "stop_when_done": 1, "timeout_ms": 60000, **plan}, out)
 
     def drive(self, tls, *options):
         with tempfile.TemporaryDirectory(prefix="worker-sink-") as folder:
@@ -84,6 +107,39 @@ class WorkerAndSink(unittest.TestCase):
             self.assertGreater(counts[what], 0, what)
         self.assertEqual(report["counters"]["bugs_contained"], 0)
         return report
+
+    def memory_of_waiting(self, conns):
+        """What the worker has in memory of its own, in kB, while so many connections wait for their greeting."""
+        with tempfile.TemporaryDirectory(prefix="worker-sink-") as folder:
+            port = free_port()
+            self.write_case(folder, port, 0, conns=conns)
+            sink = subprocess.Popen([f"{BUILD}/bench/sink", "--listen", f"127.0.0.1:{port}", "--quiet", "--latency", "60000"],
+                                    stdout=subprocess.PIPE)
+            sink.stdout.readline()  # "ready ..."
+            drive = subprocess.Popen([f"{BUILD}/worker/worker_drive", f"{folder}/hikyaku.conf", f"{folder}/plan.json"],
+                                     stdout=subprocess.DEVNULL)
+            worker = None
+            try:
+                for _ in range(3000):
+                    worker = worker or next((pid for child in children(drive.pid) for pid in children(child)), None)
+                    if worker and sockets(worker) >= conns:
+                        return anonymous_kb(worker)
+                    time.sleep(0.01)
+                self.fail(f"{worker and sockets(worker)} of {conns} connections after 30 s")
+            finally:
+                if worker:
+                    os.kill(worker, signal.SIGKILL)  # then the drive ends by itself
+                else:
+                    drive.kill()
+                drive.wait(30)
+                sink.kill()
+                sink.wait()
+                sink.stdout.close()
+
+    def test_a_connection_that_waits_holds_no_buffers(self):
+        """They are 20 kB for each that reads or writes; here nobody does."""
+        few, many = self.memory_of_waiting(20), self.memory_of_waiting(520)
+        self.assertLess(many - few, 2500)
 
     def test_in_plain(self):
         self.judge(*self.drive(0))

@@ -13,6 +13,8 @@
 #define BROKEN 20000
 
 static uint8_t packet[RESOLVE_PACKET_MAX];
+static uint8_t *bytes; /* of a full answer: pack_full() */
+static size_t length;
 
 static struct resolve_answer small(void)
 {
@@ -42,15 +44,29 @@ static struct resolve_answer full(void)
 }
 
 /* Packed into memory of just that size, so that a sanitizer sees a read beyond it. */
-static uint8_t *packed(const struct resolve_answer *answer, size_t *length)
+static void pack(const struct resolve_answer *answer)
 {
-    uint8_t *exact;
+    length = resolve_pack_answer(answer, packet, sizeof packet);
+    assert_true(length > 0);
+    bytes = hk_xcalloc(1, length);
+    memcpy(bytes, packet, length);
+}
 
-    *length = resolve_pack_answer(answer, packet, sizeof packet);
-    assert_true(*length > 0);
-    exact = hk_xcalloc(1, *length);
-    memcpy(exact, packet, *length);
-    return exact;
+static int pack_full(void **state)
+{
+    struct resolve_answer answer = full();
+
+    (void)state;
+    pack(&answer);
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    free(bytes);
+    bytes = NULL;
+    return 0;
 }
 
 static void a_question_comes_out_as_it_went_in(void **state)
@@ -60,7 +76,7 @@ static void a_question_comes_out_as_it_went_in(void **state)
     (void)state;
     memset(in.name, 'x', DOMAIN_MAX);
     memset(&out, 0, sizeof out);
-    size_t length = resolve_pack_question(&in, packet, sizeof packet);
+    length = resolve_pack_question(&in, packet, sizeof packet);
     assert_int_equal(resolve_unpack_question(packet, length, &out), length);
     assert_memory_equal(&in, &out, offsetof(struct resolve_question, name));
     assert_string_equal(in.name, out.name);
@@ -88,11 +104,10 @@ static void an_answer_comes_out_as_it_went_in(void **state)
     (void)state;
     for (unsigned i = 0; i < 4; i++) {
         struct resolve_answer in = full(), out;
-        size_t length;
 
         in.has_words = kind[i].words;
         in.has_dane = kind[i].dane;
-        uint8_t *bytes = packed(&in, &length);
+        pack(&in);
         memset(&out, 0, sizeof out);
         assert_int_equal(resolve_unpack_answer(bytes, length, &out), length);
         assert_memory_equal(&in, &out, offsetof(struct resolve_answer, host));
@@ -105,7 +120,7 @@ static void an_answer_comes_out_as_it_went_in(void **state)
         if (in.has_dane)
             assert_memory_equal(&in.dane, &out.dane, sizeof in.dane);
         assert_int_equal(resolve_pack_answer(&in, packet, length - 1), 0);
-        free(bytes);
+        (void)drop(state);
     }
 }
 
@@ -137,9 +152,7 @@ static void a_packet_holds_several_one_behind_another(void **state)
 
 static void an_answer_that_is_cut_is_none(void **state)
 {
-    struct resolve_answer in = full(), out;
-    size_t length;
-    uint8_t *bytes = packed(&in, &length);
+    struct resolve_answer out;
 
     (void)state;
     for (size_t less = 0; less < length; less++) {
@@ -148,14 +161,11 @@ static void an_answer_that_is_cut_is_none(void **state)
         assert_int_equal(resolve_unpack_answer(exact + 1, less, &out), 0);
         free(exact);
     }
-    free(bytes);
 }
 
 static void counts_beyond_what_an_answer_holds_are_refused(void **state)
 {
-    struct resolve_answer in = full(), out;
-    size_t length;
-    uint8_t *bytes = packed(&in, &length);
+    struct resolve_answer out;
 
     (void)state;
     bytes[offsetof(struct resolve_answer, host_count)] = RESOLVE_HOSTS_MAX + 1;
@@ -163,22 +173,19 @@ static void counts_beyond_what_an_answer_holds_are_refused(void **state)
     bytes[offsetof(struct resolve_answer, host_count)] = RESOLVE_HOSTS_MAX;
     bytes[offsetof(struct resolve_answer, address_count)] = 255;
     assert_int_equal(resolve_unpack_answer(bytes, length, &out), 0);
-    free(bytes);
 }
 
 /* Whatever octets are changed: what is read has an end behind each text. */
 static void what_is_read_of_a_broken_answer_is_within_bounds(void **state)
 {
-    struct resolve_answer in = full(), out;
-    size_t length;
-    uint8_t *bytes = packed(&in, &length);
+    struct resolve_answer out;
 
     (void)state;
     srand(1);
     for (unsigned i = 0; i < BROKEN; i++) {
-        bytes[(size_t)rand() % length] = (uint8_t)(rand() % 3 == 0 ? 0 : rand());
         if (i % 50 == 0)
             memcpy(bytes, packet, length);
+        bytes[(size_t)rand() % length] = (uint8_t)(rand() % 3 == 0 ? 0 : rand());
         if (resolve_unpack_answer(bytes, length, &out) == 0)
             continue;
         assert_true(out.host_count <= RESOLVE_HOSTS_MAX && out.address_count <= RESOLVE_ADDRESSES_MAX);
@@ -188,7 +195,6 @@ static void what_is_read_of_a_broken_answer_is_within_bounds(void **state)
         assert_non_null(memchr(out.rua, '\0', sizeof out.rua));
         assert_non_null(memchr(out.sts_policy, '\0', sizeof out.sts_policy));
     }
-    free(bytes);
 }
 
 int main(void)
@@ -199,9 +205,9 @@ int main(void)
         cmocka_unit_test(an_answer_comes_out_as_it_went_in),
         cmocka_unit_test(an_answer_is_as_long_as_what_is_in_it),
         cmocka_unit_test(a_packet_holds_several_one_behind_another),
-        cmocka_unit_test(an_answer_that_is_cut_is_none),
-        cmocka_unit_test(counts_beyond_what_an_answer_holds_are_refused),
-        cmocka_unit_test(what_is_read_of_a_broken_answer_is_within_bounds),
+        cmocka_unit_test_setup_teardown(an_answer_that_is_cut_is_none, pack_full, drop),
+        cmocka_unit_test_setup_teardown(counts_beyond_what_an_answer_holds_are_refused, pack_full, drop),
+        cmocka_unit_test_setup_teardown(what_is_read_of_a_broken_answer_is_within_bounds, pack_full, drop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
