@@ -131,7 +131,7 @@ static uint64_t hash_word(uint64_t h, uint64_t word)
     return mix(h ^ word) * 0x9e3779b97f4a7c15u;
 }
 
-static uint64_t hash(uint64_t seed, const char *text, size_t length)
+static uint64_t hash_text(uint64_t seed, const char *text, size_t length)
 {
     const unsigned char *t = (const unsigned char *)text;
     uint64_t h = seed ^ length;
@@ -283,7 +283,7 @@ static int grow_domains(struct roster *r)
     for (uint32_t i = 0; i < r->domain_count; i++) {
         const struct roster_domain *d = roster_domain(r, i);
         const char *name = (const char *)r->names.base + d->name;
-        *find_domain(r, hash(r->seed, name, d->length), name, d->length) = i + 1;
+        *find_domain(r, hash_text(r->seed, name, d->length), name, d->length) = i + 1;
     }
     return 0;
 }
@@ -501,12 +501,12 @@ int roster_add_plain(struct roster *r, uint32_t row, size_t local_length, const 
     const struct segment_field *email = &field[r->email_column];
     const char *name = email->text + local_length + 1;
     size_t name_length = email->length - local_length - 1;
-    uint64_t domain_hash = hash(r->seed, name, name_length);
+    uint64_t domain_hash = hash_text(r->seed, name, name_length);
     uint32_t domain = *find_domain(r, domain_hash, name, name_length);
     struct mailbox m = {.length = (uint16_t)email->length,
                         .local_length = (uint8_t)local_length,
                         .domain = domain - 1,
-                        .hash = hash_mailbox(hash(r->seed, email->text, local_length), domain_hash)};
+                        .hash = hash_mailbox(hash_text(r->seed, email->text, local_length), domain_hash)};
 
     if (domain == 0)
         return 0;
@@ -525,9 +525,9 @@ int roster_add(struct roster *r, uint32_t row, const struct address *a, const st
                         .smtputf8 = a->smtputf8};
     const char *name = a->text + a->local_length + 1;
     size_t name_length = a->length - a->local_length - 1u;
-    uint64_t domain_hash = hash(r->seed, name, name_length), duplicates;
+    uint64_t domain_hash = hash_text(r->seed, name, name_length), duplicates;
 
-    m.hash = hash_mailbox(hash(r->seed, a->text, a->local_length), domain_hash);
+    m.hash = hash_mailbox(hash_text(r->seed, a->text, a->local_length), domain_hash);
     if (roster_settle(r) != 0 || domain_index(r, domain_hash, name, name_length, &m.domain) != 0)
         return HK_ENOMEM;
     duplicates = r->duplicates;

@@ -24,7 +24,7 @@ void *table_find_hashed(const struct table *table, const char *name, uint64_t ha
 
 void *table_find(const struct table *table, const char *name)
 {
-    return table->count > 0 ? table_find_hashed(table, name, table_hash(name)) : NULL;
+    return table_find_hashed(table, name, table_hash(name));
 }
 
 /* Each entry is fetched from memory for it: fourfold, that is a third of once for each. */
