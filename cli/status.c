@@ -181,40 +181,62 @@ static void print_text(const struct config *config, const json_t *document, bool
     json_array_foreach(campaigns, i, campaign) print_campaign(campaign, out);
 }
 
+/* What one look saw. */
+struct seen {
+    json_t *document;
+    bool silent; /* a node runs and does not answer; silence has the words */
+    bool ended;  /* the node that was found ended while it was asked, and its Redis may have too */
+    struct hk_why silence;
+    int lost; /* as of reach_lost */
+};
+
+static int look(const struct config *config, const char *only, struct seen *seen, struct hk_why *why)
+{
+    struct reach reach;
+    int error = reach_open(config, &reach, why);
+
+    *seen = (struct seen){0};
+    if (error < 0)
+        return error;
+    error = make_document(&reach, only, &seen->document, &seen->silent, &seen->silence, why);
+    if (error == 0 && only == NULL)
+        seen->lost = reach_lost(&reach, why);
+    seen->ended = reach.node_runs && (seen->silent || error == HK_EDOWN || seen->lost == HK_EDOWN) &&
+                  !node_is_running(config);
+    reach_close(&reach);
+    return error;
+}
+
 int cmd_status(const struct cli_options *options)
 {
-    json_t *document = NULL;
     struct config *config;
-    struct reach reach;
-    struct hk_why why, silence;
-    bool silent = false;
-    int error, lost = 0;
+    struct seen seen;
+    struct hk_why why;
+    int error;
 
     if (options->campaign != NULL && !cli_campaign_id_check(options->campaign))
         return EXIT_USAGE;
     config = cli_config_load(options->config);
     if (config == NULL)
         return EXIT_USAGE;
-    error = reach_open(config, &reach, &why);
-    if (error == 0) {
-        error = make_document(&reach, options->campaign, &document, &silent, &silence, &why);
-        if (error == 0 && options->campaign == NULL)
-            lost = reach_lost(&reach, &why);
-        reach_close(&reach);
+    error = look(config, options->campaign, &seen, &why);
+    if (seen.ended) { /* what it left is the answer */
+        json_decref(seen.document);
+        error = look(config, options->campaign, &seen, &why);
     }
     if (error == 0 && options->json) {
-        if (json_dumpf(document, stdout, JSON_INDENT(2)) < 0 || fputc('\n', stdout) == EOF)
+        if (json_dumpf(seen.document, stdout, JSON_INDENT(2)) < 0 || fputc('\n', stdout) == EOF)
             error = cli_output_failed(&why);
     } else if (error == 0) {
-        print_text(config, document, silent, stdout);
+        print_text(config, seen.document, seen.silent, stdout);
     }
-    json_decref(document);
+    json_decref(seen.document);
     config_free(config);
-    if (silent)
-        fprintf(stderr, "hikyaku: %s\n", silence.text);
+    if (seen.silent)
+        fprintf(stderr, "hikyaku: %s\n", seen.silence.text);
     if (error == 0)
-        error = lost;
+        error = seen.lost;
     if (error < 0)
         return cli_fail(error, &why);
-    return silent ? EXIT_NEEDED : EXIT_SETTLED;
+    return seen.silent ? EXIT_NEEDED : EXIT_SETTLED;
 }

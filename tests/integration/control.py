@@ -6,6 +6,7 @@ builds of the node see every byte of it.
 import json
 import os
 import random
+import signal
 import socket
 import time
 
@@ -56,6 +57,31 @@ class Control(harness.Case):
         self.interrupt(node, 15)
         done = self.finish(node, expect=0)
         self.assertNotIn("runtime error", done.err)
+
+    def test_status_of_a_node_that_ends_before_it_answers_tells_what_it_left(self):
+        a = self.receiver("a")
+        self.dns({"a.test": a})
+        self.configure()
+        self.send(rows=["u@a.test", "v@a.test"])
+        node = self.start("serve", "--config", self.path("hikyaku.conf"))
+        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the node")
+        self.assertIsNotNone(self.status()["node"])
+        os.kill(node.pid, signal.SIGSTOP)
+        before = self.connections()
+        asking = self.start("status", "--config", self.path("hikyaku.conf"), "--json")
+        wait_for(lambda: self.connections() > before, 10, "the question")
+        os.kill(node.pid, signal.SIGKILL)
+        done = self.finish(asking, expect=0)
+        self.assertNotIn("answer", done.err)
+        told = json.loads(done.out)
+        self.assertIsNone(told["node"])
+        self.assertEqual(told["campaigns"][0]["counts"]["sent"], 2)
+        node.wait(20)
+
+    def connections(self):
+        """Sockets of the control path: the listening one and one for each client."""
+        with open("/proc/net/unix", encoding="utf-8") as f:
+            return sum(line.rstrip().endswith(self.path("state", "control.sock")) for line in f)
 
     def one_client(self, dice, path):
         lines = [mutate(dice, dice.choice(SEEDS)) for _ in range(dice.randrange(1, 6))]
