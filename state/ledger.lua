@@ -15,15 +15,10 @@ local EXPIRED, SUPPRESSED, UNKNOWN, CANCELLED = 5, 6, 7, 8
 -- By state, from SENDING on.
 local NAME = { 'sending', 'sent', 'deferred', 'bounced', 'expired', 'suppressed', 'unknown', 'cancelled' }
 local DONE, SETTLED, PAUSED, STOPPED, NOT_OURS, LOST = '0', '1', '2', '3', '4', '5'
--- What wins where two stories meet; expired, suppressed and cancelled give way to sent and bounced alone.
-local RANK = {
-    [PENDING] = 1, [DEFERRED] = 2, [SENDING] = 3, [UNKNOWN] = 4, [EXPIRED] = 4, [SUPPRESSED] = 4, [CANCELLED] = 4,
-    [BOUNCED] = 5, [SENT] = 6,
-}
-local EVIDENCE = { [SENT] = true, [BOUNCED] = true, [UNKNOWN] = true }
 -- Places in a word: state 4 bits, marks 3, class 5, attempts 8, code 10, and `uncounted` (see take.lua).
 local MARK, CLASS, ATTEMPT, CODE, UNCOUNTED = 16, 128, 4096, 1048576, 1073741824
-local ATTEMPTS_MAX = 255
+local ATTEMPTS = 256
+local ATTEMPTS_MAX = ATTEMPTS - 1
 local OP_BYTES = 20
 local COMMIT, OUTCOME, RELEASE, PUT_BACK, SETTLE, RESEND, MARKED = 1, 2, 3, 4, 5, 6, 7
 
@@ -37,73 +32,58 @@ end
 local campaign = call('EXISTS', KEYS[4]) == 1 and call('HGET', KEYS[1], 'state')
 local moved, counted = { [PENDING] = 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 0
 
--- Without math.floor(): what is taken off first leaves whole numbers, and a call costs more than both.
-local function attempts_of(word)
-    return (word - word % ATTEMPT) / ATTEMPT % (ATTEMPTS_MAX + 1)
-end
-
--- A string of a span, as far as this call is about it: read once, changed here, written at the end.
+-- A string of a span, as far as this call is about it: read once, and unpacked by blocks, each when the first op comes to it. What is
+-- done for an op counts here, and what a few more words cost in the C of unpack() and pack() does not.
 local WORDS, DUE, FIRST = 0, 1, 2
+local BLOCK = 32
+local function format_of(count)
+    return '<' .. string.rep('I4', count)
+end
+local BLOCK_FORMAT = format_of(BLOCK)
+
 local function read(span, part)
-    local key, from = KEYS[span.key + part], span.from
-    local text = call('GETRANGE', key, from * 4, span.to * 4 - 1)
-    local copy = { key = key, from = from, text = text, new = {}, changed = {}, count = 0, last = -1 }
+    local key, from, to = KEYS[span.key + part], span.from, span.to
+    local text = call('GETRANGE', key, from * 4, to * 4 - 1)
+    local copy = { key = key, from = from, size = to - from, text = text, changed = {} }
     span[part] = copy
     return copy
 end
 
-local function get(copy, offset)
-    local new = copy.new[offset]
-    if new then
-        return new
-    end
-    local at = (offset - copy.from) * 4 + 1
-    local a, b, c, d = byte(copy.text, at, at + 3)
-    return d and a + b * 256 + c * 65536 + d * 16777216 or 0
+local function size_of(copy, number)
+    return math.min(BLOCK, copy.size - number * BLOCK)
 end
 
-local function set(copy, offset, value)
-    local new = copy.new
-    if not new[offset] then
-        local count = copy.count + 1
-        copy.count = count
-        copy.changed[count] = offset
-        if offset < copy.last then
-            copy.unsorted = true
-        end
-        copy.last = offset
+local function unpack_block(copy, number)
+    local text, first, size = copy.text, number * BLOCK * 4, size_of(copy, number)
+    local there = math.max(0, math.min(size, (#text - #text % 4 - first) / 4))
+    local block = {}
+    if there > 0 then
+        block = { unpack_op(there == BLOCK and BLOCK_FORMAT or format_of(there), text, first + 1) }
+        block[there + 1] = nil -- where unpack() ended
     end
-    new[offset] = value
+    for i = there + 1, size do
+        block[i] = 0
+    end
+    copy[number] = block
+    return block
 end
 
--- A command costs more than a few words that are written as they were. Lua's stack bounds what unpack() and pack() take.
-local BRIDGE, RUN_MAX = 16, 1000
-local function write_run(copy, first, last)
-    local words, new, count = {}, copy.new, last - first + 1
-    for i = 1, count do
-        words[i] = new[first + i - 1] or get(copy, first + i - 1)
-    end
-    call('SETRANGE', copy.key, first * 4, pack('<' .. string.rep('I4', count), unpack(words)))
-end
-
+-- Neighbours in one command.
 local function write(copy)
-    local first, last = nil, nil
-    if copy.unsorted then
-        table.sort(copy.changed)
-    end
-    for _, offset in ipairs(copy.changed) do
-        if first and (offset - last > BRIDGE or offset - first >= RUN_MAX) then
-            write_run(copy, first, last)
-            first = nil
+    local run, first = {}, nil
+    for number = 0, math.ceil(copy.size / BLOCK) do
+        if copy.changed[number] then
+            local size = size_of(copy, number)
+            first = first or number
+            run[#run + 1] = pack(size == BLOCK and BLOCK_FORMAT or format_of(size), unpack(copy[number], 1, size))
+        elseif first then
+            call('SETRANGE', copy.key, (copy.from + first * BLOCK) * 4, table.concat(run))
+            run, first = {}, nil
         end
-        first, last = first or offset, offset
-    end
-    if first then
-        write_run(copy, first, last)
     end
 end
 
--- The spans of this call; what is plain is ours, and there. Their names stand behind "{c}:s:".
+-- The spans of this call; the words of a plain one are ours, and there. Their names stand behind "{c}:s:".
 local spans, names = {}, {}
 for place = 0, #ranges / 4 - 1 do
     local span = { key = 6 + place * 3 }
@@ -119,17 +99,8 @@ for i, owner in ipairs(owners) do
     local span = spans[i - 1]
     span.owner = owner and tonumber(owner)
     if campaign and owner then
-        local text = read(span, WORDS).text
-        span.is_plain = span.owner == granted and #text == (span.to - span.from) * 4
-    end
-end
-
-local function put(span, offset, old, new)
-    local from, to = old % MARK, new % MARK
-    set(span[WORDS], offset, new)
-    if from ~= to then
-        moved[from] = moved[from] - 1
-        moved[to] = moved[to] + 1
+        local words = read(span, WORDS)
+        span.plain = span.owner == granted and #words.text == words.size * 4 and words
     end
 end
 
@@ -144,8 +115,37 @@ local function seldom()
         return (word - word % place) / place % size
     end
 
+    local function attempts_of(word)
+        return bits_at(word, ATTEMPT, ATTEMPTS)
+    end
+
     local function state_of(word)
         return word % MARK
+    end
+
+    local function place_of(copy, offset)
+        local place = offset - copy.from
+        local i = place % BLOCK
+        local number = (place - i) / BLOCK
+        return copy[number] or unpack_block(copy, number), i + 1, number
+    end
+
+    local function get(copy, offset)
+        local block, i = place_of(copy, offset)
+        return block[i]
+    end
+
+    local function set(copy, offset, value)
+        local block, i, number = place_of(copy, offset)
+        block[i] = value
+        copy.changed[number] = true
+    end
+
+    local function put(span, offset, old, new)
+        local from, to = state_of(old), state_of(new)
+        set(span[WORDS], offset, new)
+        moved[from] = moved[from] - 1
+        moved[to] = moved[to] + 1
     end
 
     local function with_state(word, state)
@@ -179,22 +179,21 @@ local function seldom()
         end
     end
 
-    -- The dot never left: the attempt did not happen. Who was deferred before has a first attempt.
-    local function give_back(span, offset, due, word)
+    -- The word where the dot never left: the attempt did not happen. Who was deferred before has a first attempt.
+    local function given_back(span, offset, due, word)
         local attempts = attempts_of(word) - 1
         if attempts > 0 and get(span[FIRST] or read(span, FIRST), offset) > 0 then
-            put(span, offset, word, with_attempts(with_state(word, DEFERRED), attempts))
             set_due(span, offset, due)
-        else
-            put(span, offset, word, with_attempts(with_state(word, PENDING), attempts))
+            return with_attempts(with_state(word, DEFERRED), attempts)
         end
+        return with_attempts(with_state(word, PENDING), attempts)
     end
 
     local function release(span, op)
         local word = get(span[WORDS], op.offset)
         local state, had = state_of(word), attempts_of(word)
         if state == SENDING and had == op.attempt then
-            give_back(span, op.offset, op.due, word)
+            put(span, op.offset, word, given_back(span, op.offset, op.due, word))
             return DONE
         end
         return (state == PENDING or state == DEFERRED) and had < op.attempt and DONE or SETTLED
@@ -279,10 +278,69 @@ local function seldom()
         return DONE
     end
 
+    -- A COMMIT that is not simply granted. The verdict and, where it changes, the recipient's new word.
+    local function commit_otherwise(span, op, word, had)
+        local again = word % MARK == SENDING and had == op.attempt
+        if campaign ~= 'running' then
+            -- The earlier grant's answer never arrived, and now there is none: `sending` must not stay.
+            local new = again and given_back(span, op.offset, op.due, word)
+            return campaign == 'cancelled' and STOPPED or PAUSED, new
+        end
+        return again and DONE or SETTLED
+    end
+
+    -- What wins where two stories meet; expired, suppressed and cancelled give way to sent and bounced alone.
+    local RANK = {
+        [PENDING] = 1, [DEFERRED] = 2, [SENDING] = 3, [UNKNOWN] = 4, [EXPIRED] = 4, [SUPPRESSED] = 4, [CANCELLED] = 4,
+        [BOUNCED] = 5, [SENT] = 6,
+    }
+    local EVIDENCE = { [SENT] = true, [BOUNCED] = true, [UNKNOWN] = true }
+    -- Of an OUTCOME that is not that of the attempt under way.
+    local function outcome_wins(from, to, had, has)
+        -- A line of the event log told again must not undo what came after it: that somebody was made to wait again, or the
+        -- attempt that followed.
+        if to == UNKNOWN and has <= had then
+            return false
+        end
+        if EVIDENCE[to] then
+            return RANK[to] > RANK[from]
+        end
+        if RANK[from] > RANK[SENDING] or has < had then
+            return false
+        end
+        return from ~= to or has > had
+    end
+
+    local function come_due(span, op)
+        set_due(span, op.offset, op.due)
+        set_first(span, op.offset, op.first)
+    end
+
+    -- Evidence counts whoever brings it, and so does a person's word; all else is the owner's. Once somebody else has taken the
+    -- span, what was granted before is unknown, and what is `sending` now is his.
+    local function anybody_may(op)
+        return op.kind == RESEND or op.kind == MARKED or (op.kind == OUTCOME and EVIDENCE[op.word % MARK])
+    end
+
+    -- Why an op is not for this span: nil where it is.
+    local function refusal(span, op)
+        if campaign and not span.owner and op.kind == MARKED then
+            return SETTLED -- nobody of it was ever sent to
+        end
+        if not campaign or not span.owner then
+            return LOST
+        end
+        if span.owner ~= granted and not anybody_may(op) then
+            return NOT_OURS
+        end
+        return (op.offset + op.count - span.from) * 4 > #span[WORDS].text and LOST or nil
+    end
+
     made = {
-        give_back = give_back,
-        set_due = set_due,
-        set_first = set_first,
+        refusal = refusal,
+        commit_otherwise = commit_otherwise,
+        outcome_wins = outcome_wins,
+        come_due = come_due,
         [RELEASE] = release,
         [PUT_BACK] = put_back,
         [SETTLE] = settle,
@@ -299,106 +357,60 @@ local function op_at(at)
     return op
 end
 
-local function commit(span, offset, attempt, at)
-    local word = get(span[WORDS], offset)
-    local state, had = word % MARK, attempts_of(word)
-    local again = state == SENDING and had == attempt
-    if campaign ~= 'running' then
-        -- The earlier grant's answer never arrived, and now there is none: `sending` must not stay.
-        if again then
-            seldom().give_back(span, offset, op_at(at).due, word)
-        end
-        return campaign == 'cancelled' and STOPPED or PAUSED
-    end
-    if again then
-        return DONE
-    end
-    if (state == PENDING or state == DEFERRED) and (attempt > had or had == ATTEMPTS_MAX) then
-        put(span, offset, word, word - state + SENDING + (attempt - had) * ATTEMPT)
-        return DONE
-    end
-    return SETTLED
-end
-
-local function outcome_wins(from, to, had, has)
-    -- A line of the event log told again must not undo what came after it: that somebody was made to wait again, or the
-    -- attempt that followed.
-    if to == UNKNOWN and (has < had or (has == had and from ~= SENDING)) then
-        return false
-    end
-    if EVIDENCE[to] then
-        return RANK[to] > RANK[from]
-    end
-    if RANK[from] > RANK[SENDING] or has < had then
-        return false
-    end
-    return from ~= to or has > had
-end
-
-local function outcome(span, offset, new, at)
-    local word = get(span[WORDS], offset)
-    local from, to = word % MARK, new % MARK
-    local had, has = attempts_of(word), attempts_of(new)
-    if not outcome_wins(from, to, had, has) then
-        return from == to and has == had and DONE or SETTLED
-    end
-    if has > had then
-        counted = counted + has - had
-    elseif has == had and (from == SENDING or word >= UNCOUNTED) then
-        counted = counted + 1
-    end
-    -- The marks are the recipient's, and so are the attempts if they are more; all else is the op's.
-    new = new % UNCOUNTED
-    local marks, marked = word % CLASS - from, new % CLASS - to
-    put(span, offset, word, new + marks - marked + (had > has and had - has or 0) * ATTEMPT)
-    if to == DEFERRED then
-        local op = op_at(at)
-        seldom().set_due(span, offset, op.due)
-        seldom().set_first(span, offset, op.first)
-    end
-    return DONE
-end
-
--- Evidence counts whoever brings it, and so does a person's word; all else is the owner's. Once somebody else has taken the
--- span, what was granted before is unknown, and what is `sending` now is his.
-local function anybody_may(op)
-    return op.kind == RESEND or op.kind == MARKED or (op.kind == OUTCOME and EVIDENCE[op.word % MARK])
-end
-
--- Why an op is not for this span: nil where it is.
-local function refusal(span, op)
-    if campaign and not span.owner and op.kind == MARKED then
-        return SETTLED -- nobody of it was ever sent to
-    end
-    if not campaign or not span.owner then
-        return LOST
-    end
-    if span.owner ~= granted and not anybody_may(op) then
-        return NOT_OURS
-    end
-    return (op.offset + op.count - span.from) * 4 > #span[WORDS].text and LOST or nil
-end
-
-local function apply(at)
-    local kind, attempt, place, offset = unpack_op('<BBHH', ops, at)
-    local span = spans[place]
-    local refused = not span.is_plain and refusal(span, op_at(at))
-    if refused then
-        return refused
-    end
-    if kind == COMMIT then
-        return commit(span, offset, attempt, at)
-    end
-    if kind == OUTCOME then
-        return outcome(span, offset, unpack_op('<I4', ops, at + 8), at)
-    end
-    return seldom()[kind](span, op_at(at))
-end
-
-local verdicts, told = {}, 0
+-- What most ops need stands here, made of their octets: in Lua a function costs more to call than most of them do.
+local verdicts, told, running = {}, 0, campaign == 'running'
 for at = 1, #ops, OP_BYTES do
+    local kind, attempt, low, high, near, far, _, _, a, b, c, d = byte(ops, at, at + 11)
+    local span = spans[low + high * 256]
+    local verdict = not span.plain and seldom().refusal(span, op_at(at))
+    if not verdict and (kind == COMMIT or kind == OUTCOME) then
+        local words, new = span[WORDS], nil
+        local place = near + far * 256 - words.from
+        local i = place % BLOCK
+        local number = (place - i) / BLOCK
+        local block = words[number] or unpack_block(words, number)
+        local word = block[i + 1]
+        local from, had = word % MARK, (word - word % ATTEMPT) / ATTEMPT % ATTEMPTS
+        if kind == COMMIT then
+            if running and (from == PENDING or from == DEFERRED) and (attempt > had or had == ATTEMPTS_MAX) then
+                verdict, new = DONE, word - from + SENDING + (attempt - had) * ATTEMPT
+            else
+                verdict, new = seldom().commit_otherwise(span, op_at(at), word, had)
+            end
+        else
+            local told_word = a + b * 256 + c * 65536 + d * 16777216
+            local to, has = told_word % MARK, (told_word - told_word % ATTEMPT) / ATTEMPT % ATTEMPTS
+            if (from == SENDING and has == had) or seldom().outcome_wins(from, to, had, has) then
+                if has > had then
+                    counted = counted + has - had
+                elseif has == had and (from == SENDING or word >= UNCOUNTED) then
+                    counted = counted + 1
+                end
+                if to == DEFERRED then
+                    seldom().come_due(span, op_at(at))
+                end
+                -- The marks are the recipient's, and so are the attempts if they are more; all else is the op's.
+                verdict, new = DONE, told_word % UNCOUNTED + word % CLASS - from - told_word % CLASS + to
+                if had > has then
+                    new = new + (had - has) * ATTEMPT
+                end
+            else
+                verdict = from == to and has == had and DONE or SETTLED
+            end
+        end
+        if new then
+            local to = new % MARK
+            block[i + 1] = new
+            words.changed[number] = true
+            if from ~= to then
+                moved[from], moved[to] = moved[from] - 1, moved[to] + 1
+            end
+        end
+    elseif not verdict then
+        verdict = seldom()[kind](span, op_at(at))
+    end
     told = told + 1
-    verdicts[told] = apply(at)
+    verdicts[told] = verdict
 end
 for _, span in pairs(spans) do
     for part = WORDS, FIRST do
