@@ -89,7 +89,7 @@ def speed(r, name):
 
 
 def of_rsa(name):
-    return lambda r: speed(r, name) / r.raw["rsa2048_sign_per_second"]
+    return lambda r: speed(r, name) / r.case[name]["rsa2048_sign_per_second"]
 
 
 def against(name, other):

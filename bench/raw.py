@@ -47,6 +47,10 @@ def _signatures(name, seconds):
     return round(1 / sign if sign < 1 else sign)
 
 
+def rsa2048(seconds):
+    return _signatures("rsa2048", seconds)
+
+
 def _sha256(seconds):
     text = output(["openssl", "speed", "-mr", "-seconds", str(seconds), "-bytes", "16384", "-evp", "sha256"])
     found = re.search(r"^\+F:\d+:[^:]*:([\d.e+]+)", text, re.MULTILINE | re.IGNORECASE)
@@ -81,7 +85,7 @@ def far_loop(build, messages, delay_ms):
 
 def measure(build, seconds, messages):
     far, between_ms = far_loop(build, FAR_MESSAGES, CASES["far"].delay_ms)
-    return {"rsa2048_sign_per_second": _signatures("rsa2048", seconds),
+    return {"rsa2048_sign_per_second": rsa2048(seconds),
             "ed25519_sign_per_second": _signatures("ed25519", seconds), "sha256_bytes_per_second": _sha256(seconds),
             "bare_loop": {"plain": bare_loop(build, messages), "tls": bare_loop(build, messages, "--tls"),
                           "connection_each": bare_loop(build, messages // EACH, "--connection-each")},
