@@ -195,6 +195,31 @@ uint16_t tls_client(const struct tls *tls, int route, uint32_t provider)
     return route >= 0 ? tls->of_route[route] : tls->of_provider[provider];
 }
 
+static bool is_of_tls13(const SSL_CIPHER *suite)
+{
+    return strcmp(SSL_CIPHER_get_version(suite), "TLSv1.3") == 0;
+}
+
+/* Of the suites of TLS 1.3 that the system allows, the one that every server has (RFC 8446 9.1) goes first: a body costs less than under
+ * OpenSSL's own first choice, and a handshake, without SHA-384, a twentieth less. */
+static void prefer_aes128(SSL_CTX *ctx)
+{
+    static const char preferred[] = "TLS_AES_128_GCM_SHA256";
+    const STACK_OF(SSL_CIPHER) *suites = SSL_CTX_get_ciphers(ctx);
+    char list[512] = "", *at = list;
+
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < sk_SSL_CIPHER_num(suites); i++) {
+            const SSL_CIPHER *suite = sk_SSL_CIPHER_value(suites, i);
+            const char *name = SSL_CIPHER_get_name(suite);
+            if (!is_of_tls13(suite) || (strcmp(name, preferred) == 0) != (pass == 0))
+                continue;
+            at = hk_put(at, list + sizeof list, at == list ? "" : ":");
+            at = hk_put(at, list + sizeof list, name);
+        }
+    HK_BUG_ON(SSL_CTX_set_ciphersuites(ctx, list) != 1);
+}
+
 int tls_create(const struct config *config, struct tls **out, struct hk_why *why)
 {
     struct tls *tls = hk_xcalloc(1, sizeof *tls);
@@ -210,6 +235,7 @@ int tls_create(const struct config *config, struct tls **out, struct hk_why *why
     SSL_CTX_set_read_ahead(tls->ctx, 1);
     /* A server that closes without close_notify is common and harmless: SMTP says itself where a reply ends. */
     SSL_CTX_set_options(tls->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    prefer_aes128(tls->ctx);
     SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(tls->ctx, cache_store);
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_NONE, NULL); /* tls_shake judges */

@@ -182,7 +182,9 @@ class World(harness.Case):
             got = (states[recipient], says.get("policy"), says.get("verified_by"))
             wire = seen.get(recipient, (0, None))
             wire_want = (1, policy is not None) if outcome == "sent" else (0, None)
-            if got != want[name] or wire != wire_want or (policy and not says.get("cipher")):
+            suite = says.get("cipher")
+            if got != want[name] or wire != wire_want or (policy and not suite) or \
+                    (says.get("version") == "TLSv1.3" and suite != "TLS_AES_128_GCM_SHA256"):
                 lines = [e for e in events if e.get("recipient") == recipient or
                          e.get("mx_ip") == self.address.get(name)]
                 wrong.append(f"{name}: {got} wanted {want[name]}; at the sink {wire} wanted {wire_want}; {lines[-2:]}")
