@@ -37,7 +37,7 @@ def versions():
             "nsd": (version(["/usr/sbin/nsd", "-v"]) or "").rpartition(" ")[2], "python": platform.python_version()}
 
 
-def _signatures(name, seconds):
+def signatures(name, seconds):
     """Signatures a second of one core. openssl speed -mr gives seconds for one, or (before 3.0) how many a second."""
     text = output(["openssl", "speed", "-mr", "-seconds", str(seconds), name])
     found = re.search(r"^\+F[26]:\d+:\d+:(?:Ed25519:)?([\d.e+-]+):", text, re.MULTILINE)
@@ -45,10 +45,6 @@ def _signatures(name, seconds):
         raise Failed(f"openssl speed -mr {name} prints something that is not understood")
     sign = float(found.group(1))
     return round(1 / sign if sign < 1 else sign)
-
-
-def rsa2048(seconds):
-    return _signatures("rsa2048", seconds)
 
 
 def _sha256(seconds):
@@ -85,8 +81,8 @@ def far_loop(build, messages, delay_ms):
 
 def measure(build, seconds, messages):
     far, between_ms = far_loop(build, FAR_MESSAGES, CASES["far"].delay_ms)
-    return {"rsa2048_sign_per_second": rsa2048(seconds),
-            "ed25519_sign_per_second": _signatures("ed25519", seconds), "sha256_bytes_per_second": _sha256(seconds),
+    return {"rsa2048_sign_per_second": signatures("rsa2048", seconds),
+            "ed25519_sign_per_second": signatures("ed25519", seconds), "sha256_bytes_per_second": _sha256(seconds),
             "bare_loop": {"plain": bare_loop(build, messages), "tls": bare_loop(build, messages, "--tls"),
                           "connection_each": bare_loop(build, messages // EACH, "--connection-each")},
             "far_messages_per_second": far, "far_between_ms": between_ms}

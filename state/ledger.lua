@@ -358,7 +358,7 @@ local function op_at(at)
 end
 
 -- What most ops need stands here, made of their octets: in Lua a function costs more to call than most of them do.
-local verdicts, told, running = {}, 0, campaign == 'running'
+local verdicts, told = {}, 0
 for at = 1, #ops, OP_BYTES do
     local kind, attempt, low, high, near, far, _, _, a, b, c, d = byte(ops, at, at + 11)
     local span = spans[low + high * 256]
@@ -372,7 +372,7 @@ for at = 1, #ops, OP_BYTES do
         local word = block[i + 1]
         local from, had = word % MARK, (word - word % ATTEMPT) / ATTEMPT % ATTEMPTS
         if kind == COMMIT then
-            if running and (from == PENDING or from == DEFERRED) and (attempt > had or had == ATTEMPTS_MAX) then
+            if campaign == 'running' and (from == PENDING or from == DEFERRED) and (attempt > had or had == ATTEMPTS_MAX) then
                 verdict, new = DONE, word - from + SENDING + (attempt - had) * ATTEMPT
             else
                 verdict, new = seldom().commit_otherwise(span, op_at(at), word, had)

@@ -6,9 +6,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static uint8_t packet[RESOLVE_PACKET_MAX];
+
 static size_t answer_check(const uint8_t *bytes, size_t length)
 {
-    static uint8_t packet[RESOLVE_PACKET_MAX];
     struct resolve_answer answer;
     size_t took = resolve_unpack_answer(bytes, length, &answer);
 
@@ -28,7 +29,6 @@ static size_t answer_check(const uint8_t *bytes, size_t length)
 
 static size_t question_check(const uint8_t *bytes, size_t length)
 {
-    static uint8_t packet[RESOLVE_PACKET_MAX];
     struct resolve_question question;
     size_t took = resolve_unpack_question(bytes, length, &question);
 

@@ -38,14 +38,18 @@ def mutate(dice, seed):
 
 
 class Control(harness.Case):
-    def test_rubbish_gets_an_answer_or_the_door(self):
+    def serve(self):
+        """A node that answers, with a campaign that is over."""
         a = self.receiver("a")
         self.dns({"a.test": a})
         self.configure()
         self.send(rows=["u@a.test", "v@a.test"])
         node = self.start("serve", "--config", self.path("hikyaku.conf"))
-        path = self.path("state", "control.sock")
-        wait_for(lambda: os.path.exists(path), 20, "the node")
+        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the node")
+        return node
+
+    def test_rubbish_gets_an_answer_or_the_door(self):
+        node, path = self.serve(), self.path("state", "control.sock")
         dice = random.Random(7)
         asked = 0
         until = time.monotonic() + SECONDS
@@ -59,12 +63,7 @@ class Control(harness.Case):
         self.assertNotIn("runtime error", done.err)
 
     def test_status_of_a_node_that_ends_before_it_answers_tells_what_it_left(self):
-        a = self.receiver("a")
-        self.dns({"a.test": a})
-        self.configure()
-        self.send(rows=["u@a.test", "v@a.test"])
-        node = self.start("serve", "--config", self.path("hikyaku.conf"))
-        wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the node")
+        node = self.serve()
         self.assertIsNotNone(self.status()["node"])
         os.kill(node.pid, signal.SIGSTOP)
         before = self.connections()
