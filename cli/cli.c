@@ -161,6 +161,11 @@ void reach_close(struct reach *reach)
         node_leave(reach->config, &reach->place);
 }
 
+bool reach_node_ended(const struct reach *reach)
+{
+    return reach->node_runs && !node_is_running(reach->config);
+}
+
 int reach_campaign(const struct reach *reach, const char *campaign, struct manifest *out, struct hk_why *why)
 {
     int error = store_campaign_get(reach->store, campaign, out, why);

@@ -47,6 +47,8 @@ struct reach {
 };
 int reach_open(const struct config *config, struct reach *out, struct hk_why *why) HK_MUST_USE;
 void reach_close(struct reach *reach);
+/* Was a running node found that is none any more? Who did not get his answer closes and opens again: what it left is there. */
+bool reach_node_ended(const struct reach *reach) HK_MUST_USE;
 /* The manifest of a campaign; HK_ENOENT with words for the user when there is none. */
 int reach_campaign(const struct reach *reach, const char *campaign, struct manifest *out,
                    struct hk_why *why) HK_MUST_USE;

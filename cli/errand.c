@@ -40,6 +40,10 @@ static int see_that_it_answers(struct reach *reach, struct hk_why *why)
         json_decref(reply);
         return 0;
     }
+    if (error == HK_EDOWN && reach_node_ended(reach)) {
+        reach_close(reach);
+        return reach_open(reach->config, reach, why);
+    }
     struct hk_why silence = *why;
     return why_set(why, error, "%s. Nothing was asked of it", silence.text);
 }

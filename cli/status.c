@@ -201,8 +201,7 @@ static int look(const struct config *config, const char *only, struct seen *seen
     error = make_document(&reach, only, &seen->document, &seen->silent, &seen->silence, why);
     if (error == 0 && only == NULL)
         seen->lost = reach_lost(&reach, why);
-    seen->ended = reach.node_runs && (seen->silent || error == HK_EDOWN || seen->lost == HK_EDOWN) &&
-                  !node_is_running(config);
+    seen->ended = (seen->silent || error == HK_EDOWN || seen->lost == HK_EDOWN) && reach_node_ended(&reach);
     reach_close(&reach);
     return error;
 }

@@ -65,17 +65,27 @@ class Control(harness.Case):
     def test_status_of_a_node_that_ends_before_it_answers_tells_what_it_left(self):
         node = self.serve()
         self.assertIsNotNone(self.status()["node"])
+        told = json.loads(self.ask_one_that_ends(node, "status", "--json").out)
+        self.assertIsNone(told["node"])
+        self.assertEqual(told["campaigns"][0]["counts"]["sent"], 2)
+
+    def test_what_is_asked_of_a_node_that_ends_before_it_answers_is_done_without_it(self):
+        done = self.ask_one_that_ends(self.serve(), "pause", "--campaign", "c")
+        again = self.hikyaku("pause", "--config", self.path("hikyaku.conf"), "--campaign", "c", expect=0)
+        self.assertEqual(done.out, again.out)
+        self.assertIn("campaign c is ", done.out)
+
+    def ask_one_that_ends(self, node, command, *options):
+        """The command found the node, and gets no answer, for that is killed."""
         os.kill(node.pid, signal.SIGSTOP)
         before = self.connections()
-        asking = self.start("status", "--config", self.path("hikyaku.conf"), "--json")
+        asking = self.start(command, "--config", self.path("hikyaku.conf"), *options)
         wait_for(lambda: self.connections() > before, 10, "the question")
         os.kill(node.pid, signal.SIGKILL)
         done = self.finish(asking, expect=0)
         self.assertNotIn("answer", done.err)
-        told = json.loads(done.out)
-        self.assertIsNone(told["node"])
-        self.assertEqual(told["campaigns"][0]["counts"]["sent"], 2)
         node.wait(20)
+        return done
 
     def connections(self):
         """Sockets of the control path: the listening one and one for each client."""
