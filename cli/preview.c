@@ -142,6 +142,8 @@ static int preview_copies(struct preview *p, struct hk_why *why)
         error = segment_record(p->segment, p->index[i], &record);
         if (error == 0)
             error = message_render(p->message, &record, 0, p->index[i], clock_wall_us(), &copy);
+        if (error == 0)
+            error = message_sign(p->message, &copy);
         if (error < 0) {
             error = why_set(why, error, "%s: the copy of row %u cannot be made: %s", p->source.message_path,
                             record.row, hk_strerror(error));

@@ -5,6 +5,12 @@
 
 #define DKIM_SIGNATURE_COLUMNS 72
 
+/* Where a signature's base64 will stand in a copy's fields, and the hash that it will be of. */
+struct dkim_blank {
+    size_t at;
+    uint8_t digest[SHA256_OCTETS];
+};
+
 static void signed_name(struct fold *fold, const char *name, bool *first)
 {
     char lower[128];
@@ -115,24 +121,46 @@ static bool header_digest(const struct message *m, const struct dkim_form *form,
            EVP_DigestUpdate(hash, b, sizeof b - 1) == 1 && EVP_DigestFinal_ex(hash, digest, NULL) == 1;
 }
 
-static void signature_put(const struct buf *base64, struct buf *out)
+/* With its folding and its line end. */
+static size_t signature_text_length(size_t octets)
+{
+    size_t base64 = (octets + 2) / 3 * 4;
+
+    return base64 + (base64 - 1) / DKIM_SIGNATURE_COLUMNS * 3 + 2;
+}
+
+static char *octets_put(char *to, const char *octets, size_t length)
+{
+    memcpy(to, octets, length);
+    return to + length;
+}
+
+static void signature_write(const struct buf *base64, char *to)
 {
     for (size_t from = 0; from < base64->length; from += DKIM_SIGNATURE_COLUMNS) {
         size_t left = base64->length - from;
+        size_t length = left < DKIM_SIGNATURE_COLUMNS ? left : DKIM_SIGNATURE_COLUMNS;
 
         if (from > 0)
-            buf_text(out, "\r\n ");
-        buf_put(out, base64->at + from, left < DKIM_SIGNATURE_COLUMNS ? left : DKIM_SIGNATURE_COLUMNS);
+            to = octets_put(to, "\r\n ", 3);
+        to = octets_put(to, base64->at + from, length);
     }
-    buf_text(out, "\r\n");
+    (void)octets_put(to, "\r\n", 2);
 }
 
-bool dkim_sign(const struct render *render, const struct buf *dynamic, const uint8_t *body_digest,
-               struct buf *out)
+static void blank_put(struct buf *out, size_t length)
+{
+    if (!buf_need(out, length))
+        return;
+    memset(out->at + out->length, ' ', length);
+    out->length += length;
+}
+
+bool dkim_begin(const struct render *render, const uint8_t *body_digest)
 {
     const struct message *m = render->message;
-    struct buf *scratch = &render->copy->arena->text;
-    uint8_t digest[SHA256_OCTETS], signature[SIGNATURE_OCTETS_MAX];
+    struct copy_arena *arena = render->copy->arena;
+    struct buf *scratch = &arena->text, *out = &arena->signature;
     char time[24], body_hash[64];
     bool ok = true;
 
@@ -145,19 +173,39 @@ bool dkim_sign(const struct render *render, const struct buf *dynamic, const uin
     body_hash[scratch->length] = 0;
     for (size_t i = 0; i < signer_key_count(m->signer) && ok; i++) {
         const struct dkim_form *form = &m->dkim[i];
-        size_t length = header_digest(m, form, dynamic, time, body_hash, digest)
-                            ? signer_sign(m->signer, i, digest, signature)
-                            : 0;
+        struct dkim_blank blank;
 
+        ok = header_digest(m, form, &arena->header, time, body_hash, blank.digest);
         buf_put(out, form->wire.at, form->wire.length);
         buf_text(out, time);
         buf_text(out, "; bh=");
         buf_text(out, body_hash);
         buf_text(out, ";\r\n b=");
+        blank.at = out->length;
+        blank_put(out, signature_text_length(signer_key_octets(m->signer, i)));
+        buf_put(&arena->blanks, &blank, sizeof blank);
+    }
+    return ok && !out->failed && !arena->blanks.failed;
+}
+
+bool dkim_sign(const struct message *m, struct copy_arena *arena)
+{
+    struct buf *scratch = &arena->text;
+    uint8_t signature[SIGNATURE_OCTETS_MAX];
+
+    for (size_t i = 0; i < signer_key_count(m->signer); i++) {
+        struct dkim_blank blank;
+        size_t length;
+
+        memcpy(&blank, arena->blanks.at + i * sizeof blank, sizeof blank);
+        length = signer_sign(m->signer, i, blank.digest, signature);
+        if (length != signer_key_octets(m->signer, i))
+            return false;
         scratch->length = 0;
         base64_line(signature, length, scratch);
-        signature_put(scratch, out);
-        ok = length > 0 && !out->failed && !scratch->failed;
+        if (scratch->failed)
+            return false;
+        signature_write(scratch, arena->signature.at + blank.at);
     }
-    return ok;
+    return true;
 }

@@ -9,9 +9,11 @@
 int dkim_compile(struct message *message) HK_MUST_USE;
 void dkim_free(struct message *message);
 
-/* Append one field for each key. `dynamic` are the canonical dynamic signed fields in their order. False when
- * OpenSSL fails, which it does only for lack of memory. */
-bool dkim_sign(const struct render *render, const struct buf *dynamic, const uint8_t *body_digest,
-               struct buf *out);
+/* The fields of the copy's signatures, one for each key, each with a blank behind "b=" and what will be signed for it kept in
+ * the arena, whose `header` has the canonical dynamic signed fields. False when OpenSSL fails, which it does only for lack of
+ * memory. */
+bool dkim_begin(const struct render *render, const uint8_t *body_digest);
+/* Fill in the blanks. False as above. */
+bool dkim_sign(const struct message *message, struct copy_arena *arena);
 
 #endif

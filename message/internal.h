@@ -205,6 +205,7 @@ void field_unfold(const char *value, size_t length, struct buf *out);
 struct copy_arena {
     struct buf dynamic; /* rendered pieces in the order of the wire; an iovec with a NULL base is the next */
     struct buf signature; /* the DKIM-Signature fields, which come first and are known last */
+    struct buf blanks;    /* what dkim.c has to know to fill those in */
     struct buf mark;      /* what is put in front of all for a relay (copy_mark_ses) */
     struct buf text;      /* one value, or one field's value */
     struct buf canon;     /* canonical octets on their way to the hash */

@@ -1,8 +1,8 @@
-/* render.c - one copy of a message: an iovec of static runs and rendered pieces, hashed and signed.
+/* render.c - one copy of a message: an iovec of static runs and rendered pieces, hashed, and signed when that is asked for.
  *
  * Static octets are never copied or encoded here. Rendered pieces go into one buffer of the copy, in the order
  * of the wire; its memory may move while it grows, so their iovecs get their base at the end. The signature's
- * field stands first and is made last. Fails for lack of memory or size only.
+ * field stands first, is made last, and filled in by message_sign(). Fails for lack of memory or size only.
  */
 #include "dkim.h"
 #include "internal.h"
@@ -302,10 +302,12 @@ static int copy_begin(struct copy *copy)
     }
     buf_reset(&arena->dynamic, COPY_KEEP_BYTES);
     buf_reset(&arena->signature, COPY_KEEP_BYTES);
+    buf_reset(&arena->blanks, COPY_KEEP_BYTES);
     buf_reset(&arena->text, COPY_KEEP_BYTES);
     buf_reset(&arena->canon, COPY_KEEP_BYTES);
     buf_reset(&arena->header, COPY_KEEP_BYTES);
     copy->iov_count = 0;
+    copy->to_sign = false;
     arena->bytes = 0;
     arena->failed = false;
     return 0;
@@ -382,9 +384,18 @@ int message_render(const struct message *m, const struct segment_record *record,
     render_header(&render);
     render_body(&render, digest);
     if (m->is_signed && copy->arena->bytes <= MESSAGE_COPY_MAX && !copy->arena->failed &&
-        !dkim_sign(&render, &copy->arena->header, digest, &copy->arena->signature))
+        !dkim_begin(&render, digest))
         return HK_ENOMEM;
+    copy->to_sign = m->is_signed;
     return copy_settle(&render);
+}
+
+int message_sign(const struct message *m, struct copy *copy)
+{
+    if (copy->to_sign && !dkim_sign(m, copy->arena))
+        return HK_ENOMEM;
+    copy->to_sign = false;
+    return 0;
 }
 
 int copy_mark_ses(struct copy *copy, const char *configuration_set)
@@ -445,6 +456,7 @@ void copy_free(struct copy *copy)
     if (copy->arena != NULL) {
         buf_free(&copy->arena->dynamic);
         buf_free(&copy->arena->signature);
+        buf_free(&copy->arena->blanks);
         buf_free(&copy->arena->mark);
         buf_free(&copy->arena->text);
         buf_free(&copy->arena->canon);

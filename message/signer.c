@@ -487,6 +487,12 @@ const char *signer_key_algorithm(const struct signer *signer, size_t key)
     return signer->key[key].is_rsa ? "rsa-sha256" : "ed25519-sha256";
 }
 
+size_t signer_key_octets(const struct signer *signer, size_t key)
+{
+    return signer->key[key].is_rsa ? (size_t)EVP_PKEY_get_size(signer->key[key].pkey)
+                                   : crypto_sign_ed25519_BYTES;
+}
+
 EVP_MD_CTX *signer_body_hash(const struct signer *signer)
 {
     return signer->body;

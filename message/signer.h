@@ -34,6 +34,8 @@ const char *signer_key_algorithm(const struct signer *signer, size_t key); /* "r
 /* Scratch contexts: body and header hash of the copy under way. */
 EVP_MD_CTX *signer_body_hash(const struct signer *signer);
 EVP_MD_CTX *signer_header_hash(const struct signer *signer);
+/* How many octets each signature of a key has. */
+size_t signer_key_octets(const struct signer *signer, size_t key);
 /* Sign a SHA-256 digest. The number of octets put into out (SIGNATURE_OCTETS_MAX), or 0 when OpenSSL fails. */
 size_t signer_sign(const struct signer *signer, size_t number, const uint8_t digest[SHA256_OCTETS],
                    uint8_t *out);

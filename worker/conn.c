@@ -669,13 +669,26 @@ void conn_exit(struct session *s)
     conn_give_up(s);
 }
 
-void conn_rendered(struct session *s, struct letter *letter, const char *fault)
+static void conn_render(struct session *s, struct letter *letter)
 {
-    conn_enter(s);
+    const char *fault = letter_render(s, letter);
     if (fault == NULL)
         dialogue_prepared(&s->talk, letter);
     else
         dialogue_unprepared(&s->talk, letter, fault);
+}
+
+/* The next one first: its envelope goes with the message that is signed here. */
+void conn_make_copies(struct session *s)
+{
+    struct letter *next = s->talk.head, *out = s->talk.out;
+    if (s->state != CONN_TALKING)
+        return;
+    conn_enter(s);
+    if (next != NULL && next->preparing && !next->ready)
+        conn_render(s, next);
+    if (out != NULL && !out->complete)
+        conn_heed(s, dialogue_signed(&s->talk, out, letter_sign(out)));
     conn_work(s);
 }
 

@@ -314,12 +314,21 @@ static bool refuses_syntax(const struct reply *reply)
                                   strcasestr(reply->text, "syntax") != NULL);
 }
 
+/* Only when nothing else is missing: what was committed and did not leave is unknown where a machine dies. */
+static void ask_commit(struct dialogue *d, struct letter *letter)
+{
+    if (!letter->taken || !letter->complete)
+        return;
+    letter->asked = true;
+    letter->asked_ms = d->now_ms;
+    d->ops->commit(d->context, letter);
+}
+
 static enum dialogue_phase on_rcpt(struct dialogue *d, const struct reply *reply)
 {
     if (reply_is(reply, 2)) {
-        d->in->asked = true;
-        d->in->asked_ms = d->now_ms;
-        d->ops->commit(d->context, d->in);
+        d->in->taken = true;
+        ask_commit(d, d->in);
         return DIALOGUE_DATA;
     }
     if (!reply_refuses(reply) || is_out_of_sequence(d, reply))
@@ -533,6 +542,18 @@ void dialogue_unprepared(struct dialogue *d, struct letter *letter, const char *
     settle_words(d, queue_pop(d), RESULT_RETURNED, LOG_PHASE_MAIL, words);
 }
 
+enum dialogue_verdict dialogue_signed(struct dialogue *d, struct letter *letter, const char *fault)
+{
+    HK_BUG_ON(letter != d->out || letter->complete);
+    if (fault != NULL) {
+        settle_words(d, letter, RESULT_RETURNED, LOG_PHASE_MAIL, fault);
+        return dialogue_stop(d);
+    }
+    letter->complete = true;
+    ask_commit(d, letter);
+    return DIALOGUE_GO_ON;
+}
+
 void dialogue_grant(struct dialogue *d, struct letter *letter)
 {
     if (letter == d->in && letter->asked)
@@ -601,6 +622,8 @@ static bool put_mail(struct dialogue *d, struct letter *letter)
     d->unanswered++;
     d->out = letter;
     d->step = STEP_RCPT;
+    if (!letter->complete)
+        d->ops->sign(d->context, letter);
     if (d->phase == DIALOGUE_IDLE) {
         d->in = letter;
         d->phase = DIALOGUE_MAIL;
@@ -686,7 +709,7 @@ static enum pump pump_step(struct dialogue *d)
         d->data_put = true;
         return put_step(d, outbox_put_texts(d->box, &data, 1), STEP_BODY) ? PUMP_AGAIN : PUMP_BUG;
     case STEP_BODY:
-        if (d->phase != DIALOGUE_DOT || d->in != letter || is_held(letter) ||
+        if (d->phase != DIALOGUE_DOT || d->in != letter || !letter->complete || is_held(letter) ||
             !outbox_put_body(d->box, letter->iov, letter->iov_count, letter->bytes))
             return PUMP_DONE;
         d->ops->flight(d->context, letter, FLIGHT_CONTENT);
@@ -782,7 +805,8 @@ enum dialogue_verdict dialogue_stop(struct dialogue *d)
     return dialogue_enter(d, DIALOGUE_OVER);
 }
 
-/* A grant that does not come has a limit of its own, and while nothing is left to write it is the only one. */
+/* A grant that does not come has a limit of its own, and while nothing is left to write it is the only one: our own signature
+ * comes. */
 static uint64_t grant_deadline_ms(const struct dialogue *d)
 {
     if (d->in == NULL || !d->in->asked || d->in->granted)

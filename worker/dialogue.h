@@ -27,7 +27,7 @@
 /* A message for one recipient, under way over one connection. */
 struct letter {
     struct letter *next; /* the dialogue's queue */
-    /* set by the caller: before dialogue_queue(), or (copy) before `ready` */
+    /* set by the caller: before dialogue_queue(), or (copy) before `ready`; its octets may change until `complete` */
     uint32_t slot;
     const char *rcpt; /* not NUL-terminated */
     uint32_t rcpt_length;
@@ -38,8 +38,11 @@ struct letter {
     size_t iov_count;
     size_t bytes;
     bool ready; /* the fields above are there: MAIL may go */
+    bool
+        complete; /* signed, or nothing has to be: the message may go; with `ready`, or by dialogue_signed() */
     /* the dialogue's */
     bool preparing; /* ops->prepare was called */
+    bool taken;     /* RCPT was accepted */
     bool raw;       /* the quoted form was not understood: written as it is */
     bool asked;     /* ops->commit was called */
     bool granted;
@@ -65,7 +68,9 @@ struct outcome {
 
 struct dialogue_ops {
     void (*prepare)(void *context, struct letter *letter); /* render it; dialogue_prepared() when done */
-    void (*commit)(void *context, struct letter *letter);  /* RCPT was accepted: may the dot leave? */
+    void (*sign)(void *context, struct letter *letter); /* MAIL goes, it is not complete: dialogue_signed() */
+    void (*commit)(void *context,
+                   struct letter *letter); /* complete, RCPT was accepted: may the dot leave? */
     void (*flight)(void *context, struct letter *letter, enum flight_phase phase);
     void (*settle)(void *context, struct letter *letter, const struct outcome *outcome);
     /* The session ended before it was ready for MAIL. */
@@ -163,6 +168,10 @@ void dialogue_prepared(struct dialogue *d, struct letter *letter);
 /* It cannot be rendered: out of the queue, returned with these words, which tell the master to freeze its campaign
  * (every other return has none). */
 void dialogue_unprepared(struct dialogue *d, struct letter *letter, const char *words);
+/* What ops->sign asked for: done, or (fault not NULL) impossible. Then it is returned with these words, and the session ends when
+ * the message before it is answered: there is no way back from a MAIL that is on its way. */
+enum dialogue_verdict dialogue_signed(struct dialogue *d, struct letter *letter,
+                                      const char *fault) HK_MUST_USE;
 void dialogue_grant(struct dialogue *d, struct letter *letter);
 enum dialogue_verdict dialogue_deny(struct dialogue *d, struct letter *letter) HK_MUST_USE;
 

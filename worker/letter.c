@@ -147,7 +147,14 @@ static void op_prepare(void *context, struct letter *letter)
 {
     struct session *s = context;
     (void)letter;
-    worker_want_render(s->worker, s);
+    worker_want_copy(s->worker, s);
+}
+
+static void op_sign(void *context, struct letter *letter)
+{
+    struct session *s = context;
+    (void)letter;
+    worker_want_copy(s->worker, s);
 }
 
 static void op_commit(void *context, struct letter *letter)
@@ -184,6 +191,7 @@ static void op_bug(void *context, const char *words)
 
 const struct dialogue_ops worker_ops = {
     .prepare = op_prepare,
+    .sign = op_sign,
     .commit = op_commit,
     .flight = op_flight,
     .settle = op_settle,
@@ -238,9 +246,9 @@ void letter_take(struct worker *w, const struct desc *on_ring)
     conn_send(s, letter);
 }
 
-/* Rendering. */
+/* Copies made. */
 
-static const char *letter_make(const struct session *s, struct letter *letter)
+const char *letter_render(const struct session *s, struct letter *letter)
 {
     struct worker *w = s->worker;
     struct edition *edition = letter->edition;
@@ -267,13 +275,14 @@ static const char *letter_make(const struct session *s, struct letter *letter)
     letter->iov = spare->copy.iov;
     letter->iov_count = spare->copy.iov_count;
     letter->bytes = spare->copy.bytes;
+    letter->complete = !spare->copy.to_sign;
     return NULL;
 }
 
-void letter_render(struct session *s)
+const char *letter_sign(struct letter *letter)
 {
-    struct letter *letter = s->talk.head;
-    if (s->state != CONN_TALKING || letter == NULL || letter->ready || !letter->preparing)
-        return;
-    conn_rendered(s, letter, letter_make(s, letter));
+    const struct edition *edition = letter->edition;
+    struct spare_copy *spare = letter->copy;
+    int error = message_sign(edition->message, &spare->copy);
+    return error != 0 ? hk_strerror(error) : NULL;
 }

@@ -60,17 +60,17 @@ void worker_wire_back(struct worker *w, struct wire *wire)
     w->wires_kept++;
 }
 
-void worker_want_render(struct worker *w, struct session *s)
+void worker_want_copy(struct worker *w, struct session *s)
 {
-    if (s->rendering)
+    if (s->wants_copy)
         return;
-    s->rendering = true;
-    s->render_next = NULL;
-    if (w->render_tail != NULL)
-        w->render_tail->render_next = s;
+    s->wants_copy = true;
+    s->copy_next = NULL;
+    if (w->copy_tail != NULL)
+        w->copy_tail->copy_next = s;
     else
-        w->render_head = s;
-    w->render_tail = s;
+        w->copy_head = s;
+    w->copy_tail = s;
 }
 
 struct conn_info *worker_conn_info(const struct worker *w, const struct session *s)
@@ -159,15 +159,15 @@ static void worker_take_ring(struct worker *w)
     }
 }
 
-static void worker_render_some(struct worker *w)
+static void worker_make_copies(struct worker *w)
 {
-    for (uint32_t i = 0; i < WORKER_RENDERS_A_TURN && w->render_head != NULL; i++) {
-        struct session *s = w->render_head;
-        w->render_head = s->render_next;
-        if (w->render_head == NULL)
-            w->render_tail = NULL;
-        s->rendering = false;
-        letter_render(s);
+    for (uint32_t i = 0; i < WORKER_COPIES_A_TURN && w->copy_head != NULL; i++) {
+        struct session *s = w->copy_head;
+        w->copy_head = s->copy_next;
+        if (w->copy_head == NULL)
+            w->copy_tail = NULL;
+        s->wants_copy = false;
+        conn_make_copies(s);
     }
 }
 
@@ -216,14 +216,14 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
     (void)events;
     worker_take_ring(w);
     worker_wake_master(w); /* commits do not wait for signatures */
-    worker_render_some(w);
+    worker_make_copies(w);
     worker_bury(w);
     worker_wake_master(w);
     counter_add(w->counters, loop_turns, 1);
     if (worker_is_done(w)) {
         ev_break(loop, EVBREAK_ALL);
         ev_idle_start(loop, &w->idle);
-    } else if (w->render_head != NULL || (!ring_sleep(w->down) && !w->orphaned)) {
+    } else if (w->copy_head != NULL || (!ring_sleep(w->down) && !w->orphaned)) {
         ev_idle_start(loop, &w->idle);
     } else {
         ev_idle_stop(loop, &w->idle);

@@ -15,8 +15,8 @@
 #include "link.h"
 #include "login.h"
 
-#define WORKER_RENDERS_A_TURN 4u /* copies rendered and signed before the loop looks at sockets again */
-#define WORKER_COPY_KEPT_MAX  (1u << 20) /* bytes of a copy beyond which its memory is not kept */
+#define WORKER_COPIES_A_TURN 4u         /* rendered or signed before the loop looks at sockets again */
+#define WORKER_COPY_KEPT_MAX (1u << 20) /* bytes of a copy beyond which its memory is not kept */
 #ifdef HK_POOL_MALLOC /* so that the address sanitizer sees what is used after it was given back */
 #define WORKER_POOL_MAX 0u
 #else
@@ -39,9 +39,9 @@ enum conn_state { CONN_FREE, CONN_CONNECTING, CONN_HANDSHAKE, CONN_TALKING, CONN
 
 struct session {
     struct worker *worker;
-    struct session *over_next, *render_next;
+    struct session *over_next, *copy_next;
     enum conn_state state;
-    bool rendering;    /* in the worker's render queue */
+    bool wants_copy;   /* in the worker's queue of those that wait for a copy, or for its signature */
     bool plain;        /* opportunistic TLS failed at this address: once more without */
     enum host_tls tls; /* what is asked of the address under trial, or in use */
     bool ever_opened;  /* DESC_OPENED was pushed */
@@ -85,7 +85,7 @@ struct worker {
     struct spare_copy *copies;
     uint32_t wires_kept, copies_kept;
     struct session *over;
-    struct session *render_head, *render_tail;
+    struct session *copy_head, *copy_tail;
     uint32_t open_sessions;
     uint64_t now_ms;
     bool draining, exiting, orphaned;
@@ -103,7 +103,7 @@ struct worker {
 void worker_push(struct worker *w, const struct desc *desc);
 struct wire *worker_wire(struct worker *w);
 void worker_wire_back(struct worker *w, struct wire *wire);
-void worker_want_render(struct worker *w, struct session *s);
+void worker_want_copy(struct worker *w, struct session *s);
 struct conn_info *worker_conn_info(const struct worker *w, const struct session *s);
 /* The connection's number, as in the event log. */
 unsigned long long conn_serial(const struct session *s);
@@ -112,8 +112,9 @@ unsigned long long conn_serial(const struct session *s);
 extern const struct dialogue_ops worker_ops; /* context: the session */
 /* DESC_SEND: into its flight slot first, then off the ring, then to its session. */
 void letter_take(struct worker *w, const struct desc *on_ring);
-/* Render the head of the queue of this session, if it still wants that. */
-void letter_render(struct session *s);
+/* Make its copy, or sign it. NULL, or why that cannot be done. */
+const char *letter_render(const struct session *s, struct letter *letter);
+const char *letter_sign(struct letter *letter);
 /* Give back what it holds; its flight slot stays as it is. */
 void letter_drop(struct worker *w, struct letter *letter);
 void letter_copies_free(struct worker *w);
@@ -135,8 +136,8 @@ void conn_drain(struct session *s);
 void conn_stop(struct session *s); /* the master is gone */
 void conn_exit(struct session *s); /* end as soon as nothing is under way, without waiting for politeness */
 
-/* The head of its queue was rendered (fault NULL), or cannot be. */
-void conn_rendered(struct session *s, struct letter *letter, const char *fault);
+/* Its turn to have its next copy rendered, and the one whose MAIL went signed, where it still wants that. */
+void conn_make_copies(struct session *s);
 void conn_bury(struct session *s); /* end of the turn: give everything back, say DESC_CLOSED */
 
 #endif

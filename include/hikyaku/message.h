@@ -94,16 +94,20 @@ struct copy {
     struct iovec *iov; /* the whole message for the wire, dot-stuffed, without the final ".\r\n" */
     size_t iov_count;
     size_t bytes;                    /* sum of iov */
+    bool to_sign;                    /* it may not leave before message_sign() */
     char mail_from[ADDRESS_MAX + 1]; /* the VERP return path, without angle brackets */
     /* owned by message/ */
     struct copy_arena *arena;
 };
 
-/* Render and sign record `record` of segment `segment` at list index `index`. `wall_us` is the time for Date
- * and t=. 0, HK_ENOMEM, or HK_ETOOBIG (more than MESSAGE_COPY_MAX). The iovec is good until the next render
- * into the same copy or copy_free; static runs in it until message_free. */
+/* Render record `record` of segment `segment` at list index `index`. `wall_us` is the time for Date and t=. 0, HK_ENOMEM, or
+ * HK_ETOOBIG (more than MESSAGE_COPY_MAX). The iovec is good until the next render into the same copy or copy_free; static
+ * runs in it until message_free. The signatures, whose length is known, are left blank: most of a copy's time goes into them,
+ * and its envelope need not wait for that. */
 int message_render(const struct message *message, const struct segment_record *record, uint16_t segment,
                    uint32_t index, uint64_t wall_us, struct copy *copy) HK_MUST_USE;
+/* Fill in the signatures (RFC 6376 3.5, b=) of a copy that was rendered of this message. 0 or HK_ENOMEM. */
+int message_sign(const struct message *message, struct copy *copy) HK_MUST_USE;
 /* Mark a rendered copy for Amazon SES: X-SES-CONFIGURATION-SET (NULL: none) and X-SES-MESSAGE-TAGS with the local part of
  * its return path, `hikyaku=b-...`, by which any node can tell campaign and recipient of a notification: verp_parse() of it
  * at sender.return_path. SES takes both fields out, so they stand in front of the signature and outside of it. 0 or

@@ -26,13 +26,20 @@ struct fuzz {
 static void op_prepare(void *context, struct letter *letter)
 {
     struct fuzz *f = context;
+    letter->complete = letter->slot % 4 != 3;
     dialogue_prepared(&f->talk, letter);
+}
+
+static void op_sign(void *context, struct letter *letter)
+{
+    (void)context;
+    HK_BUG_ON(letter->complete);
 }
 
 static void op_commit(void *context, struct letter *letter)
 {
     (void)context;
-    HK_BUG_ON(!letter->asked || letter->granted);
+    HK_BUG_ON(!letter->asked || letter->granted || !letter->complete);
 }
 
 static void op_flight(void *context, struct letter *letter, enum flight_phase phase)
@@ -47,7 +54,7 @@ static void op_settle(void *context, struct letter *letter, const struct outcome
     HK_BUG_ON(f->settled[letter->slot]++ != 0);
     HK_BUG_ON(letter->dot_out && (outcome->result == RESULT_RETURNED || outcome->result == RESULT_DENIED));
     HK_BUG_ON(!letter->dot_out && (outcome->result == RESULT_SENT || outcome->result == RESULT_UNKNOWN));
-    HK_BUG_ON(outcome->result == RESULT_RETURNED && outcome->words != NULL);
+    HK_BUG_ON(outcome->result == RESULT_RETURNED && outcome->words != NULL && letter->complete);
     HK_BUG_ON(outcome->result == RESULT_SENT && outcome->reply->code / 100 != 2);
     HK_BUG_ON(outcome->result == RESULT_BOUNCED && outcome->reply != NULL && outcome->reply->code / 100 != 5);
     memset(letter, 0xee, sizeof *letter);
@@ -66,7 +73,8 @@ static void op_bug(void *context, const char *words)
     hk_bug(__FILE__, __LINE__, words); /* no server can make us wrong */
 }
 
-static const struct dialogue_ops ops = {op_prepare, op_commit, op_flight, op_settle, op_fail, op_bug};
+static const struct dialogue_ops ops = {op_prepare, op_sign, op_commit, op_flight,
+                                        op_settle,  op_fail, op_bug};
 
 static void heed(struct fuzz *f, enum dialogue_verdict verdict)
 {
@@ -135,6 +143,13 @@ static void answer(struct fuzz *f, uint8_t what)
         heed(f, dialogue_deny(&f->talk, &f->letter[slot]));
 }
 
+static void sign(struct fuzz *f, const char *fault)
+{
+    struct letter *letter = f->talk.out;
+    if (letter != NULL && !letter->complete)
+        heed(f, dialogue_signed(&f->talk, letter, fault));
+}
+
 static void act(struct fuzz *f, uint8_t what)
 {
     switch (what >> 5) {
@@ -162,7 +177,7 @@ static void act(struct fuzz *f, uint8_t what)
         heed(f, what & 1 ? dialogue_stop(&f->talk) : dialogue_lost(&f->talk, "lost"));
         return;
     default:
-        heed(f, dialogue_pump(&f->talk));
+        sign(f, what & 0x10 ? "out of memory" : NULL);
     }
 }
 

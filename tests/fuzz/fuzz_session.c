@@ -41,26 +41,35 @@ struct fuzz {
     uint32_t used;
     bool in_turn; /* the receiver never spoke unasked */
     bool late;    /* letters are rendered when the input says so */
+    bool late_signed;
     bool over;
 };
 
 static void op_prepare(void *context, struct letter *letter)
 {
     struct fuzz *f = context;
+    letter->complete = !f->late_signed;
     if (!f->late)
         dialogue_prepared(&f->talk, letter);
+}
+
+static void op_sign(void *context, struct letter *letter)
+{
+    const struct fuzz *f = context;
+    HK_BUG_ON(!f->late_signed || letter->complete);
 }
 
 static void op_commit(void *context, struct letter *letter)
 {
     (void)context;
-    HK_BUG_ON(!letter->asked || letter->granted);
+    HK_BUG_ON(!letter->asked || letter->granted || !letter->complete);
 }
 
 static void op_flight(void *context, struct letter *letter, enum flight_phase phase)
 {
     (void)context;
     HK_BUG_ON(phase == FLIGHT_DOT && (!letter->granted || !letter->dot_put));
+    HK_BUG_ON(phase == FLIGHT_CONTENT && !letter->complete);
 }
 
 static void op_settle(void *context, struct letter *letter, const struct outcome *outcome)
@@ -85,7 +94,8 @@ static void op_bug(void *context, const char *words)
     hk_bug(__FILE__, __LINE__, words); /* no server can make us wrong */
 }
 
-static const struct dialogue_ops ops = {op_prepare, op_commit, op_flight, op_settle, op_fail, op_bug};
+static const struct dialogue_ops ops = {op_prepare, op_sign, op_commit, op_flight,
+                                        op_settle,  op_fail, op_bug};
 
 static void heed(struct fuzz *f, enum dialogue_verdict verdict)
 {
@@ -288,6 +298,13 @@ static void render(struct fuzz *f)
     dialogue_prepared(&f->talk, letter);
 }
 
+static void sign(struct fuzz *f, const char *fault)
+{
+    struct letter *letter = f->talk.out;
+    if (letter != NULL && !letter->complete)
+        heed(f, dialogue_signed(&f->talk, letter, fault));
+}
+
 static void master_answers(struct fuzz *f, uint8_t how)
 {
     uint32_t slot = how % LETTERS;
@@ -333,6 +350,12 @@ static void end_somehow(struct fuzz *f, uint8_t how)
     case 4:
         dialogue_quit(&f->talk);
         return;
+    case 7:
+        sign(f, NULL);
+        return;
+    case 8:
+        sign(f, "out of memory");
+        return;
     default:
         render(f);
     }
@@ -365,6 +388,7 @@ static size_t act(struct fuzz *f, uint8_t what, const uint8_t *more, size_t left
         end_somehow(f, how);
         return 0;
     default: /* a good turn for everybody */
+        sign(f, NULL);
         master_answers(f, how % LETTERS);
         write_some(f, SIZE_MAX);
         (void)server_answer(f, NULL, SIZE_MAX);
@@ -378,6 +402,7 @@ static void finale(struct fuzz *f)
     for (unsigned turn = 0; turn < LETTERS * 16 && !f->over; turn++) {
         render(f);
         heed(f, dialogue_pump(&f->talk));
+        sign(f, NULL);
         for (uint32_t i = 0; i < f->used; i++)
             if (f->settled[i] == 0 && !f->over)
                 dialogue_grant(&f->talk, &f->letter[i]);
@@ -405,6 +430,7 @@ static void begin(struct fuzz *f, uint8_t options)
 {
     f->in_turn = true;
     f->late = (options & 1) != 0;
+    f->late_signed = (options & 8) != 0;
     f->server.promiscuous = (options & 2) != 0;
     f->server.rcpt = -1;
     f->terms = (struct dialogue_terms){

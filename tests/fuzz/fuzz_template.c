@@ -79,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (unsigned i = 0; i < 2; i++) {
         HK_BUG_ON(message_render(message, &record, 0, i, 1795000000000000u, &copy) != 0);
+        HK_BUG_ON(message_sign(message, &copy) != 0);
         check_wire(&copy);
     }
     copy_free(&copy);

@@ -196,7 +196,8 @@ static void case_run(struct bench_setup *s, const char *name, const struct text 
         die("%s: %s", name, why.text);
     /* Twice into the same copy: memory that is used again must not show. */
     for (unsigned i = 0; i < 2; i++) {
-        if (message_render(message, &record, 0, case_number, 1795000000000000u, &copy) != 0)
+        if (message_render(message, &record, 0, case_number, 1795000000000000u, &copy) != 0 ||
+            message_sign(message, &copy) != 0)
             die("%s: not rendered", name);
     }
     (void)snprintf(path, sizeof path, "%s/%u.eml", s->folder, case_number);
@@ -642,7 +643,8 @@ static void bench_one(struct bench_setup *s, const char *label, size_t keys)
     start = cpu_us();
     do {
         for (unsigned i = 0; i < 64; i++) {
-            if (message_render(message, &record, 0, count++, 1795000000000000u, &copy) != 0)
+            if (message_render(message, &record, 0, count++, 1795000000000000u, &copy) != 0 ||
+                message_sign(message, &copy) != 0)
                 die("not rendered");
         }
         elapsed = cpu_us() - start;
@@ -684,7 +686,8 @@ static void bench_attachment(struct bench_setup *s)
     (void)getrusage(RUSAGE_SELF, &compiled);
     start = cpu_us();
     for (uint32_t i = 0; i < 8; i++) {
-        if (message_render(message, &record, 0, i, 1795000000000000u, &copy[i]) != 0)
+        if (message_render(message, &record, 0, i, 1795000000000000u, &copy[i]) != 0 ||
+            message_sign(message, &copy[i]) != 0)
             die("not rendered");
     }
     render_us = (cpu_us() - start) / 8;

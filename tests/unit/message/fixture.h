@@ -136,6 +136,15 @@ static inline struct segment_record fixture_record(const char *email, const char
     return record;
 }
 
+/* A whole copy: rendered and signed. */
+static inline int copy_made(const struct message *message, const struct segment_record *record,
+                            uint32_t index, struct copy *copy)
+{
+    int error = message_render(message, record, 0, index, FIXTURE_WALL_US, copy);
+
+    return error != 0 ? error : message_sign(message, copy);
+}
+
 static inline const char *rendered_record(struct fixture *f, const char *template,
                                           const struct segment_record *record)
 {
@@ -148,7 +157,7 @@ static inline const char *rendered_record(struct fixture *f, const char *templat
         fail_msg("%s", f->why.text);
     note = message_notes(message, &notes);
     notes_log(note, notes);
-    assert_int_equal(message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy), 0);
+    assert_int_equal(copy_made(message, record, 7, &copy), 0);
     f->text = hk_xrealloc(f->text, copy.bytes + 1, 1);
     for (size_t i = 0; i < copy.iov_count; i++) {
         memcpy(f->text + used, copy.iov[i].iov_base, copy.iov[i].iov_len);

@@ -28,11 +28,11 @@ static bool try_once(struct fixture *f, unsigned nth, const struct segment_recor
     fault_arm(FAULT_MEMORY, nth);
     error = fixture_compile(f, template, sizeof template - 1, &message);
     if (error == 0)
-        error = message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy);
+        error = copy_made(message, record, 7, &copy);
     bool failed = fault_disarm();
     assert_true(error == 0 || (failed && error == HK_ENOMEM));
     if (message != NULL) {
-        assert_int_equal(message_render(message, record, 0, 7, FIXTURE_WALL_US, &copy), 0);
+        assert_int_equal(copy_made(message, record, 7, &copy), 0);
         assert_int_equal(copy.bytes, strlen(f->text));
         for (size_t i = 0; i < copy.iov_count; used += copy.iov[i++].iov_len)
             assert_memory_equal(copy.iov[i].iov_base, f->text + used, copy.iov[i].iov_len);
@@ -98,7 +98,7 @@ static void a_copy_that_openssl_cannot_sign_is_none(void **state)
     f->config.dkim_count = 2;
     assert_int_equal(signer_load(&f->config, &f->signer, &f->why), 0);
     assert_int_equal(fixture_compile(f, template, sizeof template - 1, &message), 0);
-    assert_int_equal(message_render(message, &record, 0, 7, FIXTURE_WALL_US, &copy), 0);
+    assert_int_equal(copy_made(message, &record, 7, &copy), 0);
     char *whole = text_of(&copy), mail_from[sizeof copy.mail_from];
     (void)snprintf(mail_from, sizeof mail_from, "%s", copy.mail_from);
     assert_non_null(strstr(whole, "a=rsa-sha256"));
@@ -106,7 +106,7 @@ static void a_copy_that_openssl_cannot_sign_is_none(void **state)
     for (; struck; nth++) {
         copy.mail_from[0] = '\0';
         fault_arm(FAULT_LIBRARY, nth);
-        int error = message_render(message, &record, 0, 7, FIXTURE_WALL_US, &copy);
+        int error = copy_made(message, &record, 7, &copy);
         struck = fault_disarm();
         none += error != 0;
         if (error != 0) {

@@ -20,6 +20,7 @@ struct rig {
     char text[DIALOGUE_TEXT_BYTES];
     char wire[32768];   /* what was written since the last look */
     char told[4096];    /* outcomes and failures, in order */
+    char signs[128];    /* asked, in order */
     char commits[128];  /* asked, in order */
     char flights[1024]; /* phases stored, in order */
     struct letter letter[LETTERS];
@@ -28,6 +29,7 @@ struct rig {
     enum dialogue_verdict verdict;
     unsigned bugs;
     bool hold_render; /* op_prepare does nothing: the test renders */
+    bool hold_sign;   /* op_sign does nothing: the test signs */
 };
 
 static void note(char *to, size_t size, const char *format, ...) HK_PRINTF(3, 4);
@@ -43,8 +45,16 @@ static void note(char *to, size_t size, const char *format, ...)
 static void op_prepare(void *context, struct letter *letter)
 {
     struct rig *rig = context;
+    letter->complete = !rig->hold_sign;
     if (!rig->hold_render)
         dialogue_prepared(&rig->talk, letter);
+}
+
+static void op_sign(void *context, struct letter *letter)
+{
+    struct rig *rig = context;
+    assert_true(rig->hold_sign);
+    note(rig->signs, sizeof rig->signs, "%u ", letter->slot);
 }
 
 static void op_commit(void *context, struct letter *letter)
@@ -85,7 +95,8 @@ static void op_bug(void *context, const char *words)
     rig->bugs++;
 }
 
-static const struct dialogue_ops ops = {op_prepare, op_commit, op_flight, op_settle, op_fail, op_bug};
+static const struct dialogue_ops ops = {op_prepare, op_sign, op_commit, op_flight,
+                                        op_settle,  op_fail, op_bug};
 
 /* Pump and write all, as the session does. */
 static void work(struct rig *rig)
@@ -1044,6 +1055,90 @@ static void the_dot_does_not_wait_for_a_copy_that_is_not_rendered(void **state)
     free(rig);
 }
 
+/* Two letters, the first with its envelope out and not signed. */
+static struct rig *rig_unsigned(void)
+{
+    struct rig *rig = rig_opened(PIPE);
+    rig->hold_sign = true;
+    send_letter(rig, 0);
+    send_letter(rig, 1);
+    work(rig);
+    expect_wire(rig, ENV(0));
+    assert_string_equal(rig->signs, "0 ");
+    return rig;
+}
+
+static void envelopes_do_not_wait_for_signatures(void **state)
+{
+    struct rig *rig = rig_unsigned();
+    (void)state;
+    hear(rig, "250 ok\n250 ok\n354 go\n");
+    assert_string_equal(rig->commits, ""); /* nobody is promised what is not there */
+    assert_int_equal(dialogue_deadline_ms(&rig->talk), UINT64_MAX);
+    assert_int_equal(dialogue_signed(&rig->talk, &rig->letter[0], NULL), DIALOGUE_GO_ON);
+    assert_string_equal(rig->commits, "0 ");
+    grant(rig, 0);
+    expect_wire(rig, BODY ".\r\n" ENV(1));
+    assert_string_equal(rig->signs, "0 1 ");
+    assert_int_equal(dialogue_signed(&rig->talk, &rig->letter[1], NULL), DIALOGUE_GO_ON);
+    assert_string_equal(rig->commits, "0 "); /* its RCPT has no answer yet */
+    hear(rig, "250 ok\n250 ok\n250 ok\n354 go\n");
+    assert_string_equal(rig->commits, "0 1 ");
+    grant(rig, 1);
+    expect_wire(rig, BODY ".\r\n");
+    hear(rig, "250 ok\n");
+    assert_string_equal(rig->told, "0 sent dot 250|1 sent dot 250|");
+    free(rig);
+}
+
+static void a_large_body_waits_for_its_signature(void **state)
+{
+    struct rig *rig = rig_unsigned();
+    (void)state;
+    rig->letter[0].bytes = DIALOGUE_HELD_BYTES + 1;
+    hear(rig, "250 ok\n250 ok\n354 go\n");
+    expect_wire(rig, "");
+    rig->letter[0].bytes = rig->iov[0].iov_len;
+    free(rig);
+}
+
+static void who_is_refused_needs_no_signature(void **state)
+{
+    struct rig *rig = rig_unsigned();
+    (void)state;
+    hear(rig, "250 ok\n550 nobody\n554 no recipients\n");
+    assert_string_equal(rig->told, "0 bounced rcpt 550|");
+    expect_wire(rig, "RSET\r\n" ENV(1));
+    assert_string_equal(rig->signs, "0 1 ");
+    free(rig);
+}
+
+static void a_message_that_cannot_be_signed_is_returned_and_ends_the_session(void **state)
+{
+    struct rig *rig = rig_unsigned();
+    (void)state;
+    hear(rig, "250 ok\n250 ok\n354 go\n");
+    assert_int_equal(dialogue_signed(&rig->talk, &rig->letter[0], "out of memory"), DIALOGUE_ENDED);
+    assert_string_equal(rig->told, "0 returned - 0|1 returned - 0|");
+    free(rig);
+}
+
+static void what_cannot_be_signed_takes_nothing_from_the_message_before_it(void **state)
+{
+    struct rig *rig = rig_unsigned();
+    (void)state;
+    hear(rig, "250 ok\n250 ok\n354 go\n");
+    assert_int_equal(dialogue_signed(&rig->talk, &rig->letter[0], NULL), DIALOGUE_GO_ON);
+    grant(rig, 0);
+    rig->verdict = dialogue_signed(&rig->talk, &rig->letter[1], "out of memory");
+    assert_int_equal(rig->verdict, DIALOGUE_GO_ON);
+    assert_string_equal(rig->told, "1 returned - 0|");
+    hear(rig, "250 ok\n");
+    assert_int_equal(rig->verdict, DIALOGUE_ENDED);
+    assert_string_equal(rig->told, "1 returned - 0|0 sent dot 250|");
+    free(rig);
+}
+
 static void a_reply_nobody_asked_for_ends_the_session(void **state)
 {
     struct rig *rig = rig_opened(PIPE);
@@ -1111,6 +1206,11 @@ int main(void)
         cmocka_unit_test(a_legacy_local_part_goes_out_quoted_and_once_more_as_it_is),
         cmocka_unit_test(a_control_character_in_an_address_never_reaches_the_wire),
         cmocka_unit_test(the_dot_does_not_wait_for_a_copy_that_is_not_rendered),
+        cmocka_unit_test(envelopes_do_not_wait_for_signatures),
+        cmocka_unit_test(a_large_body_waits_for_its_signature),
+        cmocka_unit_test(who_is_refused_needs_no_signature),
+        cmocka_unit_test(a_message_that_cannot_be_signed_is_returned_and_ends_the_session),
+        cmocka_unit_test(what_cannot_be_signed_takes_nothing_from_the_message_before_it),
         cmocka_unit_test(a_reply_nobody_asked_for_ends_the_session),
         cmocka_unit_test(a_write_that_comes_short_of_the_dot_is_not_a_dot),
     };
