@@ -72,8 +72,9 @@ struct ledger_call {
     struct link_call link_call;
     struct ledger *ledger;
     struct ledger_campaign *campaign;
-    uint32_t count;  /* elements of its queue */
-    uint64_t number; /* of an apply or a take */
+    uint32_t count;   /* elements of its queue */
+    uint64_t number;  /* of an apply or a take */
+    uint16_t digit[]; /* of an apply, for each: struct batch */
 };
 
 /* ---- campaigns ---- */
@@ -153,27 +154,25 @@ static void on_apply(struct link_call *link_call, const redisReply *reply)
     struct ledger_call *call = (struct ledger_call *)link_call;
     struct ledger *ledger = call->ledger;
     struct ledger_campaign *campaign = call->campaign;
-    uint32_t count = call->count;
-    uint64_t number = call->number;
 
-    free(call);
-    if (!reply)
-        return;
-    if (!verdicts_are_valid(reply, count)) {
-        redis_link_reject(&ledger->link, "the ledger's script gives something else than verdicts");
+    if (!reply || !verdicts_are_valid(reply, call->count)) {
+        free(call);
+        if (reply)
+            redis_link_reject(&ledger->link, "the ledger's script gives something else than verdicts");
         return;
     }
     campaign->applying = false;
-    campaign->applied = number;
+    campaign->applied = call->number;
     ledger_answered(ledger);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < call->count; i++) {
         /* A copy: the callback may push, and pushing moves the queue. */
         struct ledger_op op = ((struct item *)queue_at(&campaign->items, campaign->items.head))->op;
         campaign->items.head++;
         ledger->pending--;
         ledger->callbacks.verdict(ledger->callbacks.context, campaign->id, &op,
-                                  (enum ledger_verdict)(reply->str[i] - '0'));
+                                  (enum ledger_verdict)(reply->str[call->digit[i]] - '0'));
     }
+    free(call);
 }
 
 /* Little-endian bytes to numbers, zeros behind their end. NULL for an empty string. */
@@ -260,11 +259,14 @@ static void on_notes(struct link_call *link_call, const redisReply *reply)
 
 /* ---- sending ---- */
 
+/* digit: of an apply, else NULL. */
 static bool ledger_send(struct ledger *ledger, struct ledger_campaign *campaign, struct queue *queue,
-                        uint32_t count, void (*answer)(struct link_call *, const redisReply *), int argc,
-                        const char **argv, const size_t *length)
+                        uint32_t count, const uint16_t *digit,
+                        void (*answer)(struct link_call *, const redisReply *), int argc, const char **argv,
+                        const size_t *length)
 {
-    struct ledger_call *call = malloc(sizeof *call);
+    size_t digit_bytes = digit ? count * sizeof *digit : 0;
+    struct ledger_call *call = malloc(sizeof *call + digit_bytes);
 
     /* Without memory or connection it stays where it is and goes out with a later flush. */
     if (!call)
@@ -274,6 +276,8 @@ static bool ledger_send(struct ledger *ledger, struct ledger_campaign *campaign,
                                  .campaign = campaign,
                                  .count = count,
                                  .number = campaign->numbered};
+    if (digit)
+        memcpy(call->digit, digit, digit_bytes);
     if (redis_link_send(&ledger->link, &call->link_call, argc, argv, length) != 0) {
         free(call);
         return false;
@@ -296,8 +300,8 @@ static bool send_apply(struct ledger *ledger, struct ledger_campaign *campaign)
             break;
     }
     argc = batch_command(batch, ledger->link.sha1[LINK_APPLY], ledger->epoch, ++campaign->numbered);
-    campaign->applying =
-        ledger_send(ledger, campaign, items, batch->ops, on_apply, argc, batch->argv, batch->length);
+    campaign->applying = ledger_send(ledger, campaign, items, batch->ops, batch->digit, on_apply, argc,
+                                     batch->argv, batch->length);
     return campaign->applying;
 }
 
@@ -324,7 +328,7 @@ static bool send_take(struct ledger *ledger, struct ledger_campaign *campaign, c
     (void)snprintf(number, sizeof number, "%" PRIu64, ++campaign->numbered);
     for (int i = 0; i < ARGC; i++)
         length[i] = strlen(argv[i]);
-    if (!ledger_send(ledger, campaign, &campaign->items, 1, on_take, ARGC, argv, length))
+    if (!ledger_send(ledger, campaign, &campaign->items, 1, NULL, on_take, ARGC, argv, length))
         return false;
     campaign->takes++;
     return true;
@@ -355,7 +359,7 @@ static void send_notes(struct ledger *ledger, struct ledger_campaign *campaign)
     }
     for (int i = 0; i < argc; i++)
         length[i] = strlen(argv[i]);
-    campaign->noting = ledger_send(ledger, campaign, notes, count, on_notes, argc, argv, length);
+    campaign->noting = ledger_send(ledger, campaign, notes, count, NULL, on_notes, argc, argv, length);
 }
 
 static void send_released(struct ledger *ledger, struct ledger_campaign *campaign)

@@ -5,11 +5,13 @@
 -- the first write, so a call is applied whole or not at all.
 --   KEYS  {c}:m {c}:own {c}:due {c}:n {c}:q, then for each span {c}:s:SEG.SPAN {c}:d:SEG.SPAN {c}:f:SEG.SPAN
 --   ARGV  the epoch that asks; the ops, 20 bytes each: kind, attempt (1 byte each), span (its place in KEYS, from 0),
---         offset in the span, count (2 each), word, due, first (4 each), little-endian; the number of this call among
+--         offset in the span, count (2 each), word, due, first (4 each), little-endian; COMMIT and OUTCOME with a count
+--         are as many ops, and may be followed by more of the same: 0, offset, count (4, 2, 2 bytes); the number of this call among
 --         those of its epoch, kept in {c}:q: a Redis that lost writes is known by it, and what a dead connection still
 --         carries, too late; the epoch that was granted what the ops are about: the asking one, or a dead one whose end
 --         is told; for each span of KEYS the first place that an op touches and the one behind the last, 2 bytes each
--- Reply: one digit for each op, enum ledger_verdict; nothing for a call that comes too late.
+-- Reply: one digit for each op, enum ledger_verdict, of COMMIT and OUTCOME for each of their recipients; nothing for a call that
+-- comes too late.
 local PENDING, SENDING, SENT, DEFERRED, BOUNCED = 0, 1, 2, 3, 4
 local EXPIRED, SUPPRESSED, UNKNOWN, CANCELLED = 5, 6, 7, 8
 -- By state, from SENDING on.
@@ -19,8 +21,8 @@ local DONE, SETTLED, PAUSED, STOPPED, NOT_OURS, LOST = '0', '1', '2', '3', '4', 
 local MARK, CLASS, ATTEMPT, CODE, UNCOUNTED = 16, 128, 4096, 1048576, 1073741824
 local ATTEMPTS = 256
 local ATTEMPTS_MAX = ATTEMPTS - 1
-local OP_BYTES = 20
-local COMMIT, OUTCOME, RELEASE, PUT_BACK, SETTLE, RESEND, MARKED = 1, 2, 3, 4, 5, 6, 7
+local OP_BYTES, MORE_BYTES = 20, 8
+local MORE, COMMIT, OUTCOME, RELEASE, PUT_BACK, SETTLE, RESEND, MARKED = 0, 1, 2, 3, 4, 5, 6, 7
 
 local call, byte = redis.call, string.byte
 local unpack_op, pack = struct.unpack, struct.pack
@@ -350,67 +352,113 @@ local function seldom()
     return made
 end
 
--- The whole op; of the most usual ones less is read, for each number takes its time.
-local function op_at(at)
-    local op = {}
-    op.kind, op.attempt, op.span, op.offset, op.count, op.word, op.due, op.first = unpack_op('<BBHHHI4I4I4', ops, at)
-    return op
+-- The whole op at `at`, for those recipients; of the most usual ones less is read, for each number takes its time.
+local function op_at(at, offset, count)
+    local kind, attempt, span, _, _, word, due, first = unpack_op('<BBHHHI4I4I4', ops, at)
+    return {
+        kind = kind, attempt = attempt, span = span, offset = offset, count = count, word = word, due = due, first = first,
+    }
 end
 
--- What most ops need stands here, made of their octets: in Lua a function costs more to call than most of them do.
-local verdicts, told = {}, 0
-for at = 1, #ops, OP_BYTES do
-    local kind, attempt, low, high, near, far, _, _, a, b, c, d = byte(ops, at, at + 11)
-    local span = spans[low + high * 256]
-    local verdict = not span.plain and seldom().refusal(span, op_at(at))
-    if not verdict and (kind == COMMIT or kind == OUTCOME) then
-        local words, new = span[WORDS], nil
-        local place = near + far * 256 - words.from
-        local i = place % BLOCK
-        local number = (place - i) / BLOCK
-        local block = words[number] or unpack_block(words, number)
-        local word = block[i + 1]
-        local from, had = word % MARK, (word - word % ATTEMPT) / ATTEMPT % ATTEMPTS
-        if kind == COMMIT then
-            if campaign == 'running' and (from == PENDING or from == DEFERRED) and (attempt > had or had == ATTEMPTS_MAX) then
-                verdict, new = DONE, word - from + SENDING + (attempt - had) * ATTEMPT
-            else
-                verdict, new = seldom().commit_otherwise(span, op_at(at), word, had)
-            end
-        else
-            local told_word = a + b * 256 + c * 65536 + d * 16777216
-            local to, has = told_word % MARK, (told_word - told_word % ATTEMPT) / ATTEMPT % ATTEMPTS
-            if (from == SENDING and has == had) or seldom().outcome_wins(from, to, had, has) then
-                if has > had then
-                    counted = counted + has - had
-                elseif has == had and (from == SENDING or word >= UNCOUNTED) then
-                    counted = counted + 1
-                end
-                if to == DEFERRED then
-                    seldom().come_due(span, op_at(at))
-                end
-                -- The marks are the recipient's, and so are the attempts if they are more; all else is the op's.
-                verdict, new = DONE, told_word % UNCOUNTED + word % CLASS - from - told_word % CLASS + to
-                if had > has then
-                    new = new + (had - has) * ATTEMPT
-                end
-            else
-                verdict = from == to and has == had and DONE or SETTLED
-            end
+-- What most ops need stands here, made of their octets: in Lua a function costs more to call than most of them do. And who has the
+-- same word as the one before goes the same way without another thought: `known`, unless it was more than a look at the word.
+local verdicts, told, at = {}, 0, 1
+local head, op, attempt, span, told_word, outcome, has
+local known, verdict, new, from, to, more, whole
+while at <= #ops do
+    local kind, tries, low, high, near, far, few, many, a, b, c, d = byte(ops, at, at + 11)
+    if kind == MORE then
+        at = at + MORE_BYTES
+    else
+        head = at
+        op = kind
+        attempt = tries
+        span = spans[low + high * 256]
+        known = nil
+        whole = nil
+        if kind == OUTCOME then
+            told_word = a + b * 256 + c * 65536 + d * 16777216
+            outcome = told_word % MARK
+            has = (told_word - told_word % ATTEMPT) / ATTEMPT % ATTEMPTS
         end
-        if new then
-            local to = new % MARK
-            block[i + 1] = new
-            words.changed[number] = true
-            if from ~= to then
-                moved[from], moved[to] = moved[from] - 1, moved[to] + 1
-            end
-        end
-    elseif not verdict then
-        verdict = seldom()[kind](span, op_at(at))
+        at = at + OP_BYTES
     end
-    told = told + 1
-    verdicts[told] = verdict
+    local offset, count = near + far * 256, few + many * 256
+    local refused = not span.plain and seldom().refusal(span, op_at(head, offset, count))
+    if op ~= COMMIT and op ~= OUTCOME then
+        told = told + 1
+        verdicts[told] = refused or seldom()[op](span, op_at(head, offset, count))
+    elseif refused then
+        told = told + 1
+        verdicts[told] = string.rep(refused, count)
+    else
+        local words = span[WORDS]
+        local place = offset - words.from
+        local behind = place + count
+        repeat
+            local i = place % BLOCK
+            local number = (place - i) / BLOCK
+            local block = words[number] or unpack_block(words, number)
+            local word = block[i + 1]
+            if word ~= known then
+                local had = (word - word % ATTEMPT) / ATTEMPT % ATTEMPTS
+                known = word
+                new = nil
+                more = 0
+                from = word % MARK
+                if op == COMMIT then
+                    if campaign == 'running' and (from == PENDING or from == DEFERRED) and (attempt > had or had == ATTEMPTS_MAX) then
+                        verdict, new = DONE, word - from + SENDING + (attempt - had) * ATTEMPT
+                    else
+                        known = nil
+                        verdict, new = seldom().commit_otherwise(span, op_at(head, place + words.from, 1), word, had)
+                    end
+                    to = new and new % MARK
+                elseif (from == SENDING and has == had) or seldom().outcome_wins(from, outcome, had, has) then
+                    if has > had then
+                        more = has - had
+                    elseif has == had and (from == SENDING or word >= UNCOUNTED) then
+                        more = 1
+                    end
+                    if outcome == DEFERRED then
+                        known = nil
+                        whole = whole or op_at(head)
+                        whole.offset = place + words.from
+                        seldom().come_due(span, whole)
+                    end
+                    -- The marks are the recipient's, and so are the attempts if they are more; all else is the op's.
+                    verdict = DONE
+                    to = outcome
+                    new = told_word % UNCOUNTED + word % CLASS - from - told_word % CLASS + outcome
+                    if had > has then
+                        new = new + (had - has) * ATTEMPT
+                    end
+                else
+                    verdict = from == outcome and has == had and DONE or SETTLED
+                end
+            end
+            local alike = 1 -- with those beside him, in this block
+            while known and place + alike < behind and block[i + 1 + alike] == word do
+                alike = alike + 1
+            end
+            if new then
+                block[i + 1] = new
+                if alike > 1 then
+                    for k = i + 2, i + alike do
+                        block[k] = new
+                    end
+                end
+                words.changed[number] = true
+                counted = counted + more * alike
+                if from ~= to then
+                    moved[from], moved[to] = moved[from] - alike, moved[to] + alike
+                end
+            end
+            told = told + 1
+            verdicts[told] = alike == 1 and verdict or string.rep(verdict, alike)
+            place = place + alike
+        until place == behind
+    end
 end
 for _, span in pairs(spans) do
     for part = WORDS, FIRST do

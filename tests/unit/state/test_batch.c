@@ -55,12 +55,75 @@ static void each_span_is_named_once_and_ops_point_to_it(void **state)
     }
     assert_int_equal(batch.spans, 300);
     for (uint32_t i = 0; i < 900; i++) {
-        const uint8_t *packed = batch.packed + i * BATCH_OP_BYTES;
-        uint32_t place = packed[2] | (uint32_t)packed[3] << 8;
+        uint32_t place = batch.op[i].span;
         char expected[BATCH_KEY_BYTES];
         (void)snprintf(expected, sizeof expected, "{news}:s:0.%u", (i * 31) % 300);
         assert_string_equal(batch.key[BATCH_KEYS_FIXED + 3 * place], expected);
     }
+}
+
+static uint32_t packed_at(size_t at)
+{
+    return batch.packed[at] | (uint32_t)batch.packed[at + 1] << 8;
+}
+
+static void pack(const struct ledger_op *op, size_t count)
+{
+    batch_begin(&batch, "c");
+    for (size_t i = 0; i < count; i++)
+        assert_true(batch_add(&batch, &op[i]));
+    (void)batch_command(&batch, "sha", 1, 7);
+}
+
+enum { PACKED_FIRST = 4, PACKED_COUNT = 6, MORE_BYTES = 8 };
+
+static void ops_that_differ_in_their_recipient_alone_are_one(void **state)
+{
+    struct ledger_op op[] = {
+        op_of(OP_COMMIT, 7, 12, 0),  op_of(OP_COMMIT, 7, 3, 0),   op_of(OP_OUTCOME, 7, 2, 0),
+        op_of(OP_COMMIT, 7, 300, 0), op_of(OP_OUTCOME, 7, 14, 0), op_of(OP_COMMIT, 8, 13, 0),
+        op_of(OP_COMMIT, 7, 13, 0),  op_of(OP_RELEASE, 7, 20, 0), op_of(OP_RELEASE, 7, 21, 0)};
+    static const uint16_t digit[] = {3, 2, 0, 5, 1, 8, 4, 6, 7};
+    size_t commits = BATCH_OP_BYTES + MORE_BYTES, bytes = 5 * BATCH_OP_BYTES + 3 * MORE_BYTES;
+
+    (void)state;
+    pack(op, 9);
+    assert_int_equal(batch.packed_bytes, bytes);
+    assert_int_equal(batch.packed[0], OP_OUTCOME);
+    assert_int_equal(packed_at(PACKED_FIRST), 2);
+    assert_int_equal(packed_at(PACKED_COUNT), 1);
+    assert_int_equal(batch.packed[BATCH_OP_BYTES], BATCH_MORE);
+    assert_int_equal(packed_at(BATCH_OP_BYTES + 4), 14);
+    assert_int_equal(packed_at(BATCH_OP_BYTES + 6), 1);
+    assert_int_equal(batch.packed[commits], OP_COMMIT);
+    assert_int_equal(packed_at(commits + PACKED_FIRST), 3);
+    assert_int_equal(packed_at(commits + BATCH_OP_BYTES + 4), 12);
+    assert_int_equal(packed_at(commits + BATCH_OP_BYTES + 6), 2);
+    assert_int_equal(packed_at(commits + BATCH_OP_BYTES + MORE_BYTES + 4), 300);
+    assert_memory_equal(batch.digit, digit, sizeof digit);
+    for (uint32_t i = 0; i < 9; i++) { /* nothing else may differ */
+        op[i].due_s = i;
+        op[i].word += i;
+    }
+    pack(op, 9);
+    assert_int_equal(batch.packed_bytes, 9 * BATCH_OP_BYTES);
+}
+
+static void where_order_may_matter_it_is_kept(void **state)
+{
+    const struct ledger_op op[] = {op_of(OP_COMMIT, 7, 9, 0), op_of(OP_OUTCOME, 7, 5, 0),
+                                   op_of(OP_COMMIT, 7, 5, 0)},
+                           range[] = {op_of(OP_SETTLE, 7, 0, 20), op_of(OP_COMMIT, 7, 9, 0),
+                                      op_of(OP_COMMIT, 7, 5, 0)};
+    static const uint16_t as_pushed[] = {0, 1, 2};
+
+    (void)state;
+    pack(op, 3); /* two about one recipient */
+    assert_int_equal(batch.packed_bytes, 3 * BATCH_OP_BYTES);
+    assert_memory_equal(batch.digit, as_pushed, sizeof as_pushed);
+    pack(range, 3);
+    assert_int_equal(batch.packed_bytes, 3 * BATCH_OP_BYTES);
+    assert_memory_equal(batch.digit, as_pushed, sizeof as_pushed);
 }
 
 static uint32_t range_at(uint32_t place, uint32_t end)
@@ -165,6 +228,8 @@ int main(void)
         cmocka_unit_test(a_call_ends_at_its_limit_of_ops),
         cmocka_unit_test(a_call_ends_at_its_limit_of_recipients),
         cmocka_unit_test(each_span_is_named_once_and_ops_point_to_it),
+        cmocka_unit_test(ops_that_differ_in_their_recipient_alone_are_one),
+        cmocka_unit_test(where_order_may_matter_it_is_kept),
         cmocka_unit_test(the_range_of_a_span_is_what_its_ops_touch),
         cmocka_unit_test(an_op_outside_its_span_or_of_no_sense_is_refused),
         cmocka_unit_test(the_ring_keeps_order_while_it_grows_and_wraps),

@@ -348,6 +348,27 @@ static bool is_apart(const struct ledger_op *op)
     return apart;
 }
 
+/* The same of those beside him, in any order: what goes to the script as one. Of kinds that have a count of their own it is 1. */
+static uint32_t add_neighbours(struct ledger_op *op, uint32_t count, bool as_a_master)
+{
+    const struct model_span *s = &model.span[op[count - 1].span];
+    uint32_t i = op[count - 1].index - s->first, many = dice(12), from = count - 1;
+
+    while (count < BATCH && many-- > 0 && ++i < s->count) {
+        op[count] = op[from];
+        op[count].index = s->first + i;
+        if (!as_a_master || is_apart(&op[count]))
+            count++;
+    }
+    for (uint32_t at = from; at + 1 < count; at++) {
+        uint32_t other = at + dice(count - at);
+        struct ledger_op kept = op[at];
+        op[at] = op[other];
+        op[other] = kept;
+    }
+    return count;
+}
+
 static uint32_t some_batch(struct ledger_op *op, bool as_a_master)
 {
     uint32_t count = 0;
@@ -366,6 +387,8 @@ static uint32_t some_batch(struct ledger_op *op, bool as_a_master)
         if (as_a_master && op[count - 1].kind == OP_COMMIT && count < BATCH && dice(4) == 0) {
             op[count] = op[count - 1];
             op[count++].kind = OP_RELEASE;
+        } else if (op[count - 1].count == 1 && dice(3) == 0) {
+            count = add_neighbours(op, count, as_a_master);
         }
     }
     return count;
