@@ -65,7 +65,6 @@ void batch_begin(struct batch *batch, const char *campaign)
 
     batch->campaign = campaign;
     batch->ops = batch->cost = batch->spans = 0;
-    batch->has_range = false;
     memset(batch->place, 0, sizeof batch->place);
     for (uint32_t i = 0; i < BATCH_KEYS_FIXED; i++)
         key_of(batch->key[i], campaign, fixed[i]);
@@ -125,7 +124,6 @@ bool batch_add(struct batch *batch, const struct ledger_op *op)
                                               .due_s = op->due_s,
                                               .first_s = op->first_s};
     batch->order[batch->ops] = (uint64_t)span << 32 | first << 16 | batch->ops;
-    batch->has_range = batch->has_range || cost > 1;
     batch->ops++;
     batch->cost += cost;
     return true;
@@ -142,10 +140,11 @@ static uint32_t op_number(const struct batch *batch, uint32_t at)
     return batch->order[at] & 0xffff;
 }
 
-/* Bring the ops into the order of the list, where each is about another recipient: else the order may matter, and stays. */
+/* Bring the ops into the order of the list, where each is about one recipient, and another than the rest: else the order may
+ * matter, and stays. */
 static bool batch_sort(struct batch *batch)
 {
-    if (batch->has_range)
+    if (batch->cost > batch->ops)
         return false;
     qsort(batch->order, batch->ops, sizeof *batch->order, by_order);
     for (uint32_t i = 1; i < batch->ops; i++) {

@@ -30,7 +30,6 @@ struct batch {
     const char *campaign;
     uint32_t ops, cost, spans;
     uint64_t granted; /* of its ops: all the same */
-    bool has_range;   /* an op is about several recipients */
     struct batch_op op[BATCH_OPS_MAX];
     uint64_t order[BATCH_OPS_MAX]; /* where in the list an op is, and (16 bits) its number */
     uint16_t next[BATCH_OPS_MAX];  /* op + 1 that goes with an op, 0: it is the last */

@@ -37,9 +37,8 @@ struct letter {
     const struct iovec *iov;
     size_t iov_count;
     size_t bytes;
-    bool ready; /* the fields above are there: MAIL may go */
-    bool
-        complete; /* signed, or nothing has to be: the message may go; with `ready`, or by dialogue_signed() */
+    bool ready;    /* the fields above are there: MAIL may go */
+    bool complete; /* signed, where that has to be: the message may go. With `ready`, or later */
     /* the dialogue's */
     bool preparing; /* ops->prepare was called */
     bool taken;     /* RCPT was accepted */
@@ -68,9 +67,8 @@ struct outcome {
 
 struct dialogue_ops {
     void (*prepare)(void *context, struct letter *letter); /* render it; dialogue_prepared() when done */
-    void (*sign)(void *context, struct letter *letter); /* MAIL goes, it is not complete: dialogue_signed() */
-    void (*commit)(void *context,
-                   struct letter *letter); /* complete, RCPT was accepted: may the dot leave? */
+    void (*sign)(void *context, struct letter *letter); /* MAIL goes: sign it; dialogue_signed() when done */
+    void (*commit)(void *context, struct letter *letter); /* RCPT accepted, complete: may the dot leave? */
     void (*flight)(void *context, struct letter *letter, enum flight_phase phase);
     void (*settle)(void *context, struct letter *letter, const struct outcome *outcome);
     /* The session ended before it was ready for MAIL. */

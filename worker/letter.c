@@ -143,14 +143,8 @@ void letter_dot_out(struct worker *w, const struct letter *letter)
 
 /* What the dialogue asks for. */
 
-static void op_prepare(void *context, struct letter *letter)
-{
-    struct session *s = context;
-    (void)letter;
-    worker_want_copy(s->worker, s);
-}
-
-static void op_sign(void *context, struct letter *letter)
+/* Its turn comes in conn_make_copies(). */
+static void op_want_copy(void *context, struct letter *letter)
 {
     struct session *s = context;
     (void)letter;
@@ -190,8 +184,8 @@ static void op_bug(void *context, const char *words)
 }
 
 const struct dialogue_ops worker_ops = {
-    .prepare = op_prepare,
-    .sign = op_sign,
+    .prepare = op_want_copy,
+    .sign = op_want_copy,
     .commit = op_commit,
     .flight = op_flight,
     .settle = op_settle,

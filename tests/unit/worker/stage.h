@@ -59,6 +59,7 @@ struct stage {
     /* What the test wants. */
     enum tls_policy tls; /* of the destination */
     bool pipelining, starttls;
+    bool signs;           /* every copy, by RSA */
     uint64_t reset_after; /* raw bytes of a connection at which the receiver resets it; 0: never */
     int receive_buffer;   /* of the receiver; 0: the system's */
     size_t hold_at; /* bytes of a message at which the receiver stops reading until it is granted; 0: never */
@@ -75,7 +76,7 @@ struct stage {
     struct outcome_reply failure; /* of the connection */
     /* Its own. */
     char folder[64];
-    struct config *config;
+    struct config *config, *signing_config;
     struct region region;
     SSL_CTX *ssl_ctx;
     bool *struck_there; /* shared with the worker */
@@ -180,10 +181,29 @@ static inline void stage_certificate(struct stage *st)
     EVP_PKEY_free(key);
 }
 
+/* With `more` in its file. */
+static inline struct config *stage_config(const struct stage *st, const char *name, const char *more)
+{
+    struct config *config;
+    char path[128], text[512];
+    struct hk_why why = {""};
+
+    (void)snprintf(
+        text, sizeof text,
+        "hostname = \"me.test\"\nstate_dir = \"%s\"\nsender { from_domain = \"me.test\" return_path = "
+        "\"b.me.test\" secret_file = \"verp.key\" }\ntls { ca_file = \"ca.pem\" }\n%s",
+        st->folder, more);
+    stage_put(st, name, text);
+    stage_path(st, path, name);
+    if (config_load(path, &config, &why) != 0)
+        fail_msg("%s", why.text);
+    return config;
+}
+
 static inline struct stage *stage_new(void)
 {
     struct stage *st = calloc(1, sizeof *st);
-    char path[128], text[512];
+    char path[128], *record;
     struct hk_why why = {""};
 
     assert_non_null(st);
@@ -193,15 +213,12 @@ static inline struct stage *stage_new(void)
     stage_path(st, path, "verp.key");
     assert_int_equal(keygen_verp(path, &why), 0);
     stage_certificate(st);
-    (void)snprintf(
-        text, sizeof text,
-        "hostname = \"me.test\"\nstate_dir = \"%s\"\nsender { from_domain = \"me.test\" return_path = "
-        "\"b.me.test\" secret_file = \"verp.key\" }\ntls { ca_file = \"ca.pem\" }\n",
-        st->folder);
-    stage_put(st, "hikyaku.conf", text);
-    stage_path(st, path, "hikyaku.conf");
-    if (config_load(path, &st->config, &why) != 0)
-        fail_msg("%s", why.text);
+    stage_path(st, path, "s1.pem");
+    assert_int_equal(keygen_dkim(DKIM_RSA2048, "me.test", "s1", path, &record, &why), 0);
+    free(record);
+    st->config = stage_config(st, "hikyaku.conf", "");
+    st->signing_config =
+        stage_config(st, "signing.conf", "dkim \"s1\" { domain = \"me.test\" key_file = \"s1.pem\" }\n");
     stage_campaign(st);
     st->struck_there = mmap(NULL, sizeof(bool), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(st->struck_there, MAP_FAILED);
@@ -213,6 +230,7 @@ static inline void stage_free(struct stage *st)
     char command[128];
 
     config_free(st->config);
+    config_free(st->signing_config);
     SSL_CTX_free(st->ssl_ctx);
     munmap(st->struck_there, sizeof(bool));
     (void)snprintf(command, sizeof command, "rm -r %s", st->folder);
@@ -301,6 +319,28 @@ static inline void talk_judge_id(const char *header, size_t length)
     assert_int_equal(strncmp(at + 32, end, sizeof end - 1), 0);
 }
 
+/* 256 octets in base64, on five lines, and nothing left blank (RFC 6376 3.5, b=). */
+static inline void talk_judge_signature(const struct stage *st, const char *header, size_t length)
+{
+    static const char begin[] = ";\r\n b=";
+    const char *at = memmem(header, length, begin, sizeof begin - 1);
+    size_t digits = 0;
+
+    assert_int_equal(at != NULL, st->signs);
+    if (at == NULL)
+        return;
+    at += sizeof begin - 1;
+    for (;; at += 3) {
+        size_t line = strcspn(at, "\r ");
+        digits += line;
+        at += line;
+        if (strncmp(at, "\r\n ", 3) != 0)
+            break;
+    }
+    assert_int_equal(digits, 344);
+    assert_int_equal(strncmp(at, "\r\n", 2), 0);
+}
+
 /* A message came whole: `length` bytes without the dot. */
 static inline void talk_judge(struct stage *st, const struct talk *t, size_t length)
 {
@@ -315,6 +355,7 @@ static inline void talk_judge(struct stage *st, const struct talk *t, size_t len
     (void)snprintf(subject, sizeof subject, "\r\nSubject: for a%d@x.test\r\n", t->recipient);
     assert_non_null(memmem(t->in, (size_t)(body - t->in), subject, strlen(subject)));
     talk_judge_id(t->in, (size_t)(body - t->in));
+    talk_judge_signature(st, t->in, (size_t)(body - t->in));
     free(expected);
     st->accepted[t->recipient]++;
     st->in_tls[t->recipient] += t->ssl != NULL;
@@ -571,7 +612,7 @@ static inline void stage_region(struct stage *st, uint16_t port)
 static inline _Noreturn void stage_worker(const struct stage *st, void (*arm)(unsigned nth), unsigned nth)
 {
     static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
-    const struct worker_args args = {.config = st->config,
+    const struct worker_args args = {.config = st->signs ? st->signing_config : st->config,
                                      .region = &st->region,
                                      .wake_fd = st->worker_wake,
                                      .master_wake_fd = st->master_wake,

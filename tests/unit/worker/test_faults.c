@@ -34,6 +34,7 @@ static int set_stage(void **state)
     stage->tls = TLS_NONE;
     stage->pipelining = true;
     stage->starttls = true;
+    stage->signs = false;
     stage->reset_after = 0;
     stage->receive_buffer = 0;
     stage->hold_at = 0;
@@ -350,16 +351,16 @@ static void without_memory_for_tls_nothing_goes_in_plain(void **state)
     assert_int_equal(failed, 1); /* what an SSL carries for its sessions */
 }
 
-/* OpenSSL's allocations are asked about from the moment the worker has somebody to talk to, or letters to make. Those of
- * its start abort by design, as ours do. */
-static bool letters_only;
+/* OpenSSL's allocations are asked about from the moment the worker has somebody to talk to (FLIGHT_FREE), or the first letter has
+ * come this far. Those of its start abort by design, as ours do. */
+static enum flight_phase failing_from;
 
 static bool calls_of_openssl_fail(void)
 {
     if (stage == NULL || stage->region.base == NULL)
         return false;
-    bool begun = letters_only ? region_flight(&stage->region, 0, 0)->phase != FLIGHT_FREE
-                              : region_conn(&stage->region, 0, 0)->family != 0;
+    bool begun = failing_from != FLIGHT_FREE ? region_flight(&stage->region, 0, 0)->phase >= failing_from
+                                             : region_conn(&stage->region, 0, 0)->family != 0;
     return begun && fault_strikes();
 }
 
@@ -375,7 +376,7 @@ static void without_memory_in_openssl_nothing_goes_in_plain(void **state)
 
     (void)state;
     set_tls();
-    for (letters_only = false;; nth += 1 + nth / 20) {
+    for (failing_from = FLIGHT_FREE;; nth += 1 + nth / 20) {
         run(arm_openssl, nth);
         assert_in_tls();
         unopened += stage->opened == 0;
@@ -391,11 +392,32 @@ static void without_memory_in_openssl_a_letter_is_returned_with_words(void **sta
     unsigned nth = 0, returned = 0;
 
     (void)state;
-    letters_only = true;
+    failing_from = FLIGHT_TAKEN;
     do {
         run(arm_openssl, ++nth);
         assert_words_of_returned();
         returned += results(RESULT_RETURNED);
+    } while (stage->struck);
+    assert_all_sent();
+    assert_true(returned > 5);
+}
+
+/* Behind its MAIL, for that does not wait: the session ends, and whoever else it has goes back as well, to be sent by another. */
+static void a_letter_that_cannot_be_signed_is_returned_with_words(void **state)
+{
+    unsigned nth = 0, returned = 0;
+
+    (void)state;
+    stage->signs = true;
+    failing_from = FLIGHT_ENVELOPE;
+    do {
+        run(arm_openssl, ++nth);
+        const struct flight *first = &stage->flight[0];
+        if (first->result != RESULT_RETURNED)
+            continue;
+        assert_true(first->reply.text_length > 5);
+        assert_int_equal(results(RESULT_RETURNED), STAGE_LETTERS);
+        returned++;
     } while (stage->struck);
     assert_all_sent();
     assert_true(returned > 5);
@@ -442,6 +464,7 @@ int main(void)
         stage_test(without_memory_for_tls_nothing_goes_in_plain),
         stage_test(without_memory_in_openssl_nothing_goes_in_plain),
         stage_test(without_memory_in_openssl_a_letter_is_returned_with_words),
+        stage_test(a_letter_that_cannot_be_signed_is_returned_with_words),
         stage_test(a_connection_reset_anywhere_never_calls_unsent_what_was_taken),
     };
 
