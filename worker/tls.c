@@ -44,6 +44,7 @@ struct tls {
     uint16_t clients;
     uint16_t *of_route, *of_provider; /* 1 + index into client; TLS_CLIENT_NONE */
     struct tls_slot *slot;            /* TLS_CACHE_SLOTS */
+    unsigned sessions;                /* of all slots */
     struct tls_broken *broken;        /* TLS_BROKEN_SLOTS */
 };
 
@@ -91,17 +92,32 @@ static bool slot_is_of(const struct tls_slot *slot, const struct tls_key *key)
     return slot->sessions > 0 && memcmp(&slot->key, key, sizeof *key) == 0;
 }
 
-static void slot_clear(struct tls_slot *slot)
+static void slot_drop_newest(struct tls *tls, struct tls_slot *slot)
+{
+    SSL_SESSION_free(slot->session[--slot->sessions]);
+    tls->sessions--;
+}
+
+static void slot_drop_oldest(struct tls *tls, struct tls_slot *slot)
+{
+    SSL_SESSION_free(slot->session[0]);
+    slot->sessions--;
+    tls->sessions--;
+    for (unsigned i = 0; i < slot->sessions; i++)
+        slot->session[i] = slot->session[i + 1];
+}
+
+static void slot_clear(struct tls *tls, struct tls_slot *slot)
 {
     while (slot->sessions > 0)
-        SSL_SESSION_free(slot->session[--slot->sessions]);
+        slot_drop_newest(tls, slot);
 }
 
 static void cache_forget(struct tls *tls, const struct tls_key *key)
 {
     struct tls_slot *slot = cache_slot(tls, key);
     if (slot_is_of(slot, key))
-        slot_clear(slot);
+        slot_clear(tls, slot);
 }
 
 /* A ticket of TLS 1.3 serves one connection (RFC 8446 C.4; OpenSSL calls it spent behind that one's handshake), a session of
@@ -118,10 +134,8 @@ static void cache_use(struct tls *tls, const struct tls_key *key, SSL *ssl)
         return;
     SSL_SESSION *newest = slot->session[slot->sessions - 1];
     (void)SSL_set_session(ssl, newest); /* has a reference of its own */
-    if (!serves_once(newest))
-        return;
-    slot->sessions--;
-    SSL_SESSION_free(newest);
+    if (serves_once(newest))
+        slot_drop_newest(tls, slot);
 }
 
 static int cache_store(SSL *ssl, SSL_SESSION *session)
@@ -129,17 +143,15 @@ static int cache_store(SSL *ssl, SSL_SESSION *session)
     struct tls_mark *mark = SSL_get_ex_data(ssl, mark_index);
     if (mark == NULL || !SSL_SESSION_is_resumable(session))
         return 0;
-    struct tls_slot *slot = cache_slot(mark->tls, &mark->key);
+    struct tls *tls = mark->tls;
+    struct tls_slot *slot = cache_slot(tls, &mark->key);
     if (!slot_is_of(slot, &mark->key) || !serves_once(session) || !serves_once(slot->session[0]))
-        slot_clear(slot);
-    if (slot->sessions == TLS_TICKETS) {
-        SSL_SESSION_free(slot->session[0]);
-        slot->sessions--;
-        for (unsigned i = 0; i < slot->sessions; i++)
-            slot->session[i] = slot->session[i + 1];
-    }
+        slot_clear(tls, slot);
+    if (slot->sessions == TLS_TICKETS || (slot->sessions > 0 && tls->sessions >= TLS_SESSIONS))
+        slot_drop_oldest(tls, slot);
     slot->key = mark->key;
     slot->session[slot->sessions++] = session;
+    tls->sessions++;
     return 1; /* the reference is ours now */
 }
 
@@ -265,7 +277,7 @@ void tls_free(struct tls *tls)
     if (tls == NULL)
         return;
     for (size_t i = 0; i < TLS_CACHE_SLOTS; i++)
-        slot_clear(&tls->slot[i]);
+        slot_clear(tls, &tls->slot[i]);
     SSL_CTX_free(tls->ctx);
     for (uint16_t i = 0; i < tls->clients; i++)
         client_cert_free(&tls->client[i].cert);

@@ -19,9 +19,12 @@
 #include "hikyaku/config.h"
 #include "hikyaku/region.h"
 
-#define TLS_CACHE_SLOTS \
-    1024u              /* addresses with sessions; one that falls on a taken slot replaces what is there */
-#define TLS_TICKETS 8u /* of an address: so many connections that begin together resume */
+/* Addresses with sessions; one that falls on a taken slot replaces what is there. */
+#define TLS_CACHE_SLOTS 1024u
+/* Sessions of an address: so many connections that begin together resume. */
+#define TLS_TICKETS 32u
+/* Of all addresses: from there on each keeps as many as it has, and one at least. */
+#define TLS_SESSIONS 8192u
 
 #define TLS_BROKEN_SLOTS 1024u /* addresses kept; as above */
 #define TLS_BROKEN_MS    600000u

@@ -365,6 +365,52 @@ static void connections_that_begin_together_resume_each_with_a_ticket_of_its_own
     }
 }
 
+/* How many of two connections that begin together resume. */
+static unsigned resumed_of_two(void)
+{
+    struct meeting m[2];
+    unsigned resumed = 0;
+    meet(&m[0]);
+    meet(&m[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(shake_hands(&m[i]), TLS_DONE);
+        resumed += rig.resumed;
+        part(&m[i]);
+    }
+    return resumed;
+}
+
+static void address_set(unsigned number)
+{
+    rig.address.ip[2] = (uint8_t)(number >> 8);
+    rig.address.ip[3] = (uint8_t)number;
+}
+
+/* Of the late addresses some fall on a slot that is taken: what was there makes room, and they keep more than one. */
+static void with_as_many_sessions_as_may_be_a_new_address_keeps_one(void **state)
+{
+    const unsigned early = TLS_SESSIONS / TLS_TICKETS * 5 / 4, late = 20;
+    unsigned resumed = 0, number = 0;
+    (void)state;
+    rig.peer.policy = HOST_TLS_OPPORTUNISTIC;
+    assert_int_equal(SSL_CTX_set_num_tickets(rig.server, TLS_TICKETS), 1);
+    address_set(number);
+    assert_int_equal(shake(), TLS_DONE);
+    assert_int_equal(resumed_of_two(), 2);
+    for (; number < early; number++) {
+        address_set(number);
+        assert_int_equal(shake(), TLS_DONE);
+    }
+    for (; number < early + late; number++) {
+        address_set(number);
+        assert_int_equal(shake(), TLS_DONE);
+        unsigned of_two = resumed_of_two();
+        assert_true(of_two >= 1);
+        resumed += of_two;
+    }
+    assert_in_range(resumed, late, late * 7 / 4);
+}
+
 static void tls_1_2_resumes_as_well(void **state)
 {
     (void)state;
@@ -594,6 +640,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_session_is_resumed_under_the_same_records_only, set_up, tear_down),
         cmocka_unit_test_setup_teardown(connections_that_begin_together_resume_each_with_a_ticket_of_its_own,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(with_as_many_sessions_as_may_be_a_new_address_keeps_one, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(tls_1_2_resumes_as_well, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_session_that_was_refused_is_not_resumed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tls_1_3_shows_a_client_certificate, set_up_clients,
