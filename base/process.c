@@ -1,6 +1,7 @@
 /* process.c - what every child of the master does first, and the names that ps shows. */
 #include <errno.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,14 @@ void process_child_setup(const char *title, int parent_pid, int signal_number, c
         _exit(0); /* the parent died before it could be watched */
     close_all_but(keep, keep_count);
     process_title_set(title);
+}
+
+void process_batch(void)
+{
+    const struct sched_param none = {0};
+
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)sched_setscheduler(0, SCHED_BATCH, &none);
 }
 
 void process_memory_settle(void)

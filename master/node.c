@@ -1015,6 +1015,7 @@ int node_run(const struct config *config, struct node_place *place, const struct
         return EXIT_USAGE;
     }
     rules_use(rules);
+    process_batch();
     do {
         uint64_t began_ms = clock_now_ms();
         exit_status = live(config, place, options, &last, &again);

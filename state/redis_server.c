@@ -127,6 +127,7 @@ static _Noreturn void server_exec(char *const argv[], int lock_fd, int log_fd, i
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)setsid();
     (void)umask(077);
+    process_batch();
     /* Copies above every place that is written to below. */
     lock_copy = fcntl(lock_fd, F_DUPFD_CLOEXEC, 10);
     log_copy = fcntl(log_fd, F_DUPFD_CLOEXEC, 10);

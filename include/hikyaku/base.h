@@ -152,6 +152,10 @@ void process_title_set(const char *title);
 /* Give memory that was freed and is not used again back to the system, by and by. jemalloc does that only when something is
  * allocated, so a process that rests keeps the pages of its busiest moment: call it every second or so. */
 void process_memory_settle(void);
+/* From now on this process, and whom it forks, takes the core from nobody when it wakes: it goes on when who works there sleeps, or
+ * some milliseconds later (SCHED_BATCH). What came meanwhile is done in one turn, one write, one call. A policy that somebody
+ * chose for us (chrt) stays; so it does where the system allows no other. */
+void process_batch(void);
 /* Say it and end with status 2 when a mapped file is cut under us (SIGBUS): whoever cut it has to put it back. */
 void process_bus_tell(void);
 /* How many connections the limit of open files leaves to this process: as many as `key` of the configuration wants, or, after a

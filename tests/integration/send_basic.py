@@ -194,6 +194,8 @@ class Send(harness.Case):
         self.assertEqual(len(status["pids"]["workers"]), 2)
         with open(f"/proc/{status['pids']['workers'][0]}/cmdline", "rb") as f:
             self.assertEqual(f.read().split(b"\0")[0], b"hikyaku: worker 0")
+        for pid in (status["pids"]["master"], status["pids"]["redis"], *status["pids"]["workers"]):
+            self.assertEqual(os.sched_getscheduler(pid), os.SCHED_BATCH)
         self.interrupt(follower)
         self.assertIn("the node goes on", self.finish(follower, expect=1).err)
         self.assertIn("sent", self.send().out)  # follow it again, to the end

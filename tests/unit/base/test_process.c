@@ -1,11 +1,15 @@
-/* test_process.c - how many connections a process may have: what the limit of open files leaves, and it is raised first. */
+/* test_process.c - how many connections a process may have: what the limit of open files leaves, and it is raised first. And how
+ * it is scheduled. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
 
 #include <cmocka.h>
+#include <sched.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "hikyaku/base.h"
 
@@ -56,6 +60,43 @@ static void beyond_the_hard_limit_there_are_fewer(void **state)
     assert_int_equal(soft(), hard);
 }
 
+static void policy_set(int policy)
+{
+    const struct sched_param none = {0};
+
+    assert_int_equal(sched_setscheduler(0, policy, &none), 0);
+}
+
+static int policy_of_child(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(sched_getscheduler(0));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void a_batch_of_processes_is_one_with_its_children(void **state)
+{
+    (void)state;
+    policy_set(SCHED_OTHER);
+    process_batch();
+    assert_int_equal(sched_getscheduler(0), SCHED_BATCH);
+    assert_int_equal(policy_of_child(), SCHED_BATCH);
+}
+
+static void a_policy_that_somebody_chose_stays(void **state)
+{
+    (void)state;
+    policy_set(SCHED_IDLE);
+    process_batch();
+    assert_int_equal(sched_getscheduler(0), SCHED_IDLE);
+    policy_set(SCHED_OTHER);
+}
+
 /* The last one: a hard limit that was lowered stays so. */
 static void where_not_one_fits_it_says_what_to_do(void **state)
 {
@@ -75,6 +116,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_limit_is_raised_as_far_as_needed_and_never_lowered),
         cmocka_unit_test(beyond_the_hard_limit_there_are_fewer),
+        cmocka_unit_test(a_batch_of_processes_is_one_with_its_children),
+        cmocka_unit_test(a_policy_that_somebody_chose_stays),
         cmocka_unit_test(where_not_one_fits_it_says_what_to_do),
     };
 
