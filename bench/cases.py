@@ -43,6 +43,8 @@ IDLE = {"tls": True, "defer": 1.0, "retry_s": 17, "idle_s": 120, "latency_ms": 2
 CASES = {
     "plain": Case("10 KB, unsigned, plain", 200000, 30000),
     "plain1": Case("the same with one worker", 200000, 30000, workers=1),
+    "wide": Case("10 KB, unsigned, plain, 256 connections", 200000, 30000, connections=256),
+    "wide1": Case("the same with one worker", 200000, 30000, connections=256, workers=1),
     "signed": Case("10 KB, RSA-2048, over TLS", 50000, 8000, **SIGNED),
     "signed1": Case("the same with one worker", 50000, 8000, workers=1, **SIGNED),
     "ed25519": Case("10 KB, Ed25519, over TLS", 100000, 15000, key="ed25519", tls=True),
@@ -140,6 +142,7 @@ ROWS = (
         against("signed", "signed1")),
     Row("workers.plain", "2 workers against 1, unsigned, plain", "share", 0.95, 1.0, ("plain", "plain1"),
         against("plain", "plain1")),
+    Row("workers.wide", "the same with 256 connections", "share", 0.95, 1.0, ("wide", "wide1"), against("wide", "wide1")),
     Row("far", "over one connection with a round trip of 50 ms", "messages/s", 19, 19.7, ("far",),
         taken("far", "messages_per_second_at_the_receiver"), beside=far_budget),
     Row("far.share", "the same: share of the bare loop", "share", 0.95, 0.985, ("far",),
