@@ -1,4 +1,5 @@
-/* process.c - what every child of the master does first, and the names that ps shows. */
+/* process.c - what every child of the master does first, the names that ps shows, how many connections there may be, and how it is
+ * scheduled. */
 #include <errno.h>
 #include <linux/close_range.h>
 #include <sched.h>
