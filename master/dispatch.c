@@ -75,6 +75,7 @@ static bool open_conn(struct lane *lane, struct dest *dest, uint64_t now_us)
     conn->state = CONN_OPENING;
     conn->hungry = false;
     conn->worked = conn->parting = false;
+    conn->due = (struct due_mark){0};
     conn->under_way = 0;
     conn->sent = 0;
     conn->send_max = lane->site->provider->messages_per_connection;
@@ -237,6 +238,7 @@ void conn_drop(struct conn *conn)
     struct worker *worker = &node->worker[conn->worker];
 
     conn_set_hungry(conn, false);
+    due_gone(&node->due, &conn->due);
     if (conn->state == CONN_READY)
         lane->ready--;
     if (conn->state != CONN_CLOSING)

@@ -10,6 +10,7 @@
 #include <ev.h>
 #include <sys/queue.h>
 
+#include "due.h"
 #include "eventlog.h"
 #include "grant.h"
 #include "hikyaku/classify.h"
@@ -98,6 +99,7 @@ struct conn {
     uint64_t domain; /* hash of the latest */
     uint64_t opened_ms;
     uint64_t serial; /* its number, as in the event log; 0: none, the slot is free */
+    struct due_mark due;
 };
 
 /* One MX set of a site. Lives while a domain names it, a recipient waits in it or a connection uses it. */
@@ -290,6 +292,7 @@ struct node {
     struct worker *worker;
     uint32_t workers, conns;
     uint64_t serial; /* connections opened so far */
+    struct due due;
     uint32_t *free_dest, free_dests;
 
     pid_t resolver_pid;

@@ -22,8 +22,9 @@
 #define REDIS_CHECK_S     1.0
 #define REDIS_AGAIN_MS    10000u /* between two starts of an embedded server that does not stay */
 #define LEDGER_UP_WAIT_MS 10000u
-#define SWEEP_EVERY       50u /* ticks */
-#define SECOND_EVERY      5u  /* ticks */
+#define SWEEP_EVERY       50u   /* ticks */
+#define DUE_NAP_NS        20000 /* Linux adds 50,000 where nobody said otherwise (PR_SET_TIMERSLACK) */
+#define SECOND_EVERY      5u    /* ticks */
 #define SUPPRESS_EVERY    2u /* ticks; with one more for an answer to wait for: news of other nodes within 1 s */
 #define BEAT_MS           1000u /* between two beats of the lease; node.lease is longer than some */
 #define START_OVER_MAX \
@@ -493,15 +494,38 @@ static void on_idle(struct ev_loop *loop, ev_idle *idle, int events)
     ev_idle_stop(loop, idle); /* the next turn starts it again if there is more */
 }
 
+static void workers_read(struct node *node)
+{
+    for (uint32_t i = 0; i < node->workers; i++) {
+        ring_awake(region_up(&node->region, i));
+        worker_read(&node->worker[i]);
+    }
+}
+
+/* See due.h. Workers are told first what they wait for, and do not wake us while we look again and again. */
+static void await_due(struct node *node)
+{
+    const struct timespec nap = {.tv_nsec = DUE_NAP_NS};
+    uint64_t until_us;
+
+    if (node->due.count == 0 || !ledger_would_ask(node->ledger))
+        return;
+    workers_wake(node);
+    until_us = clock_now_us() + DUE_US;
+    do {
+        nanosleep(&nap, NULL);
+        workers_read(node);
+    } while (node->due.count > 0 && clock_now_us() < until_us);
+    due_call(&node->due);
+}
+
 static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)
 {
     struct node *node = prepare->data;
 
     (void)events;
-    for (uint32_t i = 0; i < node->workers; i++) {
-        ring_awake(region_up(&node->region, i));
-        worker_read(&node->worker[i]);
-    }
+    workers_read(node);
+    await_due(node);
     if (node->again && !node->abandoned)
         begin_start_over(node);
     errands_check(node);
@@ -971,6 +995,7 @@ static int live(const struct config *config, struct node_place *place, const str
     node->started_ms = clock_now_ms();
     TAILQ_INIT(&node->errands);
     owed_init(&node->owed);
+    due_init(&node->due);
     wishes_init(&node->wishes);
     TAILQ_INIT(&node->ready);
     TAILQ_INIT(&node->waiting);

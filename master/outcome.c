@@ -521,6 +521,8 @@ void flight_done(struct worker *worker, uint32_t slot)
     if (conn != NULL) {
         HK_BUG_ON(conn->under_way == 0);
         conn->under_way--;
+        if (hold->commit == COMMIT_GRANTED)
+            due_answered(&node->due, &conn->due, clock_now_us());
         conn_outcome(conn, flight, hold->commit != COMMIT_NONE);
         conn_feed(conn);
     }
@@ -583,8 +585,10 @@ static void verdict_commit(struct worker *worker, uint32_t slot, enum ledger_ver
         return; /* the worker gave it back meanwhile: a release is on its way */
     hold->commit = verdict == VERDICT_DONE ? COMMIT_GRANTED : COMMIT_REFUSED;
     hold->stopped = verdict != VERDICT_DONE && verdict != VERDICT_SETTLED;
-    if (verdict == VERDICT_DONE && hold_conn(hold) != NULL)
+    if (verdict == VERDICT_DONE && hold_conn(hold) != NULL) {
+        due_granted(&worker->node->due, &hold->conn->due, clock_now_us());
         conn_granted(hold->conn);
+    }
     worker_tell(worker, &answer);
 }
 

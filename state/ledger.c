@@ -408,6 +408,17 @@ bool ledger_is_asked(const struct ledger *ledger)
     return false;
 }
 
+bool ledger_would_ask(const struct ledger *ledger)
+{
+    bool waits = false;
+
+    if (ledger->abandoned || !link_is_ready(&ledger->link) || ledger_is_asked(ledger))
+        return false;
+    for (const struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
+        waits = waits || campaign->items.sent < campaign->items.tail;
+    return waits;
+}
+
 size_t ledger_pending_of(const struct ledger *ledger, const char *id)
 {
     for (const struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)

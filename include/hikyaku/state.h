@@ -289,6 +289,9 @@ size_t ledger_pending_of(const struct ledger *ledger, const char *id); /* those 
 /* Is an answer about ops under way, which takes with it what was flushed meanwhile? Until it is there (or the connection is
  * lost, which a callback tells), nothing more goes out. */
 bool ledger_is_asked(const struct ledger *ledger);
+/* Would ledger_flush() send ops now, and none of what comes in a moment go with them? Never so where a call costs nothing
+ * (ledger = none). */
+bool ledger_would_ask(const struct ledger *ledger);
 
 /* Take a span for this epoch (also to read it again when its time has come): what stands in it. `sending`
  * left by another epoch has become unknown by then. words: count values; due and first: count values (0: none) or NULL

@@ -302,15 +302,19 @@ static void nothing_is_sent_before_a_flush_and_a_thousand_ops_with_one(void **st
     client_turns(&a, 50);
     assert_int_equal(a.told, 0);
     assert_false(ledger_is_asked(a.ledger));
+    assert_true(ledger_would_ask(a.ledger));
     ledger_flush(a.ledger);
     ledger_flush(a.ledger);
     assert_true(ledger_is_asked(a.ledger));
+    assert_false(ledger_would_ask(a.ledger)); /* what is left goes behind the answer */
     client_until(&a, &a.told, 1000);
     assert_int_equal(ledger_pending(a.ledger), 1500);
+    assert_true(ledger_would_ask(a.ledger));
     assert_false(ledger_is_asked(a.ledger)); /* the next flush asks, not the answer */
     client_settle(&a);
     assert_int_equal(a.told, 2500);
     assert_false(ledger_is_asked(a.ledger));
+    assert_false(ledger_would_ask(a.ledger));
     for (uint32_t i = 0; i < 2500; i++) {
         assert_int_equal(a.verdict[i].cookie, i);
         assert_int_equal(a.verdict[i].verdict, VERDICT_DONE);
