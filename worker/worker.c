@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,7 +33,8 @@ static void worker_wake_master(struct worker *w)
     if (!w->pushed)
         return;
     w->pushed = false;
-    if (ring_wants_wake(w->up) && write(w->master_wake_fd, &one, sizeof one) < 0 && errno != EAGAIN)
+    w->unheard = !ring_wants_wake(w->up);
+    if (!w->unheard && write(w->master_wake_fd, &one, sizeof one) < 0 && errno != EAGAIN)
         log_error("cannot wake the master: %s", strerror(errno));
 }
 
@@ -161,13 +163,16 @@ static void worker_take_ring(struct worker *w)
 
 static void worker_make_copies(struct worker *w)
 {
-    for (uint32_t i = 0; i < WORKER_COPIES_A_TURN && w->copy_head != NULL; i++) {
+    uint64_t until_us = w->copy_head != NULL ? clock_now_us() + WORKER_COPIES_US : 0;
+    while (w->copy_head != NULL) {
         struct session *s = w->copy_head;
         w->copy_head = s->copy_next;
         if (w->copy_head == NULL)
             w->copy_tail = NULL;
         s->wants_copy = false;
         conn_make_copies(s);
+        if (clock_now_us() >= until_us)
+            break;
     }
 }
 
@@ -210,6 +215,15 @@ static bool worker_is_done(const struct worker *w)
 
 /* Turns. */
 
+/* Replies trickle in, on a core that has nothing else to do: each would be a turn of its own. The master does not want to know yet
+ * (it waits for the ledger, or looks by itself), so those of the next moment are read at once, unless it tells us something. */
+static void worker_rest(struct worker *w)
+{
+    const struct timespec rest = {.tv_nsec = WORKER_REST_NS};
+    struct pollfd wake = {.fd = w->wake_fd, .events = POLLIN};
+    (void)ppoll(&wake, 1, &rest, NULL);
+}
+
 static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
 {
     struct worker *w = prepare->data;
@@ -220,6 +234,8 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
     worker_bury(w);
     worker_wake_master(w);
     counter_add(w->counters, loop_turns, 1);
+    bool unheard = w->unheard;
+    w->unheard = false;
     if (worker_is_done(w)) {
         ev_break(loop, EVBREAK_ALL);
         ev_idle_start(loop, &w->idle);
@@ -227,15 +243,17 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
         ev_idle_start(loop, &w->idle);
     } else {
         ev_idle_stop(loop, &w->idle);
+        if (unheard && w->events <= WORKER_TRICKLE)
+            worker_rest(w);
     }
 }
 
 static void on_check(struct ev_loop *loop, ev_check *check, int events)
 {
     struct worker *w = check->data;
-    (void)loop;
     (void)events;
     w->now_ms = clock_now_ms();
+    w->events = ev_pending_count(loop);
     ring_awake(w->down);
 }
 
