@@ -22,10 +22,10 @@
 #define REDIS_CHECK_S     1.0
 #define REDIS_AGAIN_MS    10000u /* between two starts of an embedded server that does not stay */
 #define LEDGER_UP_WAIT_MS 10000u
-#define SWEEP_EVERY       50u   /* ticks */
-#define DUE_NAP_NS        20000 /* Linux adds 50,000 where nobody said otherwise (PR_SET_TIMERSLACK) */
-#define SECOND_EVERY      5u    /* ticks */
+#define SWEEP_EVERY       50u /* ticks */
+#define SECOND_EVERY      5u  /* ticks */
 #define SUPPRESS_EVERY    2u /* ticks; with one more for an answer to wait for: news of other nodes within 1 s */
+#define DUE_NAP_NS        20000 /* Linux adds 50,000 where nobody said otherwise (PR_SET_TIMERSLACK) */
 #define BEAT_MS           1000u /* between two beats of the lease; node.lease is longer than some */
 #define START_OVER_MAX \
     5u /* times in a row, with START_OVER_MS between them, that a node starts over by itself */

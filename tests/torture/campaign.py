@@ -215,9 +215,9 @@ class World(harness.Case):
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             cwd=self.dir, preexec_fn=die_with_parent)
         self.running.append(self.external)
-        harness.wait_for(self._redis_loaded, 30, "redis-server")
+        harness.wait_for(self.redis_answers, 30, "redis-server")
 
-    def _redis_loaded(self):
+    def redis_answers(self):
         try:
             with witness.Redis(self.redis_where()) as redis:
                 return redis.call("PING")

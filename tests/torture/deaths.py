@@ -478,9 +478,12 @@ def _fill(world, dice, which):
             except OSError:
                 pass
     time.sleep(seconds)
-    for filler in fillers:
+    for filler in reversed(fillers):  # the ledger's first: with room for the log alone sending would go on, into a full ledger
         os.unlink(filler)
-    world.redis_ensure()  # a server of the user's own has ended when it could not write
+    # A server of the user's own has ended when it could not write, or is about to: one that answers now is not.
+    harness.wait_for(lambda: world.external is None or world.external.poll() is not None or world.redis_answers(), 30,
+                     "redis-server to answer or end")
+    world.redis_ensure()
     return Blow(f"no room for {' and '.join(which)} for {seconds:.1f} s")
 
 
