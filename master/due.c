@@ -1,5 +1,10 @@
 /* due.c - see due.h. */
+#include <time.h>
+
 #include "due.h"
+#include "hikyaku/base.h"
+
+#define DUE_NAP_NS 20000 /* Linux adds 50,000 where nobody said otherwise (PR_SET_TIMERSLACK) */
 
 void due_init(struct due *due)
 {
@@ -28,8 +33,15 @@ void due_answered(struct due *due, struct due_mark *mark, uint64_t now_us)
     due_gone(due, mark);
 }
 
-void due_call(struct due *due)
+void due_await(struct due *due, void (*look)(void *context), void *context)
 {
+    const struct timespec nap = {.tv_nsec = DUE_NAP_NS};
+    uint64_t until_us = clock_now_us() + DUE_US;
+
+    while (due->count > 0 && clock_now_us() < until_us) {
+        nanosleep(&nap, NULL);
+        look(context);
+    }
     due->call++;
     due->count = 0;
 }

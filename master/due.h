@@ -30,7 +30,8 @@ void due_init(struct due *due);
 void due_granted(struct due *due, struct due_mark *mark, uint64_t now_us);
 void due_answered(struct due *due, struct due_mark *mark, uint64_t now_us);
 void due_gone(struct due *due, struct due_mark *mark); /* the connection is */
-/* The call goes, with whom it has. */
-void due_call(struct due *due);
+/* Until nobody is due, for DUE_US at most: look() every now and then, which tells of who is here. Then the call goes, with whom it
+ * has. */
+void due_await(struct due *due, void (*look)(void *context), void *context);
 
 #endif

@@ -25,7 +25,6 @@
 #define SWEEP_EVERY       50u /* ticks */
 #define SECOND_EVERY      5u  /* ticks */
 #define SUPPRESS_EVERY    2u /* ticks; with one more for an answer to wait for: news of other nodes within 1 s */
-#define DUE_NAP_NS        20000 /* Linux adds 50,000 where nobody said otherwise (PR_SET_TIMERSLACK) */
 #define BEAT_MS           1000u /* between two beats of the lease; node.lease is longer than some */
 #define START_OVER_MAX \
     5u /* times in a row, with START_OVER_MS between them, that a node starts over by itself */
@@ -494,8 +493,10 @@ static void on_idle(struct ev_loop *loop, ev_idle *idle, int events)
     ev_idle_stop(loop, idle); /* the next turn starts it again if there is more */
 }
 
-static void workers_read(struct node *node)
+static void workers_read(void *context)
 {
+    struct node *node = context;
+
     for (uint32_t i = 0; i < node->workers; i++) {
         ring_awake(region_up(&node->region, i));
         worker_read(&node->worker[i]);
@@ -505,18 +506,10 @@ static void workers_read(struct node *node)
 /* See due.h. Workers are told first what they wait for, and do not wake us while we look again and again. */
 static void await_due(struct node *node)
 {
-    const struct timespec nap = {.tv_nsec = DUE_NAP_NS};
-    uint64_t until_us;
-
     if (node->due.count == 0 || !ledger_would_ask(node->ledger))
         return;
     workers_wake(node);
-    until_us = clock_now_us() + DUE_US;
-    do {
-        nanosleep(&nap, NULL);
-        workers_read(node);
-    } while (node->due.count > 0 && clock_now_us() < until_us);
-    due_call(&node->due);
+    due_await(&node->due, workers_read, node);
 }
 
 static void on_turn(struct ev_loop *loop, ev_prepare *prepare, int events)

@@ -377,11 +377,16 @@ static void send_released(struct ledger *ledger, struct ledger_campaign *campaig
     send_notes(ledger, campaign);
 }
 
+/* Redis is there, and it is the one that it was. */
+static bool may_send(const struct ledger *ledger)
+{
+    return link_is_ready(&ledger->link) && ledger->proofs == 0 && !ledger->behind;
+}
+
 /* Suppressions first: what is in the ledger has its suppression in Redis. */
 static void send_all(struct ledger *ledger)
 {
-    if (!link_is_ready(&ledger->link) || ledger->proofs > 0 || ledger->behind ||
-        !suppress_queue_send(&ledger->suppressions))
+    if (!may_send(ledger) || !suppress_queue_send(&ledger->suppressions))
         return;
     for (struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
         send_released(ledger, campaign);
@@ -410,13 +415,12 @@ bool ledger_is_asked(const struct ledger *ledger)
 
 bool ledger_would_ask(const struct ledger *ledger)
 {
-    bool waits = false;
-
-    if (ledger->abandoned || !link_is_ready(&ledger->link) || ledger_is_asked(ledger))
+    if (ledger->abandoned || !may_send(ledger) || ledger_is_asked(ledger))
         return false;
     for (const struct ledger_campaign *campaign = ledger->campaigns; campaign; campaign = campaign->next)
-        waits = waits || campaign->items.sent < campaign->items.tail;
-    return waits;
+        if (campaign->items.sent < campaign->items.tail)
+            return true;
+    return false;
 }
 
 size_t ledger_pending_of(const struct ledger *ledger, const char *id)

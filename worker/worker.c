@@ -1,9 +1,9 @@
 /* worker.c - a worker process: its rings, its turns, its end (design 3, 4).
  *
- * One turn of the loop: look at the sockets; take what the master pushed down; render a few copies; bury sessions
- * that ended; wake the master if anything was pushed up. Pushing up never fails: the ring has room for every
- * permission given (region_sizes_for), so a full one is a broken promise and stops the process; the flight table
- * tells the master what it held. The same holds for slots out of range.
+ * One turn of the loop: look at the sockets; take what the master pushed down; make copies for a millisecond; bury sessions
+ * that ended; wake the master if anything was pushed up; rest for a moment where replies only trickle. Pushing up never
+ * fails: the ring has room for every permission given (region_sizes_for), so a full one is a broken promise and stops
+ * the process; the flight table tells the master what it held. The same holds for slots out of range.
  *
  * When the master dies (SIGUSR1 from PR_SET_PDEATHSIG, or another parent) no new dot leaves; what is under way
  * finishes into the slots, and after node.orphan the rest stays as it is.
@@ -234,8 +234,6 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
     worker_bury(w);
     worker_wake_master(w);
     counter_add(w->counters, loop_turns, 1);
-    bool unheard = w->unheard;
-    w->unheard = false;
     if (worker_is_done(w)) {
         ev_break(loop, EVBREAK_ALL);
         ev_idle_start(loop, &w->idle);
@@ -243,7 +241,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
         ev_idle_start(loop, &w->idle);
     } else {
         ev_idle_stop(loop, &w->idle);
-        if (unheard && w->events <= WORKER_TRICKLE)
+        if (w->unheard && w->events <= WORKER_TRICKLE)
             worker_rest(w);
     }
 }
@@ -254,6 +252,7 @@ static void on_check(struct ev_loop *loop, ev_check *check, int events)
     (void)events;
     w->now_ms = clock_now_ms();
     w->events = ev_pending_count(loop);
+    w->unheard = false;
     ring_awake(w->down);
 }
 

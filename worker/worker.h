@@ -15,8 +15,7 @@
 #include "link.h"
 #include "login.h"
 
-#define WORKER_COPIES_US \
-    1000u /* so long copies are rendered and signed before the loop looks at sockets again */
+#define WORKER_COPIES_US     1000u      /* of copies made, before the loop looks at sockets again */
 #define WORKER_TRICKLE       4u         /* watchers of one turn, up to which it is called a trickle */
 #define WORKER_REST_NS       120000     /* see worker_rest() */
 #define WORKER_COPY_KEPT_MAX (1u << 20) /* bytes of a copy beyond which its memory is not kept */
@@ -93,8 +92,8 @@ struct worker {
     uint64_t now_ms;
     bool draining, exiting, orphaned;
     bool pushed;         /* since the master was last woken */
+    bool unheard;        /* pushed this turn, and the master does not want to be woken for it */
     unsigned int events; /* of this turn: watchers that had something */
-    bool unheard;        /* this turn, and the master does not want to be woken for it */
     uint64_t orphan_deadline_ms;
     ev_io wake;
     ev_prepare prepare;

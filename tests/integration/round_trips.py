@@ -1,18 +1,25 @@
-"""What a message costs in round trips, counted: one on a connection that is kept, whatever became of the message before it.
+"""What a message costs in round trips, counted: one on a connection that is kept, whatever became of the message before it; and
+what it costs in calls of Redis, where all connections share one.
 
 The receiver answers only when nothing more comes for a while, and then everything it was sent at once, as a network with
-a long delay would have it. Each time it answers is a round trip.
+a long delay would have it. Each time it answers is a round trip. Calls of Redis are what it counts itself.
 """
 import json
+import re
 import select
 import socket
 import threading
+import time
 
 import harness
 
 MESSAGES = 40
 OPENING = 6  # the greeting, EHLO, the first envelope, and what a slow machine may need more
 SILENCE_S = 0.06
+NEAR_CONNECTIONS = 8
+NEAR_MESSAGES = 20000
+NEAR_CAMPAIGNS = ("c1", "c2", "c3")  # one has to do: a busy machine answers late, and who is late is not waited for
+LOOK_S = 0.01  # between two looks at Redis' counter, whose last calls nobody sees
 
 
 class Receiver(threading.Thread):
@@ -141,6 +148,38 @@ class RoundTrips(harness.Case):
 
     def test_without_pipelining_each_command_costs_one(self):
         self.assertGreaterEqual(self.count(pipelining=False), 4 * MESSAGES)
+
+
+class Calls(harness.Case):
+    def calls(self, process):
+        """Of Redis' scripts while that runs, by the last answer that could be had."""
+        calls = 0
+        while process.poll() is None:
+            try:
+                with socket.socket(socket.AF_UNIX) as redis:
+                    redis.settimeout(10)
+                    redis.connect(self.path("state", "redis.sock"))
+                    redis.sendall(b"INFO commandstats\r\n")
+                    said = redis.recv(65536)
+            except OSError:
+                said = b""
+            found = re.search(rb"cmdstat_evalsha:calls=(\d+)", said)
+            calls = int(found[1]) if found else calls
+            time.sleep(LOOK_S)
+        return calls
+
+    # A call waits for who is about to answer: half of the connections would be with Redis, and half with the receiver.
+    def test_all_connections_to_a_receiver_nearby_share_a_call(self):
+        self.dns({"near.test": self.receiver("near")})
+        self.configure(connections=NEAR_CONNECTIONS)
+        shared = []
+        for campaign in NEAR_CAMPAIGNS:
+            process = self.start_send(campaign, rows=[f"u{n}@near.test" for n in range(NEAR_MESSAGES)])
+            shared.append(NEAR_MESSAGES / self.calls(process))
+            self.finish(process, expect=0)
+            if shared[-1] > 0.75 * NEAR_CONNECTIONS:
+                return
+        self.fail(f"messages a call, with {NEAR_CONNECTIONS} connections: {shared}")
 
 
 if __name__ == "__main__":
