@@ -98,6 +98,18 @@ def against(name, other):
     return lambda r: speed(r, name) / speed(r, other)
 
 
+def both_ends(name, other):
+    """The same with the receiver's CPU: over loopback it runs part of the sender's half of TCP, and the sender part of its, and how
+    much goes with where the kernel puts them."""
+    def cpu(c):
+        return (c["cpu_seconds"] + c["sink_cpu_seconds"]) / c["count"]
+
+    def words(rounds):
+        shares = [cpu(r.case[other]) / cpu(r.case[name]) for r in rounds]
+        return f"with the receiver's CPU: {statistics.median(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
+    return words
+
+
 def taken(name, figure):
     return lambda r: r.case[name][figure]
 
@@ -141,8 +153,9 @@ ROWS = (
     Row("workers", "2 workers against 1, RSA-2048, TLS", "share", 0.95, 1.0, ("signed", "signed1"),
         against("signed", "signed1")),
     Row("workers.plain", "2 workers against 1, unsigned, plain", "share", 0.95, 1.0, ("plain", "plain1"),
-        against("plain", "plain1")),
-    Row("workers.wide", "the same with 256 connections", "share", 0.95, 1.0, ("wide", "wide1"), against("wide", "wide1")),
+        against("plain", "plain1"), beside=both_ends("plain", "plain1")),
+    Row("workers.wide", "the same with 256 connections", "share", 0.95, 1.0, ("wide", "wide1"), against("wide", "wide1"),
+        beside=both_ends("wide", "wide1")),
     Row("far", "over one connection with a round trip of 50 ms", "messages/s", 19, 19.7, ("far",),
         taken("far", "messages_per_second_at_the_receiver"), beside=far_budget),
     Row("far.share", "the same: share of the bare loop", "share", 0.95, 0.985, ("far",),
