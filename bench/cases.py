@@ -99,14 +99,14 @@ def against(name, other):
 
 
 def both_ends(name, other):
-    """The same with the receiver's CPU: over loopback it runs part of the sender's half of TCP, and the sender part of its, and how
-    much goes with where the kernel puts them."""
+    """against() with the receiver's CPU. Over loopback either end runs part of the other's TCP: what one saves the other may pay."""
     def cpu(c):
         return (c["cpu_seconds"] + c["sink_cpu_seconds"]) / c["count"]
 
     def words(rounds):
         shares = [cpu(r.case[other]) / cpu(r.case[name]) for r in rounds]
-        return f"with the receiver's CPU: {statistics.median(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
+        middle, least, most = (100 * share for share in (statistics.median(shares), min(shares), max(shares)))
+        return f"with the receiver's CPU: {middle:.1f} % ({least:.1f} to {most:.1f})"
     return words
 
 

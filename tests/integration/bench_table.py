@@ -145,6 +145,18 @@ class Refusal(unittest.TestCase):
         self.assertEqual([table.verdict(smaller, x) for x in (28e3, 28.1e3, 40.1e3)], ["goal", "floor", "missed"])
 
 
+class Workers(unittest.TestCase):
+    def test_the_receivers_cpu_stands_beside_and_is_not_judged(self):
+        row = next(row for row in ROWS if row.key == "workers.plain")
+
+        def case(ours, receiver):
+            return {"messages_per_cpu_second": 200 / ours, "cpu_seconds": ours, "sink_cpu_seconds": receiver, "count": 200, "faults": []}
+        rounds = [Round({}, {"plain": case(10, receiver), "plain1": case(9, 6)}) for receiver in (5, 6, 10)]
+        judged = table.judged(row, rounds)
+        self.assertEqual((judged["met"], judged["value"]), ("missed", 0.9))
+        self.assertEqual(judged["note"], "with the receiver's CPU: 93.8 % (75.0 to 100.0)")
+
+
 class Far(unittest.TestCase):
     """A receiver that is far away: the disk's share stands beside the figure."""
 

@@ -153,13 +153,8 @@ class FaultPoints(harness.Case):
         happens()
         return process
 
-    def redis(self, *words):
-        done = subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), *words], check=False, capture_output=True,
-                              text=True)
-        return done.stdout
-
     def lose_last_writes(self):
-        os.kill(int(re.search(r"process_id:(\d+)", self.redis("INFO", "server"))[1]), signal.SIGKILL)
+        os.kill(int(re.search(r"process_id:(\d+)", self.redis_cli("INFO", "server"))[1]), signal.SIGKILL)
         aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
         with open(aof, "rb") as f:
             os.truncate(aof, f.read().rindex(b"{c}:s:"))  # in the last transaction of the ledger
@@ -171,7 +166,7 @@ class FaultPoints(harness.Case):
         self.judge(1)
 
     def test_redis_ends_while_a_start_settles(self):
-        process = self.begin_to_settle("master/redis.send.before:2", lambda: self.redis("SHUTDOWN"))
+        process = self.begin_to_settle("master/redis.send.before:2", lambda: self.redis_cli("SHUTDOWN", check=False))
         self.assertIn(self.finish(process, timeout=20).status, (0, 3), "it is waited for, or said, and soon")
         self.send_with(0)
         self.judge(1)

@@ -23,15 +23,8 @@ class Forgotten(harness.Case):
         self.b = self.receiver("b", "--latency-dot", "20")
         self.dns({"a.test": self.a, "b.test": self.b})
 
-    def redis(self, *words):
-        done = subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), *words], capture_output=True,
-                              text=True, timeout=20, check=True)
-        return done.stdout.strip()
-
     def redis_answers(self):
-        done = subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), "PING"], capture_output=True,
-                              text=True, timeout=20, check=False)
-        return done.stdout.strip() == "PONG"
+        return self.redis_cli("PING", check=False) == "PONG"
 
     def campaigns(self, verb, expect=None, more=()):
         return self.hikyaku("campaigns", verb, "--config", self.path("hikyaku.conf"), "--campaign", "c", *more,
@@ -48,7 +41,7 @@ class Forgotten(harness.Case):
         self.configure(connections=10)
         process = self.start_send(rows=PEOPLE)
         self.wait_for_events(800, process)
-        self.redis("FLUSHALL")
+        self.redis_cli("FLUSHALL")
         done = self.finish(process)
         self.assertEqual(done.status, 3, done.err[-3000:])
         self.assertIn("campaigns restore", done.err)
@@ -80,7 +73,7 @@ class Forgotten(harness.Case):
             with self.subTest(key):
                 process = self.start_send("c", rows=PEOPLE)
                 self.wait_for_events(self.events() + 800, process)
-                self.redis("DEL", "{c}:" + key)
+                self.redis_cli("DEL", "{c}:" + key)
                 done = self.finish(process)
                 self.assertEqual(done.status, 3, done.err[-3000:])
                 self.assertIn("campaigns restore", done.err)
@@ -102,8 +95,8 @@ class Forgotten(harness.Case):
         self.configure(connections=10, schedule="3s", give_up="60s")
         process = self.start_send("c", rows=PEOPLE)
         self.wait_for_events(400, process)
-        keys = wait_for(lambda: self.redis("KEYS", "{c}:" + kind + ":*").split(), 20, "somebody deferred")
-        self.redis("DEL", *keys)
+        keys = wait_for(lambda: self.redis_cli("KEYS", "{c}:" + kind + ":*").split(), 20, "somebody deferred")
+        self.redis_cli("DEL", *keys)
         done = self.finish(process)
         self.assertNotEqual(done.status, 0, done.err[-3000:])
         self.assertIn("campaigns restore", done.err)
@@ -123,11 +116,11 @@ class Forgotten(harness.Case):
         self.configure(connections=10)
         process = self.start_send("c", rows=PEOPLE)
         self.wait_for_events(400, process)
-        self.redis("EVAL", "for i = 1, 20000 do redis.call('SET', 'other' .. i, string.rep('x', 100), 'EX', 3600) end", "0")
-        used = int(re.search(r"used_memory:(\d+)", self.redis("INFO", "memory"))[1])
-        self.redis("CONFIG", "SET", "maxmemory-policy", "volatile-random", "maxmemory", str(used - 1000000))
-        wait_for(lambda: "evicted_keys:0\n" not in self.redis("INFO", "stats").replace("\r", ""), 20, "keys thrown away")
-        self.redis("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "0")
+        self.redis_cli("EVAL", "for i = 1, 20000 do redis.call('SET', 'other' .. i, string.rep('x', 100), 'EX', 3600) end", "0")
+        used = int(re.search(r"used_memory:(\d+)", self.redis_cli("INFO", "memory"))[1])
+        self.redis_cli("CONFIG", "SET", "maxmemory-policy", "volatile-random", "maxmemory", str(used - 1000000))
+        wait_for(lambda: "evicted_keys:0\n" not in self.redis_cli("INFO", "stats").replace("\r", ""), 20, "keys thrown away")
+        self.redis_cli("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "0")
         done = self.finish(process, expect=0)
         self.assertIn("has thrown away keys to make room (maxmemory-policy has to be noeviction there)", done.err)
         self.judge(unknown_most=20)
@@ -136,7 +129,7 @@ class Forgotten(harness.Case):
         self.configure(connections=10)
         process = self.start_send("c", rows=PEOPLE)
         self.wait_for_events(self.events() + 1600, process)
-        self.redis("DEL", "{c}:s:0.0")
+        self.redis_cli("DEL", "{c}:s:0.0")
         self.assertNotEqual(self.finish(process).status, 0)
         aof = sorted(glob.glob(self.path("state", "redis", "appendonlydir", "*.incr.aof")))[-1]
         before = os.path.getsize(aof)
@@ -208,7 +201,7 @@ class Forgotten(harness.Case):
         self.configure(connections=10)
         process = self.start_send(rows=PEOPLE)
         self.wait_for_events(400, process)
-        self.redis("FLUSHALL")
+        self.redis_cli("FLUSHALL")
         self.finish(process)
         os.rename(self.path("state", "events.jsonl"), self.path("elsewhere"))
         self.assertIn("nobody knows who was sent to", self.campaigns("restore", expect=2).err)
@@ -221,7 +214,7 @@ class Forgotten(harness.Case):
         process = self.start_send(rows=PEOPLE)
         rotated = lambda: sorted(glob.glob(self.path("state", "events.jsonl.*.zst")))
         wait_for(lambda: len(rotated()) > 4, 30, "parts of the event log")
-        self.redis("FLUSHALL")
+        self.redis_cli("FLUSHALL")
         self.finish(process)
         part = rotated()[2]
         os.rename(part, self.path("elsewhere"))
@@ -240,7 +233,7 @@ class Forgotten(harness.Case):
         for pid in (pids["master"], *pids["workers"], pids["resolver"]):
             os.kill(pid, signal.SIGKILL)
         self.finish(process)
-        self.redis("DEL", "{c}:s:0.0")
+        self.redis_cli("DEL", "{c}:s:0.0")
         for _ in range(2):
             self.assertIn("campaigns restore", self.send(expect=3).err)
         self.campaigns("restore", expect=0)
@@ -253,7 +246,7 @@ class Forgotten(harness.Case):
         self.configure(connections=10)
         process = self.start_send(rows=PEOPLE)
         self.wait_for_events(800, process)
-        self.redis("HSET", "{c}:m", "state", "paused")
+        self.redis_cli("HSET", "{c}:m", "state", "paused")
         done = self.finish(process, expect=1, timeout=60)
         self.assertIn("Redis says that it is paused", done.err)
         self.assertIn("goes on", self.send(expect=0).err)
@@ -265,14 +258,14 @@ class Forgotten(harness.Case):
         wait_for(lambda: os.path.exists(self.path("state", "control.sock")), 20, "the control socket")
         sending = self.start_send(rows=PEOPLE)
         self.wait_for_events(800, process)
-        self.redis("HSET", "{c}:m", "state", "paused")
+        self.redis_cli("HSET", "{c}:m", "state", "paused")
         wait_for(lambda: self.status()["campaigns"][0]["paused"], 30, "the node to follow")
         sending.terminate()
         self.finish(sending, expect=1, timeout=60)
         events = self.events()
         time.sleep(1.5)
         self.assertEqual(self.events(), events)
-        self.redis("HSET", "{c}:m", "state", "running")
+        self.redis_cli("HSET", "{c}:m", "state", "running")
         wait_for(lambda: self.report()["settled"] is not None, 60, "the campaign")
         process.terminate()
         self.finish(process, expect=0, timeout=60)

@@ -157,6 +157,12 @@ class Case(unittest.TestCase):
                 except OSError:
                     pass
 
+    def redis_cli(self, *words, check=True):
+        """What the embedded server answers; with check=False "" where it does not."""
+        done = subprocess.run(["redis-cli", "-s", self.path("state", "redis.sock"), *words], capture_output=True, text=True,
+                              timeout=20, check=check)
+        return done.stdout.strip()
+
     @staticmethod
     def _free_port():
         with socket.socket() as s:
