@@ -75,6 +75,7 @@ static int start_worker(struct worker *worker, struct hk_why *why)
         return why_set(why, HK_EIO, "cannot start a worker: %s", strerror(errno));
     worker->pid = pid;
     worker->forked_ms = clock_now_ms();
+    worker->busy = (struct busy){.looked_us = clock_now_us()};
     return 0;
 }
 

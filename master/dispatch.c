@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <string.h>
+#include <time.h>
 
 #include "master.h"
 
@@ -34,23 +35,38 @@ static uint32_t lane_cap(struct lane *lane)
     return lane->cap < most ? lane->cap : most;
 }
 
-/* One connection more: on the worker that serves the site already while it is the only one, else where there are fewest. */
-static struct worker *pick_worker(struct site *site)
+static uint32_t site_conns(const struct site *site)
 {
-    struct node *node = site->node;
-    struct worker *best = NULL;
     uint32_t conns = 0;
 
     for (uint32_t i = 0; i < site->lanes; i++)
         conns += site->lane[i].conns;
+    return conns;
+}
+
+static bool has_room(const struct worker *worker)
+{
+    return worker->pid != 0 && worker->free_conns > 0 && worker->free_slots > 0;
+}
+
+/* One connection more: on the worker that serves the site already while it is enough, else where there are fewest. */
+static struct worker *pick_worker(struct site *site)
+{
+    struct node *node = site->node;
+    struct worker *home = &node->worker[site->home], *best = NULL;
+    bool is_served = site_conns(site) > 0;
+
+    if (is_served && has_room(home) && busy_has_time(&home->busy))
+        return home;
     for (uint32_t i = 0; i < node->workers; i++) {
         struct worker *worker = &node->worker[i];
-        if (worker->pid == 0 || worker->free_conns == 0 || worker->free_slots == 0)
+        if (!has_room(worker))
             continue;
-        if (best == NULL || worker->conns < best->conns ||
-            (worker->conns == best->conns && i == site->home && conns == 0))
+        if (best == NULL || worker->conns < best->conns || (worker->conns == best->conns && worker == home))
             best = worker;
     }
+    if (best != NULL && !is_served)
+        site->home = (uint16_t)best->number;
     return best;
 }
 
@@ -88,7 +104,7 @@ static bool open_conn(struct lane *lane, struct dest *dest, uint64_t now_us)
     lane->conns++;
     worker->conns++;
     node->conns++;
-    site->home = (uint16_t)worker->number;
+    worker->busy.opened++;
     limit_take(&lane->conn_rate, now_us);
     worker_tell(worker, &(struct desc){.kind = DESC_OPEN,
                                        .conn = conn->id,
@@ -218,7 +234,7 @@ static void wake_waiting(struct node *node)
 
 /* Room that no drop has told of (a worker came back, a grant was not used): so many sites are looked at as there are
  * connections to be had, and some more in case these want none. Not all: hundreds of thousands may wait. */
-void dispatch_tick(struct node *node)
+static void find_room(struct node *node)
 {
     uint32_t left = node->connections_max > node->conns ? node->connections_max - node->conns : 0;
     uint32_t free = 0;
@@ -228,6 +244,68 @@ void dispatch_tick(struct node *node)
     for (uint32_t wakes = (free < left ? free : left) + WAKES_A_TICK;
          wakes > 0 && !TAILQ_EMPTY(&node->waiting); wakes--)
         wake_waiting(node);
+}
+
+static void look_how_busy(struct worker *worker)
+{
+    struct timespec used;
+    clockid_t clock;
+
+    if (worker->pid == 0 || clock_getcpuclockid(worker->pid, &clock) != 0 || clock_gettime(clock, &used) != 0)
+        return; /* it has just ended */
+    busy_look(&worker->busy, (uint64_t)used.tv_sec * 1000000u + (uint64_t)used.tv_nsec / 1000u,
+              clock_now_us());
+}
+
+/* Those that work, once they have finished what they have; they open where pick_worker() says. Where new connections have a rate,
+ * one of them, if one may open now. */
+static void give_up_conns(struct worker *worker, uint32_t count)
+{
+    struct node *node = worker->node;
+    uint64_t now_us = clock_now_us();
+    bool limited = false;
+
+    for (uint32_t i = 0; count > 0 && i < node->region.header->sizes.conn_slots; i++) {
+        struct conn *conn = &worker->conn[i];
+        if (conn->state != CONN_READY || conn->under_way == 0)
+            continue;
+        if (conn->lane->conn_rate.interval_us > 0) {
+            if (limited || limit_wait_us(&conn->lane->conn_rate, now_us) > 0)
+                continue;
+            limited = true;
+        }
+        log_debug("worker %u is busy: connection %llu is to live elsewhere", worker->number,
+                  (unsigned long long)conn->serial);
+        close_conn(conn);
+        count--;
+    }
+}
+
+/* Workers that have little to do get connections of those that are busy. */
+static void share_work(struct node *node)
+{
+    for (uint32_t i = 0; i < node->workers; i++)
+        look_how_busy(&node->worker[i]);
+    for (uint32_t i = 0; i < node->workers; i++) {
+        struct worker *worker = &node->worker[i];
+        uint32_t others = 0, others_conns = 0;
+        for (uint32_t j = 0; j < node->workers; j++) {
+            struct worker *other = &node->worker[j];
+            if (!has_room(other) || !busy_should_share(&worker->busy, &other->busy))
+                continue;
+            others++;
+            others_conns += other->conns;
+        }
+        if (others > 0)
+            give_up_conns(worker, busy_gives(worker->conns, others, others_conns));
+    }
+}
+
+void dispatch_tick(struct node *node)
+{
+    find_room(node);
+    if (node->workers > 1 && !node->draining)
+        share_work(node);
 }
 
 void conn_drop(struct conn *conn)

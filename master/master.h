@@ -10,6 +10,7 @@
 #include <ev.h>
 #include <sys/queue.h>
 
+#include "busy.h"
 #include "due.h"
 #include "eventlog.h"
 #include "grant.h"
@@ -156,7 +157,7 @@ struct site {
     uint64_t queued;
     uint64_t useful;          /* how many of queued count for the window: what it can send soon */
     uint64_t settled, before; /* outcomes so far, and a second ago */
-    uint16_t home;            /* the worker that served it last */
+    uint16_t home;            /* the worker that serves it, or did last */
     uint64_t no_pipelining_until_ms;
     struct gate **gate;              /* that its messages pass */
     struct gate *account, *waits_at; /* of ses; in whose line it stands, NULL: in none */
@@ -271,6 +272,7 @@ struct worker {
     uint32_t *free_conn, free_conns, conns;
     struct hold *hold;
     uint32_t *free_slot, free_slots;
+    struct busy busy;
 };
 
 struct node {

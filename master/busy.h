@@ -1,0 +1,33 @@
+/* busy.h - when the worker that serves a site is enough for it, and when others take a part (design 5).
+ *
+ * Each worker sleeps and wakes for its own part of what goes to a site and what comes back, so two that share little work cost more
+ * than one that has all of it. One is enough while its CPU time between the last two looks was less than BUSY_ENOUGH % of a core.
+ * What a connection costs, a signature for each message or nothing, shows only then: between two looks one worker is given
+ * BUSY_OPENED_MAX of them, and one that turns out to be busy gives some up, which open where there are fewest.
+ */
+#ifndef HIKYAKU_MASTER_BUSY_H
+#define HIKYAKU_MASTER_BUSY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BUSY_ENOUGH     50u /* % of a core */
+#define BUSY_SHARES     60u /* from which it gives up: apart from the other, so that nothing goes to and fro */
+#define BUSY_OPENED_MAX 100u /* whose TLS handshakes take it some 50 ms */
+
+/* Of one worker; zeros and the time when it is started. */
+struct busy {
+    uint64_t cpu_us, looked_us;
+    uint32_t percent; /* of a core, between the last two looks */
+    uint32_t opened;  /* connections, since the last look */
+};
+
+/* cpu_us: CPU time of the process until now; now_us: a clock that does not jump. */
+void busy_look(struct busy *busy, uint64_t cpu_us, uint64_t now_us);
+bool busy_has_time(const struct busy *busy);
+/* Is the other one so idle that the first should give it a part of its connections? */
+bool busy_should_share(const struct busy *busy, const struct busy *other);
+/* How many of its conns a worker gives up to `others` that have others_conns together, so that each has as many. */
+uint32_t busy_gives(uint32_t conns, uint32_t others, uint32_t others_conns);
+
+#endif

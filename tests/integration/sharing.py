@@ -1,0 +1,57 @@
+"""On which workers the connections of one site live: on one while that is enough, on all when it is not.
+
+A worker's connections are counted as the sockets that it has; nothing else of it is one.
+"""
+import os
+
+import harness
+from harness import wait_for
+
+CONNECTIONS = 20
+LITTLE = [f"u{n}@site.test" for n in range(6000)]   # 20 ms each: some 1,000 a second
+MUCH = [f"u{n}@site.test" for n in range(12000)]    # a signature each: some 3 s of one core
+
+
+def sockets(pid):
+    """How many a process has; 0: it has ended."""
+    try:
+        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return 0
+    return sum(link.startswith("socket:") for link in links)
+
+
+class Sharing(harness.Case):
+    def begin(self, people, *latency, dkim=False):
+        self.dns({"site.test": self.receiver("site", *latency)}, more=self.keys(dkim))
+        self.configure(connections=CONNECTIONS, dkim=dkim)
+        with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
+            kept = f.read().replace("messages_per_connection = 100", 'messages_per_connection = "none"')
+        self.write("hikyaku.conf", kept)
+        process = self.start_send(rows=people)
+        self.wait_for_events(len(people) // 20, process)
+        return process, self.status()["pids"]["workers"]
+
+    def test_one_worker_is_enough_for_a_site_with_little_work(self):
+        process, workers = self.begin(LITTLE, "--latency-dot", "20")
+        self.assertEqual(sorted(map(sockets, workers)), [0, CONNECTIONS])
+        self.wait_for_events(len(LITTLE) // 2, process)
+        self.assertEqual(sorted(map(sockets, workers)), [0, CONNECTIONS], "it stays so")
+        self.finish(process, expect=0)
+        self.judge_exact(LITTLE)
+        self.assertEqual(self.receivers[0].ledger()["connections"], CONNECTIONS)
+
+    def test_signatures_are_for_all_of_them(self):
+        process, workers = self.begin(MUCH, dkim=True)
+
+        def is_shared():
+            return min(map(sockets, workers)) >= CONNECTIONS // 2 - 1  # one of them may be on its way
+        wait_for(lambda: process.poll() is not None or is_shared(), 30, "both workers")
+        self.assertIsNone(process.poll(), "one worker did it all")
+        self.finish(process, expect=0)
+        self.judge_exact(MUCH)
+        self.assertLess(self.receivers[0].ledger()["connections"], 2 * CONNECTIONS, "half of them end and open elsewhere, once")
+
+
+if __name__ == "__main__":
+    harness.main()

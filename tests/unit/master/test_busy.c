@@ -1,0 +1,77 @@
+/* When one worker is enough, and how connections are shared when it is not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "busy.h"
+
+static void one_is_enough_while_it_has_time(void **state)
+{
+    struct busy busy = {.looked_us = 1000};
+
+    (void)state;
+    assert_true(busy_has_time(&busy)); /* nothing is known of it yet */
+    busy_look(&busy, 49000, 101000);
+    assert_int_equal(busy.percent, 49);
+    assert_true(busy_has_time(&busy));
+    busy_look(&busy, 99000, 201000); /* since the last look, not in its life */
+    assert_int_equal(busy.percent, 50);
+    assert_false(busy_has_time(&busy));
+    busy_look(&busy, 99000, 201000); /* no time has gone by: nothing new */
+    assert_int_equal(busy.percent, 50);
+    busy_look(&busy, 99000, 301000);
+    assert_true(busy_has_time(&busy));
+}
+
+static void nobody_is_given_more_than_a_look_can_tell(void **state)
+{
+    struct busy busy = {.looked_us = 1000};
+
+    (void)state;
+    for (uint32_t i = 0; i < BUSY_OPENED_MAX; i++) {
+        assert_true(busy_has_time(&busy));
+        busy.opened++;
+    }
+    assert_false(busy_has_time(&busy));
+    busy_look(&busy, 10, 201000);
+    assert_true(busy_has_time(&busy));
+}
+
+static void who_is_busy_shares_with_who_is_not(void **state)
+{
+    const struct busy idle = {.percent = 0}, half = {.percent = 45}, nearly = {.percent = 59},
+                      full = {.percent = 100};
+
+    (void)state;
+    assert_true(busy_should_share(&full, &idle));
+    assert_true(busy_should_share(&full, &half));
+    assert_false(busy_should_share(&full, &nearly)); /* it would soon give them back */
+    assert_false(busy_should_share(&nearly, &idle));
+    assert_false(busy_should_share(&full, &full)); /* itself, too */
+}
+
+static void all_have_as_many_then(void **state)
+{
+    (void)state;
+    assert_int_equal(busy_gives(64, 1, 0), 32);
+    assert_int_equal(busy_gives(64, 3, 0), 48);
+    assert_int_equal(busy_gives(64, 3, 32), 40);
+    assert_int_equal(busy_gives(3, 1, 0), 1); /* it keeps what cannot be shared evenly */
+    assert_int_equal(busy_gives(1, 7, 0), 0);
+    assert_int_equal(busy_gives(10, 1, 10), 0);
+    assert_int_equal(busy_gives(10, 2, 90), 0); /* they have more, of those that do little */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_is_enough_while_it_has_time),
+        cmocka_unit_test(nobody_is_given_more_than_a_look_can_tell),
+        cmocka_unit_test(who_is_busy_shares_with_who_is_not),
+        cmocka_unit_test(all_have_as_many_then),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
