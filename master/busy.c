@@ -21,9 +21,9 @@ bool busy_should_share(const struct busy *busy, const struct busy *other)
     return busy->percent >= BUSY_SHARES && other->percent * 2 <= busy->percent;
 }
 
-uint32_t busy_gives(uint32_t conns, uint32_t others, uint32_t others_conns)
+uint32_t busy_gives(uint32_t conns, uint32_t closing, uint32_t others, uint32_t others_conns)
 {
-    uint32_t each = (conns + others_conns + others) / (others + 1);
+    uint32_t each = (conns + others_conns + others) / (others + 1), staying = conns - closing;
 
-    return conns > each ? conns - each : 0;
+    return staying > each ? staying - each : 0;
 }

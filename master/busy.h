@@ -27,7 +27,8 @@ void busy_look(struct busy *busy, uint64_t cpu_us, uint64_t now_us);
 bool busy_has_time(const struct busy *busy);
 /* Is the other one so idle that the first should give it a part of its connections? */
 bool busy_should_share(const struct busy *busy, const struct busy *other);
-/* How many of its conns a worker gives up to `others` that have others_conns together, so that each has as many. */
-uint32_t busy_gives(uint32_t conns, uint32_t others, uint32_t others_conns);
+/* How many of its conns a worker gives up to `others` that have others_conns together, so that each has as many. Those that are
+ * closing have been given up already, though they still have a message to finish. */
+uint32_t busy_gives(uint32_t conns, uint32_t closing, uint32_t others, uint32_t others_conns);
 
 #endif

@@ -49,6 +49,12 @@ static bool has_room(const struct worker *worker)
     return worker->pid != 0 && worker->free_conns > 0 && worker->free_slots > 0;
 }
 
+/* One that is told to close may have a message to finish first, and a slow receiver takes its time. */
+static uint32_t staying_conns(const struct worker *worker)
+{
+    return worker->conns - worker->closing;
+}
+
 /* One connection more: on the worker that serves the site already while it is enough, else where there are fewest. */
 static struct worker *pick_worker(struct site *site)
 {
@@ -62,7 +68,8 @@ static struct worker *pick_worker(struct site *site)
         struct worker *worker = &node->worker[i];
         if (!has_room(worker))
             continue;
-        if (best == NULL || worker->conns < best->conns || (worker->conns == best->conns && worker == home))
+        if (best == NULL || staying_conns(worker) < staying_conns(best) ||
+            (staying_conns(worker) == staying_conns(best) && worker == home))
             best = worker;
     }
     if (best != NULL && !is_served)
@@ -133,6 +140,7 @@ static void close_conn(struct conn *conn)
         return;
     conn_set_hungry(conn, false);
     conn->state = CONN_CLOSING;
+    worker->closing++;
     conn->lane->ready--;
     conn->dest->live--;
     worker_tell(worker, &(struct desc){.kind = DESC_CLOSE, .conn = conn->id});
@@ -297,7 +305,7 @@ static void share_work(struct node *node)
             others_conns += other->conns;
         }
         if (others > 0)
-            give_up_conns(worker, busy_gives(worker->conns, others, others_conns));
+            give_up_conns(worker, busy_gives(worker->conns, worker->closing, others, others_conns));
     }
 }
 
@@ -319,7 +327,9 @@ void conn_drop(struct conn *conn)
     due_gone(&node->due, &conn->due);
     if (conn->state == CONN_READY)
         lane->ready--;
-    if (conn->state != CONN_CLOSING)
+    if (conn->state == CONN_CLOSING)
+        worker->closing--;
+    else
         dest->live--;
     conn->state = CONN_FREE;
     conn->serial = 0;

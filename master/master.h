@@ -269,7 +269,7 @@ struct worker {
     bool touched;     /* something was pushed this turn */
     bool ended_by_us; /* the time to drain is over, or it did not leave */
     struct conn *conn;
-    uint32_t *free_conn, free_conns, conns;
+    uint32_t *free_conn, free_conns, conns, closing; /* of conns: told to close */
     struct hold *hold;
     uint32_t *free_slot, free_slots;
     struct busy busy;

@@ -3,13 +3,16 @@
 A worker's connections are counted as the sockets that it has; nothing else of it is one.
 """
 import os
+import subprocess
 
 import harness
 from harness import wait_for
 
 CONNECTIONS = 20
+SLOW_CONNECTIONS = 100
 LITTLE = [f"u{n}@site.test" for n in range(6000)]   # 20 ms each: some 1,000 a second
 MUCH = [f"u{n}@site.test" for n in range(12000)]    # a signature each: some 3 s of one core
+LARGE = [f"u{n}@site.test" for n in range(2000)]    # a signature by a key of 4,096 bits each: some 5 s of one core
 
 
 def sockets(pid):
@@ -22,9 +25,11 @@ def sockets(pid):
 
 
 class Sharing(harness.Case):
-    def begin(self, people, *latency, dkim=False):
+    def begin(self, people, *latency, dkim=False, bits=2048, connections=CONNECTIONS):
         self.dns({"site.test": self.receiver("site", *latency)}, more=self.keys(dkim))
-        self.configure(connections=CONNECTIONS, dkim=dkim)
+        if bits != 2048:
+            subprocess.run(["openssl", "genrsa", "-out", self.path("s1.pem"), str(bits)], check=True, capture_output=True)
+        self.configure(connections=connections, dkim=dkim)
         with open(self.path("hikyaku.conf"), encoding="utf-8") as f:
             kept = f.read().replace("messages_per_connection = 100", 'messages_per_connection = "none"')
         self.write("hikyaku.conf", kept)
@@ -51,6 +56,14 @@ class Sharing(harness.Case):
         self.finish(process, expect=0)
         self.judge_exact(MUCH)
         self.assertLess(self.receivers[0].ledger()["connections"], 2 * CONNECTIONS, "half of them end and open elsewhere, once")
+
+    # What is under way at a slow receiver takes longer than it is between two looks: who is told to close is not told of twice.
+    def test_a_slow_receiver_sees_each_connection_move_once(self):
+        process, workers = self.begin(LARGE, "--latency-dot", "300", dkim=True, bits=4096, connections=SLOW_CONNECTIONS)
+        wait_for(lambda: process.poll() is not None or min(map(sockets, workers)) >= SLOW_CONNECTIONS * 2 // 5, 30, "both workers")
+        self.finish(process, expect=0)
+        self.judge_exact(LARGE)
+        self.assertLess(self.receivers[0].ledger()["connections"], SLOW_CONNECTIONS * 7 // 4)
 
 
 if __name__ == "__main__":

@@ -55,13 +55,16 @@ static void who_is_busy_shares_with_who_is_not(void **state)
 static void all_have_as_many_then(void **state)
 {
     (void)state;
-    assert_int_equal(busy_gives(64, 1, 0), 32);
-    assert_int_equal(busy_gives(64, 3, 0), 48);
-    assert_int_equal(busy_gives(64, 3, 32), 40);
-    assert_int_equal(busy_gives(3, 1, 0), 1); /* it keeps what cannot be shared evenly */
-    assert_int_equal(busy_gives(1, 7, 0), 0);
-    assert_int_equal(busy_gives(10, 1, 10), 0);
-    assert_int_equal(busy_gives(10, 2, 90), 0); /* they have more, of those that do little */
+    assert_int_equal(busy_gives(64, 0, 1, 0), 32);
+    assert_int_equal(busy_gives(64, 0, 3, 0), 48);
+    assert_int_equal(busy_gives(64, 0, 3, 32), 40);
+    assert_int_equal(busy_gives(3, 0, 1, 0), 1); /* it keeps what cannot be shared evenly */
+    assert_int_equal(busy_gives(1, 0, 7, 0), 0);
+    assert_int_equal(busy_gives(10, 0, 1, 10), 0);
+    assert_int_equal(busy_gives(10, 0, 2, 90), 0); /* they have more, of those that do little */
+    assert_int_equal(busy_gives(64, 32, 1, 0), 0); /* on their way */
+    assert_int_equal(busy_gives(54, 22, 1, 10), 0);
+    assert_int_equal(busy_gives(64, 32, 3, 0), 16); /* one more has become idle, and so on */
 }
 
 int main(void)
