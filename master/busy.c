@@ -1,12 +1,20 @@
 /* busy.c - see busy.h. */
 #include "busy.h"
 
-void busy_look(struct busy *busy, uint64_t cpu_us, uint64_t now_us)
+void busy_begin(struct busy *busy, uint64_t rested_us, uint64_t now_us)
 {
-    if (now_us == busy->looked_us)
+    *busy = (struct busy){.rested_us = rested_us, .looked_us = now_us};
+}
+
+void busy_look(struct busy *busy, uint64_t rested_us, uint64_t now_us)
+{
+    uint64_t rested = rested_us > busy->rested_us ? rested_us - busy->rested_us : 0;
+    uint64_t passed = now_us - busy->looked_us;
+
+    if (passed == 0)
         return;
-    busy->percent = (uint32_t)((cpu_us - busy->cpu_us) * 100 / (now_us - busy->looked_us));
-    busy->cpu_us = cpu_us;
+    busy->percent = rested < passed ? (uint32_t)((passed - rested) * 100 / passed) : 0;
+    busy->rested_us = rested_us;
     busy->looked_us = now_us;
     busy->opened = 0;
 }

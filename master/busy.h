@@ -1,7 +1,8 @@
 /* busy.h - when the worker that serves a site is enough for it, and when others take a part (design 5).
  *
  * Each worker sleeps and wakes for its own part of what goes to a site and what comes back, so two that share little work cost more
- * than one that has all of it. One is enough while its CPU time between the last two looks was less than BUSY_ENOUGH % of a core.
+ * than one that has all of it. One is enough while it worked less than BUSY_ENOUGH % of the time between the last two looks, which is
+ * all that it did not wait for something to do: of CPU time it never uses much where a core is not all its own.
  * What a connection costs, a signature for each message or nothing, shows only then: between two looks one worker is given
  * BUSY_OPENED_MAX of them, and one that turns out to be busy gives some up, which open where there are fewest.
  */
@@ -11,19 +12,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BUSY_ENOUGH     50u /* % of a core */
-#define BUSY_SHARES     60u /* from which it gives up: apart from the other, so that nothing goes to and fro */
+#define BUSY_ENOUGH     60u /* % of the time */
+#define BUSY_SHARES     70u /* from which it gives up: apart from the other, so that nothing goes to and fro */
 #define BUSY_OPENED_MAX 100u /* whose TLS handshakes take it some 50 ms */
 
-/* Of one worker; zeros and the time when it is started. */
+/* Of one worker. */
 struct busy {
-    uint64_t cpu_us, looked_us;
-    uint32_t percent; /* of a core, between the last two looks */
+    uint64_t rested_us, looked_us;
+    uint32_t percent; /* of the time between the last two looks, in which it worked */
     uint32_t opened;  /* connections, since the last look */
 };
 
-/* cpu_us: CPU time of the process until now; now_us: a clock that does not jump. */
-void busy_look(struct busy *busy, uint64_t cpu_us, uint64_t now_us);
+/* It is started. rested_us: how long it, or who was in its place, has rested until now; now_us: a clock that does not jump. */
+void busy_begin(struct busy *busy, uint64_t rested_us, uint64_t now_us);
+void busy_look(struct busy *busy, uint64_t rested_us, uint64_t now_us);
 bool busy_has_time(const struct busy *busy);
 /* Is the other one so idle that the first should give it a part of its connections? */
 bool busy_should_share(const struct busy *busy, const struct busy *other);

@@ -66,6 +66,7 @@ static int start_worker(struct worker *worker, struct hk_why *why)
                        strerror(errno));
     ring_init(region_down(&node->region, worker->number), node->region.header->sizes.ring_slots);
     ring_init(region_up(&node->region, worker->number), node->region.header->sizes.ring_slots);
+    worker_begins(worker);
     pid = fault_fails(FORK_WORKER_BEFORE) ? -1 : fork();
     if (pid == 0)
         run_worker(worker, lock_fd, parent);
@@ -75,7 +76,6 @@ static int start_worker(struct worker *worker, struct hk_why *why)
         return why_set(why, HK_EIO, "cannot start a worker: %s", strerror(errno));
     worker->pid = pid;
     worker->forked_ms = clock_now_ms();
-    worker->busy = (struct busy){.looked_us = clock_now_us()};
     return 0;
 }
 

@@ -5,7 +5,6 @@
  */
 #include <arpa/inet.h>
 #include <string.h>
-#include <time.h>
 
 #include "master.h"
 
@@ -254,15 +253,31 @@ static void find_room(struct node *node)
         wake_waiting(node);
 }
 
+/* Between its two figures a rest may end, and count twice or not at all: the next look makes good for it. */
+static uint64_t rested_us(const struct worker *worker, uint64_t now_us)
+{
+    const struct counters *counters = region_counters(&worker->node->region, worker->number);
+    uint64_t rested = atomic_load_explicit(&counters->rested_us, memory_order_relaxed);
+    uint64_t since_us = atomic_load_explicit(&counters->resting_since_us, memory_order_relaxed);
+
+    return since_us != 0 && since_us < now_us ? rested + (now_us - since_us) : rested;
+}
+
+void worker_begins(struct worker *worker)
+{
+    struct counters *counters = region_counters(&worker->node->region, worker->number);
+    uint64_t now_us = clock_now_us();
+
+    atomic_store_explicit(&counters->resting_since_us, 0, memory_order_relaxed); /* who died, perhaps */
+    busy_begin(&worker->busy, rested_us(worker, now_us), now_us);
+}
+
 static void look_how_busy(struct worker *worker)
 {
-    struct timespec used;
-    clockid_t clock;
+    uint64_t now_us = clock_now_us();
 
-    if (worker->pid == 0 || clock_getcpuclockid(worker->pid, &clock) != 0 || clock_gettime(clock, &used) != 0)
-        return; /* it has just ended */
-    busy_look(&worker->busy, (uint64_t)used.tv_sec * 1000000u + (uint64_t)used.tv_nsec / 1000u,
-              clock_now_us());
+    if (worker->pid != 0)
+        busy_look(&worker->busy, rested_us(worker, now_us), now_us);
 }
 
 /* Those that work, once they have finished what they have; they open where pick_worker() says. Where new connections have a rate,

@@ -241,6 +241,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
         ev_idle_start(loop, &w->idle);
     } else {
         ev_idle_stop(loop, &w->idle);
+        atomic_store_explicit(&w->counters->resting_since_us, clock_now_us(), memory_order_relaxed);
         if (w->unheard && w->events <= WORKER_TRICKLE)
             worker_rest(w);
     }
@@ -249,8 +250,12 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
 static void on_check(struct ev_loop *loop, ev_check *check, int events)
 {
     struct worker *w = check->data;
+    uint64_t now_us = clock_now_us();
+    uint64_t since_us = atomic_exchange_explicit(&w->counters->resting_since_us, 0, memory_order_relaxed);
     (void)events;
-    w->now_ms = clock_now_ms();
+    if (since_us != 0)
+        counter_add(w->counters, rested_us, now_us - since_us);
+    w->now_ms = now_us / 1000;
     w->events = ev_pending_count(loop);
     w->unheard = false;
     ring_awake(w->down);

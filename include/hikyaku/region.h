@@ -198,11 +198,13 @@ struct region_campaign {
     char id[CAMPAIGN_ID_MAX + 1];
 };
 
-/* Counted by one worker, read by anybody: relaxed. */
+/* Counted by one worker, read by anybody: relaxed. rested_us: microseconds that it waited for something to do. resting_since_us is no
+ * count: since when it does so (clock_now_us), 0: it works. */
 /* clang-format off */
 #define COUNTERS(X)                                                                                          \
     X(connects)   X(connect_failures)   X(tls_handshakes)   X(tls_resumed)   X(messages)                     \
-    X(bytes_out)  X(replies)            X(loop_turns)       X(bugs_contained)
+    X(bytes_out)  X(replies)            X(loop_turns)       X(bugs_contained)                                \
+    X(rested_us)  X(resting_since_us)
 /* clang-format on */
 struct counters {
 #define COUNTER_FIELD(name) _Atomic uint64_t name;
@@ -231,7 +233,7 @@ struct region_header {
         worker_stride;                                          /* offsets from the start of the file */
     uint64_t down_at, up_at, flights_at, conns_at, counters_at; /* offsets inside one worker's stride */
 };
-#define REGION_LAYOUT 9u
+#define REGION_LAYOUT 10u
 
 struct region {
     struct region_header *header;

@@ -258,7 +258,7 @@ def read_events(path):
 
 
 REGION_HEADER = struct.Struct("<8sI5I40sQQiIQQQQQQQQQ")
-REGION_LAYOUTS = (9,)  # of include/hikyaku/region.h: header and flights are as they are read here
+REGION_LAYOUTS = (10,)  # of include/hikyaku/region.h: header and flights are as they are read here
 FLIGHT_BYTES, FLIGHT_DOT = 1104, 4
 FLIGHT_INDEX = 20  # of its recipient: struct flight.send.index
 

@@ -9,39 +9,54 @@
 
 static void one_is_enough_while_it_has_time(void **state)
 {
-    struct busy busy = {.looked_us = 1000};
+    struct busy busy;
 
     (void)state;
-    assert_true(busy_has_time(&busy)); /* nothing is known of it yet */
-    busy_look(&busy, 49000, 101000);
-    assert_int_equal(busy.percent, 49);
+    busy_begin(&busy, 7000, 1000); /* who was in its place has rested */
     assert_true(busy_has_time(&busy));
-    busy_look(&busy, 99000, 201000); /* since the last look, not in its life */
-    assert_int_equal(busy.percent, 50);
+    busy_look(&busy, 48000, 101000);
+    assert_int_equal(busy.percent, 59);
+    assert_true(busy_has_time(&busy));
+    busy_look(&busy, 88000, 201000); /* since the last look, not in its life */
+    assert_int_equal(busy.percent, 60);
     assert_false(busy_has_time(&busy));
-    busy_look(&busy, 99000, 201000); /* no time has gone by: nothing new */
-    assert_int_equal(busy.percent, 50);
-    busy_look(&busy, 99000, 301000);
+    busy_look(&busy, 88000, 201000); /* no time has gone by: nothing new */
+    assert_int_equal(busy.percent, 60);
+    busy_look(&busy, 188000, 301000);
+    assert_int_equal(busy.percent, 0);
     assert_true(busy_has_time(&busy));
+}
+
+static void a_rest_that_was_counted_twice_is_no_more_than_that(void **state)
+{
+    struct busy busy;
+
+    (void)state;
+    busy_begin(&busy, 0, 1000);
+    busy_look(&busy, 150000, 101000);
+    assert_int_equal(busy.percent, 0);
+    busy_look(&busy, 120000, 201000);
+    assert_int_equal(busy.percent, 100);
 }
 
 static void nobody_is_given_more_than_a_look_can_tell(void **state)
 {
-    struct busy busy = {.looked_us = 1000};
+    struct busy busy;
 
     (void)state;
+    busy_begin(&busy, 0, 1000);
     for (uint32_t i = 0; i < BUSY_OPENED_MAX; i++) {
         assert_true(busy_has_time(&busy));
         busy.opened++;
     }
     assert_false(busy_has_time(&busy));
-    busy_look(&busy, 10, 201000);
+    busy_look(&busy, 199000, 201000);
     assert_true(busy_has_time(&busy));
 }
 
 static void who_is_busy_shares_with_who_is_not(void **state)
 {
-    const struct busy idle = {.percent = 0}, half = {.percent = 45}, nearly = {.percent = 59},
+    const struct busy idle = {.percent = 0}, half = {.percent = 45}, nearly = {.percent = 69},
                       full = {.percent = 100};
 
     (void)state;
@@ -71,6 +86,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_is_enough_while_it_has_time),
+        cmocka_unit_test(a_rest_that_was_counted_twice_is_no_more_than_that),
         cmocka_unit_test(nobody_is_given_more_than_a_look_can_tell),
         cmocka_unit_test(who_is_busy_shares_with_who_is_not),
         cmocka_unit_test(all_have_as_many_then),
