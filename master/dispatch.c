@@ -13,6 +13,7 @@
 #define CAP_MS           60000u /* how long a receiver's "no more connections" is believed */
 #define NO_PIPELINING_MS 3600000u
 #define WAKES_A_TICK     64u
+#define SHARE_EVERY_MS   2000u
 #define FIRST_HOLD_MS    1000u /* one failed connection may be chance: tried once more after this */
 
 void site_wake(struct site *site)
@@ -48,32 +49,41 @@ static bool has_room(const struct worker *worker)
     return worker->pid != 0 && worker->free_conns > 0 && worker->free_slots > 0;
 }
 
-/* One that is told to close may have a message to finish first, and a slow receiver takes its time. */
-static uint32_t staying_conns(const struct worker *worker)
+static bool is_better(const struct worker *worker, const struct worker *than, const struct worker *home)
 {
-    return worker->conns - worker->closing;
+    bool has_time = busy_has_time(&worker->busy);
+
+    if (has_time != busy_has_time(&than->busy))
+        return has_time;
+    return worker->conns < than->conns || (worker->conns == than->conns && worker == home);
 }
 
-/* One connection more: on the worker that serves the site already while it is enough, else where there are fewest. */
-static struct worker *pick_worker(struct site *site)
+/* One connection more: on the worker that serves the site already while it is enough; else on one that has time, if any does, and has
+ * the fewest. */
+static struct worker *pick_worker(const struct site *site)
 {
     struct node *node = site->node;
     struct worker *home = &node->worker[site->home], *best = NULL;
-    bool is_served = site_conns(site) > 0;
 
-    if (is_served && has_room(home) && busy_has_time(&home->busy))
+    if (site_conns(site) > 0 && !site->spread && has_room(home) && busy_has_time(&home->busy))
         return home;
     for (uint32_t i = 0; i < node->workers; i++) {
         struct worker *worker = &node->worker[i];
-        if (!has_room(worker))
-            continue;
-        if (best == NULL || staying_conns(worker) < staying_conns(best) ||
-            (staying_conns(worker) == staying_conns(best) && worker == home))
+        if (has_room(worker) && (best == NULL || is_better(worker, best, home)))
             best = worker;
     }
-    if (best != NULL && !is_served)
-        site->home = (uint16_t)best->number;
     return best;
+}
+
+/* Home is where its first connection opens. Once it has one elsewhere it stays spread, or those that end there would go to and fro. */
+static void note_home(struct site *site, uint32_t number)
+{
+    if (site_conns(site) == 0) {
+        site->home = (uint16_t)number;
+        site->spread = false;
+    } else if (number != site->home) {
+        site->spread = true;
+    }
 }
 
 static bool open_conn(struct lane *lane, struct dest *dest, uint64_t now_us)
@@ -90,6 +100,7 @@ static bool open_conn(struct lane *lane, struct dest *dest, uint64_t now_us)
         }
         return false;
     }
+    note_home(site, worker->number);
     conn = &worker->conn[worker->free_conn[--worker->free_conns]];
     conn->lane = lane;
     conn->dest = dest;
@@ -139,7 +150,6 @@ static void close_conn(struct conn *conn)
         return;
     conn_set_hungry(conn, false);
     conn->state = CONN_CLOSING;
-    worker->closing++;
     conn->lane->ready--;
     conn->dest->live--;
     worker_tell(worker, &(struct desc){.kind = DESC_CLOSE, .conn = conn->id});
@@ -280,54 +290,77 @@ static void look_how_busy(struct worker *worker)
         busy_look(&worker->busy, rested_us(worker, now_us), now_us);
 }
 
-/* Those that work, once they have finished what they have; they open where pick_worker() says. Where new connections have a rate,
- * one of them, if one may open now. */
-static void give_up_conns(struct worker *worker, uint32_t count)
+/* It has work, and there will be more: it is a part of what keeps its worker busy. */
+static bool is_working(const struct conn *conn)
 {
-    struct node *node = worker->node;
-    uint64_t now_us = clock_now_us();
-    bool limited = false;
+    return conn->state == CONN_READY && conn->under_way > 0 && conn->dest->queue.recipients > 0;
+}
 
-    for (uint32_t i = 0; count > 0 && i < node->region.header->sizes.conn_slots; i++) {
+/* Where new connections have a rate, one that is given up needs a permit of it to come back. */
+static bool may_open_again(const struct conn *conn, uint64_t now_us)
+{
+    return conn->lane->conn_rate.interval_us == 0 || limit_wait_us(&conn->lane->conn_rate, now_us) == 0;
+}
+
+/* Some of its connections end, once they have finished what they have, and open where pick_worker() says. Returns how many. */
+static uint32_t give_up_conns(struct worker *worker, uint32_t others, uint32_t others_percent)
+{
+    const uint32_t slots = worker->node->region.header->sizes.conn_slots;
+    uint64_t now_us = clock_now_us();
+    uint32_t working = 0, given = 0, count;
+    bool took_permit = false;
+
+    for (uint32_t i = 0; i < slots; i++)
+        working += is_working(&worker->conn[i]);
+    count = busy_gives(&worker->busy, working, others, others_percent);
+    for (uint32_t i = 0; given < count && i < slots; i++) {
         struct conn *conn = &worker->conn[i];
-        if (conn->state != CONN_READY || conn->under_way == 0)
+        bool limited = is_working(conn) && conn->lane->conn_rate.interval_us > 0;
+        if (!is_working(conn) || !may_open_again(conn, now_us) || (limited && took_permit))
             continue;
-        if (conn->lane->conn_rate.interval_us > 0) {
-            if (limited || limit_wait_us(&conn->lane->conn_rate, now_us) > 0)
-                continue;
-            limited = true;
-        }
+        took_permit = took_permit || limited;
         log_debug("worker %u is busy: connection %llu is to live elsewhere", worker->number,
                   (unsigned long long)conn->serial);
         close_conn(conn);
-        count--;
+        given++;
     }
+    return given;
 }
 
-/* Workers that have little to do get connections of those that are busy. */
+static bool may_send(const struct node *node)
+{
+    return !node->draining && node->ledger_up && !node->log.failing && !node->starved;
+}
+
+/* Workers that have little to do get connections of the one that is busiest. What came of it is waited for before the next time. */
 static void share_work(struct node *node)
 {
-    for (uint32_t i = 0; i < node->workers; i++)
-        look_how_busy(&node->worker[i]);
+    struct worker *busiest = &node->worker[0];
+    uint32_t others = 0, others_percent = 0;
+    uint64_t now_ms = clock_now_ms();
+
     for (uint32_t i = 0; i < node->workers; i++) {
-        struct worker *worker = &node->worker[i];
-        uint32_t others = 0, others_conns = 0;
-        for (uint32_t j = 0; j < node->workers; j++) {
-            struct worker *other = &node->worker[j];
-            if (!has_room(other) || !busy_should_share(&worker->busy, &other->busy))
-                continue;
-            others++;
-            others_conns += other->conns;
-        }
-        if (others > 0)
-            give_up_conns(worker, busy_gives(worker->conns, worker->closing, others, others_conns));
+        look_how_busy(&node->worker[i]);
+        if (node->worker[i].busy.percent > busiest->busy.percent)
+            busiest = &node->worker[i];
     }
+    if (!may_send(node) || now_ms < node->shared_ms + SHARE_EVERY_MS)
+        return;
+    for (uint32_t i = 0; i < node->workers; i++) {
+        const struct worker *other = &node->worker[i];
+        if (!has_room(other) || !busy_should_share(&busiest->busy, &other->busy))
+            continue;
+        others++;
+        others_percent += other->busy.percent;
+    }
+    if (others > 0 && give_up_conns(busiest, others, others_percent) > 0)
+        node->shared_ms = now_ms;
 }
 
 void dispatch_tick(struct node *node)
 {
     find_room(node);
-    if (node->workers > 1 && !node->draining)
+    if (node->workers > 1)
         share_work(node);
 }
 
@@ -342,9 +375,7 @@ void conn_drop(struct conn *conn)
     due_gone(&node->due, &conn->due);
     if (conn->state == CONN_READY)
         lane->ready--;
-    if (conn->state == CONN_CLOSING)
-        worker->closing--;
-    else
+    if (conn->state != CONN_CLOSING)
         dest->live--;
     conn->state = CONN_FREE;
     conn->serial = 0;
@@ -680,7 +711,7 @@ void dispatch(struct node *node)
     struct site_list now;
     struct site *site;
 
-    if (node->draining || !node->ledger_up || node->log.failing || node->starved)
+    if (!may_send(node))
         return;
     TAILQ_INIT(&now);
     TAILQ_CONCAT(&now, &node->ready, ready_link);

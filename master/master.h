@@ -157,7 +157,8 @@ struct site {
     uint64_t queued;
     uint64_t useful;          /* how many of queued count for the window: what it can send soon */
     uint64_t settled, before; /* outcomes so far, and a second ago */
-    uint16_t home;            /* the worker that serves it, or did last */
+    uint16_t home;            /* the worker that serves it while one is enough, or did last */
+    bool spread;              /* it has connections, or had, on others as well */
     uint64_t no_pipelining_until_ms;
     struct gate **gate;              /* that its messages pass */
     struct gate *account, *waits_at; /* of ses; in whose line it stands, NULL: in none */
@@ -269,7 +270,7 @@ struct worker {
     bool touched;     /* something was pushed this turn */
     bool ended_by_us; /* the time to drain is over, or it did not leave */
     struct conn *conn;
-    uint32_t *free_conn, free_conns, conns, closing; /* of conns: told to close */
+    uint32_t *free_conn, free_conns, conns;
     struct hold *hold;
     uint32_t *free_slot, free_slots;
     struct busy busy;
@@ -293,7 +294,8 @@ struct node {
 
     struct worker *worker;
     uint32_t workers, conns;
-    uint64_t serial; /* connections opened so far */
+    uint64_t serial;    /* connections opened so far */
+    uint64_t shared_ms; /* when a worker last gave connections up */
     struct due due;
     uint32_t *free_dest, free_dests;
 

@@ -418,7 +418,11 @@ class Commands(harness.Case):
         node = self.serve()
         followers = [self.start_send(name, rows=[f"{name}{n}@a.test" for n in range(500)]) for name in ("one", "two")]
         rates = lambda: {c["campaign"]: c["rate"] for c in self.status()["campaigns"]}
-        wait_for(lambda: (r := rates()) and r.get("one", 0) > 0 and r.get("two", 0) > 0, 60, "both are sent")
+
+        def both_are_sent():
+            self.assertEqual([f.poll() for f in followers], [None, None], self.finish_words())
+            return all(rates().get(name, 0) > 0 for name in ("one", "two"))
+        wait_for(both_are_sent, 60, "both are sent")
         self.command("pause", campaign="one")
         self.assertEqual(rates()["one"], 0)
         wait_for(lambda: rates()["two"] > 0, 60, "the other one is sent")

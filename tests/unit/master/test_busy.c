@@ -20,7 +20,7 @@ static void one_is_enough_while_it_has_time(void **state)
     busy_look(&busy, 88000, 201000); /* since the last look, not in its life */
     assert_int_equal(busy.percent, 60);
     assert_false(busy_has_time(&busy));
-    busy_look(&busy, 88000, 201000); /* no time has gone by: nothing new */
+    busy_look(&busy, 137000, 201000 + BUSY_LOOK_US - 1); /* too soon: nothing new */
     assert_int_equal(busy.percent, 60);
     busy_look(&busy, 188000, 301000);
     assert_int_equal(busy.percent, 0);
@@ -62,24 +62,31 @@ static void who_is_busy_shares_with_who_is_not(void **state)
     (void)state;
     assert_true(busy_should_share(&full, &idle));
     assert_true(busy_should_share(&full, &half));
-    assert_false(busy_should_share(&full, &nearly)); /* it would soon give them back */
+    assert_false(busy_should_share(&full, &nearly));
     assert_false(busy_should_share(&nearly, &idle));
     assert_false(busy_should_share(&full, &full)); /* itself, too */
 }
 
-static void all_have_as_many_then(void **state)
+static uint32_t gives(uint32_t percent, uint32_t working, uint32_t others, uint32_t others_percent)
+{
+    const struct busy busy = {.percent = percent};
+
+    return busy_gives(&busy, working, others, others_percent);
+}
+
+static void all_have_as_much_to_do_then(void **state)
 {
     (void)state;
-    assert_int_equal(busy_gives(64, 0, 1, 0), 32);
-    assert_int_equal(busy_gives(64, 0, 3, 0), 48);
-    assert_int_equal(busy_gives(64, 0, 3, 32), 40);
-    assert_int_equal(busy_gives(3, 0, 1, 0), 1); /* it keeps what cannot be shared evenly */
-    assert_int_equal(busy_gives(1, 0, 7, 0), 0);
-    assert_int_equal(busy_gives(10, 0, 1, 10), 0);
-    assert_int_equal(busy_gives(10, 0, 2, 90), 0); /* they have more, of those that do little */
-    assert_int_equal(busy_gives(64, 32, 1, 0), 0); /* on their way */
-    assert_int_equal(busy_gives(54, 22, 1, 10), 0);
-    assert_int_equal(busy_gives(64, 32, 3, 0), 16); /* one more has become idle, and so on */
+    assert_int_equal(gives(100, 64, 1, 0), 32);
+    assert_int_equal(gives(70, 64, 1, 0), 32);
+    assert_int_equal(gives(100, 64, 3, 0), 48);
+    assert_int_equal(gives(100, 64, 3, 60), 38); /* 40 % each: 25.6 of them stay, so 26 */
+    assert_int_equal(gives(90, 5, 1, 10), 2);    /* however many the other has */
+    assert_int_equal(gives(100, 3, 1, 0), 1);    /* it keeps what cannot be shared evenly */
+    assert_int_equal(gives(100, 1, 7, 0), 0);
+    assert_int_equal(gives(100, 0, 1, 0), 0); /* it is busy with something else */
+    assert_int_equal(gives(0, 10, 1, 0), 0);
+    assert_int_equal(gives(100, 5000, 1, 0), BUSY_OPENED_MAX);
 }
 
 int main(void)
@@ -89,7 +96,7 @@ int main(void)
         cmocka_unit_test(a_rest_that_was_counted_twice_is_no_more_than_that),
         cmocka_unit_test(nobody_is_given_more_than_a_look_can_tell),
         cmocka_unit_test(who_is_busy_shares_with_who_is_not),
-        cmocka_unit_test(all_have_as_many_then),
+        cmocka_unit_test(all_have_as_much_to_do_then),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
