@@ -49,28 +49,26 @@ static bool has_room(const struct worker *worker)
     return worker->pid != 0 && worker->free_conns > 0 && worker->free_slots > 0;
 }
 
-static bool is_better(const struct worker *worker, const struct worker *than, const struct worker *home)
-{
-    bool has_time = busy_has_time(&worker->busy);
-
-    if (has_time != busy_has_time(&than->busy))
-        return has_time;
-    return worker->conns < than->conns || (worker->conns == than->conns && worker == home);
-}
-
-/* One connection more: on the worker that serves the site already while it is enough; else on one that has time, if any does, and has
- * the fewest. */
+/* One connection more: a site's first one where there are fewest; then on the same worker while that is enough; then on one that has
+ * time, if any does, and has fewest of those. */
 static struct worker *pick_worker(const struct site *site)
 {
     struct node *node = site->node;
     struct worker *home = &node->worker[site->home], *best = NULL;
+    bool is_served = site_conns(site) > 0, best_has_time = false;
 
-    if (site_conns(site) > 0 && !site->spread && has_room(home) && busy_has_time(&home->busy))
+    if (is_served && !site->spread && has_room(home) && busy_has_time(&home->busy))
         return home;
     for (uint32_t i = 0; i < node->workers; i++) {
         struct worker *worker = &node->worker[i];
-        if (has_room(worker) && (best == NULL || is_better(worker, best, home)))
+        bool has_time = is_served && busy_has_time(&worker->busy);
+        if (!has_room(worker) || (best_has_time && !has_time))
+            continue;
+        if (best == NULL || has_time != best_has_time || worker->conns < best->conns ||
+            (worker->conns == best->conns && worker == home)) {
             best = worker;
+            best_has_time = has_time;
+        }
     }
     return best;
 }
