@@ -288,35 +288,27 @@ static void look_how_busy(struct worker *worker)
         busy_look(&worker->busy, rested_us(worker, now_us), now_us);
 }
 
-/* It has work, and there will be more: it is a part of what keeps its worker busy. */
-static bool is_working(const struct conn *conn)
+/* It has work, there will be more, and another may open at once. Where new connections have a rate they open one by one, and each
+ * where there is time when it does. */
+static bool may_move(const struct conn *conn)
 {
-    return conn->state == CONN_READY && conn->under_way > 0 && conn->dest->queue.recipients > 0;
-}
-
-/* Where new connections have a rate, one that is given up needs a permit of it to come back. */
-static bool may_open_again(const struct conn *conn, uint64_t now_us)
-{
-    return conn->lane->conn_rate.interval_us == 0 || limit_wait_us(&conn->lane->conn_rate, now_us) == 0;
+    return conn->state == CONN_READY && conn->under_way > 0 && conn->dest->queue.recipients > 0 &&
+           conn->lane->conn_rate.interval_us == 0;
 }
 
 /* Some of its connections end, once they have finished what they have, and open where pick_worker() says. Returns how many. */
 static uint32_t give_up_conns(struct worker *worker, uint32_t others, uint32_t others_percent)
 {
     const uint32_t slots = worker->node->region.header->sizes.conn_slots;
-    uint64_t now_us = clock_now_us();
     uint32_t working = 0, given = 0, count;
-    bool took_permit = false;
 
     for (uint32_t i = 0; i < slots; i++)
-        working += is_working(&worker->conn[i]);
+        working += may_move(&worker->conn[i]);
     count = busy_gives(&worker->busy, working, others, others_percent);
-    for (uint32_t i = 0; given < count && i < slots; i++) {
+    for (uint32_t i = 0; given < count; i++) {
         struct conn *conn = &worker->conn[i];
-        bool limited = is_working(conn) && conn->lane->conn_rate.interval_us > 0;
-        if (!is_working(conn) || !may_open_again(conn, now_us) || (limited && took_permit))
+        if (!may_move(conn))
             continue;
-        took_permit = took_permit || limited;
         log_debug("worker %u is busy: connection %llu is to live elsewhere", worker->number,
                   (unsigned long long)conn->serial);
         close_conn(conn);

@@ -502,8 +502,8 @@ bool site_is_suspended(struct site *site, uint64_t now_ms);
 /* dispatch.c */
 void site_wake(struct site *site);
 void dispatch(struct node *node);
-void dispatch_tick(
-    struct node *node); /* for sites that wait for a connection, and workers that have too many */
+/* For sites that wait for a connection, and for workers that have more to do than others. */
+void dispatch_tick(struct node *node);
 void worker_begins(struct worker *worker); /* before its fork: nothing is known of how busy it is */
 void conn_opened(struct worker *worker, uint32_t id);
 void conn_closed(struct worker *worker, uint32_t id);

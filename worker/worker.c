@@ -251,10 +251,13 @@ static void on_check(struct ev_loop *loop, ev_check *check, int events)
 {
     struct worker *w = check->data;
     uint64_t now_us = clock_now_us();
-    uint64_t since_us = atomic_exchange_explicit(&w->counters->resting_since_us, 0, memory_order_relaxed);
+    uint64_t since_us = atomic_load_explicit(&w->counters->resting_since_us, memory_order_relaxed);
     (void)events;
-    if (since_us != 0)
+    if (since_us != 0) {
+        atomic_store_explicit(&w->counters->resting_since_us, 0,
+                              memory_order_relaxed); /* nobody else writes it */
         counter_add(w->counters, rested_us, now_us - since_us);
+    }
     w->now_ms = now_us / 1000;
     w->events = ev_pending_count(loop);
     w->unheard = false;

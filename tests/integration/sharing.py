@@ -10,8 +10,9 @@ from harness import wait_for
 
 CONNECTIONS = 20
 SLOW_CONNECTIONS = 100
+MANY_CONNECTIONS = 120  # more than one worker is given before it is known what they cost
 LITTLE = [f"u{n}@site.test" for n in range(6000)]   # 20 ms each: some 1,000 a second
-MUCH = [f"u{n}@site.test" for n in range(12000)]    # a signature each: some 3 s of one core
+MUCH = [f"u{n}@site.test" for n in range(12000)]    # with a signature each some 3 s of one core
 LARGE = [f"u{n}@site.test" for n in range(2000)]    # a signature by a key of 4,096 bits each: some 5 s of one core
 
 
@@ -61,9 +62,13 @@ class Sharing(harness.Case):
     def test_signatures_are_for_all_of_them(self):
         self.assertLess(self.share(MUCH), 2 * CONNECTIONS, "half of them end and open elsewhere, once")
 
-    # Those that end by themselves open on either, and do not go to and fro.
-    def test_short_connections_are_shared_as_well(self):
-        self.assertLess(self.share(MUCH, each="50"), len(MUCH) // 50 + 3 * CONNECTIONS)
+    # Those that end by themselves open on either: with every look the first worker has time again, and they would go to and fro.
+    def test_a_site_that_was_shared_stays_so(self):
+        process, workers = self.begin(MUCH, "--latency-dot", "50", connections=MANY_CONNECTIONS, each="20")
+        self.wait_for_events(len(MUCH) // 2, process)
+        self.assertGreater(min(map(sockets, workers)), MANY_CONNECTIONS // 3)
+        self.finish(process, expect=0)
+        self.judge_exact(MUCH)
 
     # What is under way at a slow receiver takes longer than it is between two looks at who is busy.
     def test_a_slow_receiver_sees_each_connection_move_once(self):
